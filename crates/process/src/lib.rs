@@ -1,0 +1,15 @@
+//! The one place that starts external commands.
+//!
+//! An argv array, never a shell string; a deadline; the exit status is always read; both outputs are kept and
+//! shown in errors as one would type the command. The child gets a fixed locale and no standard input unless
+//! some is given.
+
+mod command;
+mod error;
+mod identity;
+mod shown;
+
+pub use command::{Command, Output};
+pub use error::{CommandError, Failure};
+pub use identity::ProcessId;
+pub use shown::shown;

@@ -1,0 +1,37 @@
+//! What the user wrote: `Image`, `Pool` and `Host` documents as validated types without invalid values.
+//!
+//! Pure: no I/O, no clock, no hypervisor. Reading files is the caller's; see [`parse()`].
+
+mod check;
+mod digest;
+mod format;
+mod host;
+mod image;
+mod meaning;
+mod name;
+mod parse;
+mod pool;
+mod problem;
+mod raw;
+mod schema;
+mod shape;
+mod together;
+mod tree;
+mod units;
+
+pub use digest::{Sha256, Sha256Error};
+pub use host::{Growth, Host, HostStores, Reserve};
+pub use image::{
+    DebianRecipe, DirectKernel, DiskFormat, FileRecipe, GuestOs, Image, Recipe, SeedKind, UrlRecipe,
+};
+pub use name::{MachineName, Name, NameError};
+pub use parse::{Documents, Source, parse};
+pub use pool::{
+    Bridge, Disk, Firmware, MachineShape, Network, Pool, Probe, Readiness, StoreKind, Subnet, SubnetError,
+};
+pub use problem::{Problem, Problems};
+pub use schema::schema;
+pub use units::{ByteSize, Span, UnitError};
+
+/// The only `apiVersion` this release reads.
+pub const API_VERSION: &str = "winstead.dev/v1alpha1";
