@@ -1,0 +1,19 @@
+//! Where disks live: tmpfs mounts and shared folders, overlays, caps and growth.
+//!
+//! What it does not do: deciding whether a disk fits (the engine's admission) and watching how full it gets.
+
+mod area;
+mod base;
+mod error;
+mod memory;
+mod mountinfo;
+mod overlay;
+mod probe;
+
+pub use area::{Placement, Presence};
+pub use base::{BaseLocation, place_base, remove_base};
+pub use error::StoreError;
+pub use mountinfo::tag_at;
+pub use memory::{HostMemory, free_space, host_memory};
+pub use overlay::{Location, OverlaySpec, Usage, create, exists, grow, remove, renew, usage};
+pub use probe::{Features, probe};

@@ -1,0 +1,143 @@
+//! Real mounts: needs root.
+
+#![expect(clippy::disallowed_methods, reason = "tests play the world outside with plain std")]
+
+use std::{path::Path, time::Instant};
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use tokio_util::sync::CancellationToken;
+use winstead_spec::{ByteSize, DiskFormat, Sha256};
+use winstead_store::*;
+
+#[expect(clippy::disallowed_macros, reason = "a skip is counted by its line on stderr")]
+fn skipped(reason: &str) {
+    eprintln!("skipped: {reason}");
+}
+
+#[expect(clippy::disallowed_macros, reason = "a measured number is for whoever runs the test")]
+fn median(what: &str, mut micros: Vec<u128>) {
+    micros.sort_unstable();
+    eprintln!("{what}: median {} µs", micros[micros.len() / 2]);
+}
+
+async fn spec(home: &Path) -> Option<OverlaySpec> {
+    let features = probe(home, &CancellationToken::new()).await.expect("the probe reads /proc");
+    if !features.can_mount {
+        skipped("mounting a tmpfs needs root");
+        return None;
+    }
+    let location = Location {
+        placement: Placement::OwnTmpfs,
+        disk: home.join("a machine/disk"),
+        tag: "winstead:0a1b2c3d".to_owned(),
+        name: "m-0".to_owned(),
+    };
+    let (cap, size) = (ByteSize::from_mib(8), ByteSize::from_mib(4096));
+    let base = "../../base.raw".into();
+    Some(OverlaySpec {
+        location,
+        cap,
+        base,
+        base_format: DiskFormat::Raw,
+        size,
+        owner: Some((65534, 65534)),
+        features,
+    })
+}
+
+#[tokio::test]
+async fn every_operation_can_run_twice_and_growth_is_seen() {
+    let (home, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let Some(spec) = spec(home.path()).await else { return };
+    let at = &spec.location;
+    for _ in 0..2 {
+        create(&spec, &stop).await.unwrap();
+        assert_eq!(exists(at), Presence::Present);
+    }
+    std::fs::write(at.disk.join("fill"), vec![1; 9 << 20]).unwrap_err();
+    grow(at, ByteSize::from_mib(24)).unwrap();
+    assert_eq!(usage(at).unwrap().cap, Some(ByteSize::from_mib(24)));
+    for _ in 0..2 {
+        renew(&spec, &stop).await.unwrap();
+        let now = usage(at).unwrap();
+        assert_eq!(now.cap, Some(spec.cap));
+        assert!(now.used < ByteSize::from_mib(1));
+    }
+    let mut grown = Vec::new();
+    for step in 0..1000 {
+        let start = Instant::now();
+        grow(at, spec.cap + ByteSize::from_bytes(step * 4096)).unwrap();
+        grown.push(start.elapsed().as_micros());
+    }
+    median("grow", grown);
+    unmount(&at.disk, UnmountFlags::empty()).unwrap();
+    assert_eq!(exists(at), Presence::Absent);
+    for _ in 0..2 {
+        remove(at).await.unwrap();
+    }
+    let mut created = Vec::new();
+    for _ in 0..11 {
+        let start = Instant::now();
+        create(&spec, &stop).await.unwrap();
+        created.push(start.elapsed().as_micros());
+        remove(at).await.unwrap();
+    }
+    median("create", created);
+}
+
+#[tokio::test]
+async fn a_foreign_mount_is_refused_and_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let Some(spec) = spec(home.path()).await else { return };
+    let at = &spec.location;
+    std::fs::create_dir_all(&at.disk).unwrap();
+    mount("theirs", &at.disk, "tmpfs", MountFlags::empty(), None).unwrap();
+    let answers =
+        (exists(at), remove(at).await, grow(at, spec.cap), create(&spec, &CancellationToken::new()).await);
+    unmount(&at.disk, UnmountFlags::empty()).unwrap();
+    assert!(matches!(answers.0, Presence::Foreign(_)));
+    assert!(matches!(answers.1, Err(StoreError::Foreign { .. })));
+    assert!(matches!(answers.2, Err(StoreError::Foreign { .. })));
+    assert!(matches!(answers.3, Err(StoreError::Foreign { .. })));
+}
+
+#[tokio::test]
+async fn a_base_with_another_digest_leaves_nothing_and_the_right_one_is_kept() {
+    let (home, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let Some(_) = spec(home.path()).await else { return };
+    let source = home.path().join("disk.raw");
+    std::fs::write(&source, vec![0; 1 << 20]).unwrap();
+    let folder = home.path().join("bases/abc");
+    let target = BaseLocation { placement: Placement::OwnTmpfs, folder, size: ByteSize::from_mib(1) };
+    let wrong = place_base(&source, &target, &Sha256::from([0; 32]), &stop).await;
+    let Err(StoreError::WrongDigest { found, .. }) = wrong else { panic!("{wrong:?}") };
+    assert!(!target.folder.exists());
+    for _ in 0..2 {
+        let copy = place_base(&source, &target, &found, &stop).await.unwrap();
+        assert_eq!(std::fs::metadata(&copy).unwrap().len(), 1 << 20);
+        std::fs::write(target.folder.join("x"), "x").unwrap_err();
+    }
+    remove_base(&target).await.unwrap();
+    remove_base(&target).await.unwrap();
+    assert!(!target.folder.exists());
+}
+
+#[tokio::test]
+async fn a_shared_folder_works_and_a_link_in_its_place_is_refused() {
+    let (home, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let Some(mut spec) = spec(home.path()).await else { return };
+    let shared = tempfile::tempdir_in("/dev/shm").unwrap();
+    std::fs::create_dir_all(spec.location.disk.parent().unwrap()).unwrap();
+    spec.owner = None;
+    spec.location.placement = Placement::SharedRam { folder: shared.path().join("w") };
+    create(&spec, &stop).await.unwrap();
+    renew(&spec, &stop).await.unwrap();
+    assert_eq!(exists(&spec.location), Presence::Present);
+    assert!(usage(&spec.location).unwrap().used < ByteSize::from_mib(1));
+    remove(&spec.location).await.unwrap();
+    remove(&spec.location).await.unwrap();
+    assert_eq!(exists(&spec.location), Presence::Absent);
+    std::fs::remove_dir(shared.path().join("w")).unwrap();
+    std::os::unix::fs::symlink(home.path(), shared.path().join("w")).unwrap();
+    assert!(matches!(create(&spec, &stop).await, Err(StoreError::Foreign { .. })));
+}
