@@ -1,0 +1,25 @@
+//! Networks of machines on this computer: own bridges with DHCP, names and NAT, taps, and what to know about
+//! bridges that others made.
+//!
+//! Everything made here carries the caller's tag (as interface alias, and in the comment of the nftables table),
+//! and nothing without it is changed. Every function may run twice and heals what is missing. Needs root or
+//! `CAP_NET_ADMIN`, except [`free_port`], [`allocate`] and the pure functions. Absent: IPv6 for guests (their
+//! IPv6 towards the host is refused), VLANs, and any change to a bridge that is not ours.
+
+mod address;
+mod bridge;
+mod dnsmasq;
+mod error;
+mod forwarding;
+mod ip;
+mod nat;
+mod neighbour;
+mod server;
+mod tap;
+
+pub use address::{MacAddress, MacAddressError, allocate, free_port, tap_name};
+pub use bridge::{OwnBridge, Owned, OwnedKind, bridge_exists, ensure_bridge, presence, remove_bridge};
+pub use dnsmasq::{Lease, add_lease, remove_lease};
+pub use error::NetworkError;
+pub use neighbour::address_of;
+pub use tap::{Tap, add_tap, remove_tap};
