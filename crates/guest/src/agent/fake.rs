@@ -1,0 +1,153 @@
+//! A guest agent for tests: obeys what is known of the real one, and can misbehave in one way at a time.
+
+use std::{collections::HashMap, path::PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+};
+
+use crate::agent::{Decoder, Frame, answers};
+
+/// What the agent does with a question.
+pub(super) enum Reply {
+    Value(Value),
+    Refuse(&'static str, &'static str),
+    /// Instead of an answer.
+    Raw(Vec<u8>),
+    Nothing,
+    Close,
+}
+
+/// Answers a question; gets the command, its arguments and how many questions came before.
+pub(super) type Play = Box<dyn FnMut(&str, &Value, usize) -> Reply + Send>;
+
+/// A socket with an agent behind it, which serves one client after the other, as QEMU does.
+pub(super) struct Fake {
+    _folder: TempDir,
+    pub(super) socket: PathBuf,
+}
+
+/// `first` is sent to each client unasked, as what an earlier one left behind.
+pub(super) fn start(first: &'static [u8], mut play: Play) -> Fake {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("agent.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // A client that goes away in the middle is not the fake's fault.
+            drop(serve(&mut stream, first, &mut play).await);
+        }
+    });
+    Fake { _folder: folder, socket }
+}
+
+async fn serve(stream: &mut UnixStream, first: &[u8], play: &mut Play) -> std::io::Result<()> {
+    let (mut decoder, mut asked, mut buffer) = (Decoder::new(1 << 26), 0, vec![0; 65536]);
+    stream.write_all(first).await?;
+    loop {
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            let Frame::Line(line) = frame else { continue };
+            let question: Value = serde_json::from_slice(&line).unwrap();
+            let command = question["execute"].as_str().unwrap();
+            let sync = command == "guest-sync-delimited";
+            let reply = match play(command, &question["arguments"], asked) {
+                Reply::Value(Value::Null) if sync => Reply::Value(question["arguments"]["id"].clone()),
+                reply => reply,
+            };
+            asked += 1;
+            if sync && matches!(reply, Reply::Value(_)) {
+                stream.write_all(b"\xff").await?;
+            }
+            match reply {
+                Reply::Value(value) => {
+                    let answer = json!({"return": value});
+                    stream.write_all(format!("{answer}\n").as_bytes()).await?;
+                }
+                Reply::Refuse(class, desc) => {
+                    let error = json!({"error": {"class": class, "desc": desc}});
+                    stream.write_all(format!("{error}\n").as_bytes()).await?;
+                }
+                Reply::Raw(bytes) => stream.write_all(&bytes).await?,
+                Reply::Nothing => {}
+                Reply::Close => return Ok(()),
+            }
+        }
+        match stream.read(&mut buffer).await? {
+            0 => return Ok(()),
+            length => decoder.feed(&buffer[..length]),
+        }
+    }
+}
+
+/// An agent that does as the real one: a few commands, a table of files, `cat` and a command that never ends.
+pub(super) fn honest() -> Play {
+    let (mut files, mut commands) = (HashMap::<String, Vec<u8>>::new(), Vec::<(Vec<u8>, u32)>::new());
+    let (mut handles, mut sent) = (Vec::<String>::new(), HashMap::<usize, usize>::new());
+    Box::new(move |command, arguments, _| {
+        let text = |key: &str| arguments[key].as_str().unwrap_or_default().to_owned();
+        let number = |key: &str| usize::try_from(arguments[key].as_u64().unwrap_or(0)).unwrap();
+        match command {
+            "guest-sync-delimited" => Reply::Value(Value::Null),
+            "guest-ping" | "guest-file-close" => Reply::Value(json!({})),
+            "guest-shutdown" => Reply::Nothing,
+            "guest-info" => Reply::Value(info(&[])),
+            "guest-exec" if text("path") == "missing" => Reply::Refuse(
+                "GenericError",
+                "Failed to execute child process “missing” (No such file or directory)",
+            ),
+            "guest-exec" => {
+                let questions = if text("path") == "sleep" { u32::MAX } else { 3 };
+                commands.push((answers::decode(&text("input-data")).unwrap(), questions));
+                Reply::Value(json!({"pid": commands.len() - 1}))
+            }
+            "guest-exec-status" => {
+                let (input, left) = &mut commands[number("pid")];
+                *left -= 1;
+                if *left > 0 {
+                    return Reply::Value(json!({"exited": false}));
+                }
+                Reply::Value(json!({"exited": true, "exitcode": 3, "out-data": answers::encode(input)}))
+            }
+            "guest-file-open" if text("mode") == "r" && !files.contains_key(&text("path")) => {
+                Reply::Refuse("GenericError", "failed to open file: No such file or directory")
+            }
+            "guest-file-open" => {
+                if text("mode") == "w" {
+                    files.insert(text("path"), Vec::new());
+                }
+                handles.push(text("path"));
+                Reply::Value(json!(handles.len() - 1))
+            }
+            "guest-file-write" => {
+                let bytes = answers::decode(&text("buf-b64")).unwrap();
+                // Takes less than it is given, as the C library's fwrite may.
+                let taken = &bytes[..bytes.len().min(700_000)];
+                files.get_mut(&handles[number("handle")]).unwrap().extend_from_slice(taken);
+                Reply::Value(json!({"count": taken.len(), "eof": false}))
+            }
+            "guest-file-read" => {
+                let (contents, at) =
+                    (&files[&handles[number("handle")]], sent.entry(number("handle")).or_default());
+                let piece = &contents[*at..contents.len().min(*at + number("count"))];
+                *at += piece.len();
+                let eof = piece.len() < number("count");
+                Reply::Value(json!({"count": piece.len(), "buf-b64": answers::encode(piece), "eof": eof}))
+            }
+            _ => Reply::Refuse("CommandNotFound", "The command has not been found"),
+        }
+    })
+}
+
+/// The answer to `guest-info` of an agent with these commands disabled.
+pub(super) fn info(disabled: &[&str]) -> Value {
+    let all = ["guest-ping", "guest-exec", "guest-exec-status", "guest-file-open", "guest-shutdown"];
+    let commands: Vec<Value> = all
+        .iter()
+        .map(|name| json!({"name": name, "enabled": !disabled.contains(name), "success-response": true}))
+        .collect();
+    json!({"version": "7.2.19", "supported_commands": commands})
+}

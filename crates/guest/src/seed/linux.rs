@@ -1,0 +1,55 @@
+//! The files of a Linux guest made from our own image: systemd and OpenSSH, no cloud-init.
+
+use std::fmt::Write;
+
+use crate::seed::{Address, GuestNetwork, Identity, SeedFile, folder, public, secret};
+
+/// All files of the guest's identity.
+pub(super) fn files(identity: &Identity) -> Vec<SeedFile> {
+    let name = &identity.host_name;
+    let keys: String = identity.authorized_keys.iter().map(|key| format!("{key}\n")).collect();
+    let host_key = &identity.host_key;
+    let mut files = vec![
+        public("etc/hostname", 0o644, format!("{name}\n")),
+        public("etc/hosts", 0o644, hosts(name)),
+        // As systemd makes it: readable, not writable.
+        public("etc/machine-id", 0o444, format!("{}\n", identity.machine_id_text())),
+        secret("etc/ssh/ssh_host_ed25519_key", 0o600, host_key.private_openssh.expose().to_owned()),
+        public("etc/ssh/ssh_host_ed25519_key.pub", 0o644, format!("{}\n", host_key.public_openssh)),
+        folder("root/.ssh", 0o700),
+        public("root/.ssh/authorized_keys", 0o600, keys),
+        public("etc/systemd/network/10-winstead.network", 0o644, network(&identity.network)),
+    ];
+    if let Some(nameserver) = identity.network.nameserver {
+        files.push(public("etc/resolv.conf", 0o644, format!("nameserver {nameserver}\n")));
+    }
+    files
+}
+
+/// 127.0.1.1 is Debian's place for a host's own name (Debian reference, 5.1.1).
+fn hosts(name: &str) -> String {
+    format!("127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost ip6-loopback\n")
+}
+
+/// What is off here is off because it takes time at boot: router solicitations, duplicate address detection of a
+/// link-local address, LLMNR and mDNS.
+fn network(network: &GuestNetwork) -> String {
+    let mut text = format!("[Match]\nMACAddress={}\n\n[Network]\n", network.mac);
+    match network.address {
+        Address::Dhcp => text.push_str("DHCP=ipv4\n"),
+        Address::Static { address, prefix, gateway } => {
+            write!(text, "Address={address}/{prefix}\nGateway={gateway}\n")
+                .expect("writing to a String cannot fail");
+        }
+    }
+    if let Some(nameserver) = network.nameserver {
+        writeln!(text, "DNS={nameserver}").expect("writing to a String cannot fail");
+    }
+    text.push_str("LinkLocalAddressing=no\nIPv6AcceptRA=no\nLLMNR=no\nMulticastDNS=no\n");
+    if network.address == Address::Dhcp {
+        // A DHCP server knows the guest by its hardware address, which stays over a reset; systemd's own
+        // identifier would too, but leases are reserved and looked up by hardware address.
+        text.push_str("\n[DHCPv4]\nClientIdentifier=mac\nUseHostname=no\n");
+    }
+    text
+}
