@@ -1,0 +1,162 @@
+//! What a machine is, as data: enough to build its command line, and journalled as it is.
+//!
+//! Every path is relative to the machine's run folder, QEMU's working folder, or absolute.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use winstead_spec::{ByteSize, DiskFormat, GuestOs};
+
+use super::Accelerator;
+
+/// The socket for commands, in the run folder.
+pub const COMMAND_SOCKET: &str = "qmp.sock";
+/// The second monitor, for the supervisor only: a monitor serves one client.
+pub const SUPERVISOR_SOCKET: &str = "supervisor.sock";
+/// The guest agent's port.
+pub const AGENT_SOCKET: &str = "agent.sock";
+/// The serial console, both ways.
+pub const CONSOLE_SOCKET: &str = "console.sock";
+/// All that the serial console ever said.
+pub(crate) const CONSOLE_LOG: &str = "console.log";
+/// What QEMU itself says.
+pub(crate) const QEMU_LOG: &str = "qemu.log";
+/// The machine's own UEFI variables.
+pub(crate) const VARIABLES: &str = "vars.fd";
+/// The state of the machine's TPM.
+pub(crate) const TPM_FOLDER: &str = "tpm";
+
+/// Everything that a machine has written on its serial console.
+#[must_use]
+pub fn console_log(folder: &Path) -> PathBuf {
+    folder.join(CONSOLE_LOG)
+}
+
+/// What the machine's QEMU itself said.
+#[must_use]
+pub fn machine_log(folder: &Path) -> PathBuf {
+    folder.join(QEMU_LOG)
+}
+
+/// A machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineConfig {
+    /// Its name, in process lists and as the guest's name in QEMU.
+    pub name: String,
+    /// Its identity: how its process is found again.
+    pub uuid: Uuid,
+    /// What runs in it; decides clock, Hyper-V enlightenments and display.
+    pub os: GuestOs,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Guest RAM.
+    pub memory: ByteSize,
+    /// How it boots.
+    pub firmware: FirmwareConfig,
+    /// Whether it has a TPM 2.0.
+    pub tpm: bool,
+    /// Its only disk.
+    pub disk: DiskConfig,
+    /// Its only network card.
+    pub nic: NicConfig,
+    /// What it takes its identity from.
+    pub seed: SeedConfig,
+    /// How it runs.
+    pub accelerator: Accelerator,
+    /// The user that its processes run as; `None`: ours.
+    pub run_as: Option<RunAs>,
+}
+
+/// How a machine boots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum FirmwareConfig {
+    /// QEMU loads the kernel itself: no boot loader, the quickest start.
+    Direct {
+        /// A bzImage, or an ELF kernel with a PVH entry.
+        kernel: PathBuf,
+        /// The initial RAM disk.
+        initrd: Option<PathBuf>,
+        /// The kernel's command line; the serial console is added if it names none.
+        #[serde(rename = "commandLine")]
+        command_line: String,
+    },
+    /// OVMF.
+    Uefi,
+    /// OVMF with secure boot and Microsoft's keys.
+    SecureBoot,
+}
+
+/// A copy-on-write disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DiskConfig {
+    /// The machine's own qcow2 file.
+    pub overlay: PathBuf,
+    /// The image under it, never written.
+    pub base: PathBuf,
+    /// The image's format.
+    pub base_format: DiskFormat,
+    /// The disk's virtual size.
+    pub size: ByteSize,
+    /// Whether the overlay's file system takes `O_DIRECT`.
+    pub direct: bool,
+    /// Whether the kernel lets QEMU use `io_uring`; worker threads otherwise.
+    pub io_uring: bool,
+}
+
+/// A network card.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NicConfig {
+    /// `52:54:00:…`
+    pub mac: String,
+    /// What it is plugged into.
+    pub backend: Backend,
+}
+
+/// What a network card is plugged into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Backend {
+    /// QEMU's own network stack: needs no rights; the guest's SSH is a port of this computer's loopback.
+    User {
+        /// The loopback port.
+        #[serde(rename = "sshPort")]
+        ssh_port: u16,
+        /// What its DHCP calls the guest.
+        #[serde(rename = "hostName")]
+        host_name: String,
+    },
+    /// An existing tap interface.
+    Tap {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What a machine takes its identity from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SeedConfig {
+    /// The file `opt/dev.winstead/seed` of QEMU's firmware configuration device.
+    FwCfg(PathBuf),
+    /// A second, read-only disk (Linux) or CD (Windows).
+    Cdrom(PathBuf),
+    /// Nothing.
+    None,
+}
+
+/// A user without a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunAs {
+    /// User id; never 0.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Further groups: the one that may open `/dev/kvm`.
+    pub groups: Vec<u32>,
+}

@@ -1,0 +1,33 @@
+//! The QEMU driver.
+//!
+//! Deciding is pure ([`arguments`], [`qmp::codec`](qmp)); acting is thin. QEMU outlives whoever started it: it is
+//! found again by its `-uuid` and confirmed over QMP.
+
+mod accelerator;
+mod adopt;
+mod arguments;
+mod config;
+mod devices;
+mod firmware;
+mod kvm;
+mod launch;
+pub mod qmp;
+mod resident;
+mod start;
+mod stop;
+mod tap;
+mod tpm;
+mod version;
+
+pub use accelerator::{Accelerator, AcceleratorChoice, AcceleratorError, choose_accelerator};
+pub use adopt::{AdoptError, adopt, find_process, find_tpm, pause, power_down, resume};
+pub use arguments::{arguments, translation_buffer};
+pub use config::{
+    AGENT_SOCKET, Backend, COMMAND_SOCKET, CONSOLE_SOCKET, DiskConfig, FirmwareConfig, MachineConfig,
+    NicConfig, RunAs, SUPERVISOR_SOCKET, SeedConfig, console_log, machine_log,
+};
+pub use qmp::RunState;
+pub use resident::{Resident, resident};
+pub use start::{Running, StartError, start};
+pub use stop::stop;
+pub use version::{Features, Qemu, QemuError, Version, find};

@@ -1,0 +1,62 @@
+//! Ends a machine.
+
+use std::{io, path::Path, time::Duration};
+
+use winstead_process::ProcessId;
+
+use super::{
+    adopt::{gone_within, stays},
+    config::COMMAND_SOCKET,
+    qmp::Client,
+};
+
+/// After SIGTERM, which QEMU treats like `quit`.
+const TERM_GRACE: Duration = Duration::from_secs(1);
+/// After SIGKILL: the kernel takes back gigabytes of memory first.
+const KILL_GRACE: Duration = Duration::from_secs(20);
+/// For QEMU to take the command; it hangs up while it ends.
+const QUIT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Ends a machine's QEMU and TPM: by QMP's `quit`, then SIGTERM, then SIGKILL, and returns when they are gone. The
+/// guest is not asked; see [`super::power_down`]. What is gone already is fine. Takes `grace` plus some seconds at most.
+///
+/// # Errors
+/// When a process may not be killed, or stays.
+pub async fn stop(
+    process: ProcessId,
+    tpm: Option<ProcessId>,
+    folder: &Path,
+    grace: Duration,
+) -> io::Result<()> {
+    let ended = end_qemu(process, folder, grace).await;
+    // swtpm ends when QEMU hangs up; it is ended also when QEMU could not be.
+    let tpm_ended = match tpm {
+        Some(tpm) => end(tpm, Duration::from_millis(200)).await,
+        None => Ok(()),
+    };
+    ended.and(tpm_ended)
+}
+
+async fn end_qemu(process: ProcessId, folder: &Path, grace: Duration) -> io::Result<()> {
+    if !process.is_alive() {
+        return Ok(());
+    }
+    let limit = grace.min(QUIT_LIMIT);
+    let asked = async { Client::connect(folder, COMMAND_SOCKET, limit).await?.quit().await };
+    match asked.await {
+        Ok(()) if gone_within(process, grace).await => return Ok(()),
+        Ok(()) => tracing::debug!(pid = process.pid, "did not quit in time"),
+        Err(error) => tracing::debug!(pid = process.pid, %error, "could not be asked to quit"),
+    }
+    process.terminate()?;
+    end(process, TERM_GRACE).await
+}
+
+/// Waits `grace`, then kills.
+async fn end(process: ProcessId, grace: Duration) -> io::Result<()> {
+    if gone_within(process, grace).await {
+        return Ok(());
+    }
+    process.kill()?;
+    if gone_within(process, KILL_GRACE).await { Ok(()) } else { Err(stays(process)) }
+}

@@ -1,0 +1,67 @@
+//! A machine's TPM 2.0: swtpm, one process beside each QEMU that needs it.
+//!
+//! It runs in the foreground, detached by us, with the machine's folder as its working folder: `--daemon` would need
+//! absolute paths, and a pid file. It ends when QEMU hangs up (`--terminate`).
+
+use std::{path::Path, time::Duration};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use winstead_process::ProcessId;
+
+use super::{MachineConfig, StartError, adopt, config::TPM_FOLDER, launch};
+
+/// It opens its socket within milliseconds; more means that the host is swamped.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Its socket. The machine's identity is in the name, so that the process can be found by it.
+pub(crate) fn socket(uuid: &Uuid) -> String {
+    format!("{TPM_FOLDER}/{uuid}.sock")
+}
+
+fn arguments(uuid: &Uuid) -> Vec<String> {
+    let control = format!("type=unixio,path={}", socket(uuid));
+    let state = format!("dir={TPM_FOLDER}");
+    ["socket", "--tpm2", "--tpmstate", &state, "--ctrl", &control, "--terminate"].map(str::to_owned).to_vec()
+}
+
+/// Starts it and waits until it listens.
+pub(crate) async fn start(
+    config: &MachineConfig,
+    folder: &Path,
+    stop: &CancellationToken,
+) -> Result<ProcessId, StartError> {
+    let run_as = config.run_as.as_ref();
+    let prepare = |source| StartError::Prepare { machine: config.name.clone(), source };
+    if let Some(left_over) = adopt::find_tpm(&config.uuid) {
+        left_over.kill().map_err(prepare)?;
+    }
+    launch::private_folder(&folder.join(TPM_FOLDER), run_as).map_err(prepare)?;
+    let socket = folder.join(socket(&config.uuid));
+    launch::forget(&socket).map_err(prepare)?;
+    let (log, begin) = launch::open_log(folder).map_err(prepare)?;
+    let command = launch::command(Path::new("swtpm"), &arguments(&config.uuid), run_as, folder);
+    let mut child = command.start_detached(&log).map_err(|source| StartError::Launch { source })?;
+    let process = child.id().and_then(ProcessId::of);
+    let until = Instant::now() + LIMIT;
+    let why = loop {
+        if let Ok(Some(_)) = child.try_wait() {
+            break launch::said_since(folder, begin);
+        }
+        if let (true, Some(process)) = (socket.exists(), process) {
+            return Ok(process);
+        }
+        if Instant::now() > until {
+            break format!("it did not open {} within {LIMIT:?}", socket.display());
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(5)) => {}
+            () = stop.cancelled() => break "interrupted".to_owned(),
+        }
+    };
+    if let Some(process) = process {
+        process.kill().map_err(prepare)?;
+    }
+    Err(StartError::Tpm { machine: config.name.clone(), said: why })
+}

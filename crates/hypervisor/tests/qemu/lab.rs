@@ -1,0 +1,130 @@
+//! A home with one machine in it, and QEMU as it is on this computer.
+
+use std::{
+    fs::Permissions,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use winstead_hypervisor::qemu::{
+    self, Accelerator, AdoptError, Backend, DiskConfig, FirmwareConfig, MachineConfig, NicConfig, Qemu,
+    RunAs, RunState, SeedConfig, StartError,
+};
+use winstead_process::{Command, ProcessId};
+use winstead_spec::{ByteSize, DiskFormat, GuestOs};
+
+/// A home with one machine in it. Its parent is closed to others: QEMU must get along without rights above the home.
+pub(crate) struct Lab {
+    _closed: tempfile::TempDir,
+    pub(crate) run: PathBuf,
+    pub(crate) config: MachineConfig,
+    qemu: Qemu,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Lab {
+    pub(crate) async fn new() -> Option<Self> {
+        let stop = CancellationToken::new();
+        let qemu = match qemu::find(&stop).await {
+            Ok(qemu) => qemu,
+            Err(error) => return skip(&error.to_string()),
+        };
+        if !Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd").exists() {
+            return skip("the package ovmf is not installed");
+        }
+        let closed = tempfile::tempdir().unwrap();
+        let home = closed.path().join("home");
+        let machine = home.join("machines/web-0");
+        for folder in [machine.join("run"), machine.join("disk"), home.join("bases")] {
+            fs_err::create_dir_all(folder).unwrap();
+        }
+        fs_err::set_permissions(&home, Permissions::from_mode(0o711)).unwrap();
+        create(&home.join("bases/base.qcow2"), &["64M"], &stop).await;
+        overlay(&machine.join("disk"), &stop).await;
+        fs_err::write(machine.join("seed.tar"), "seed").unwrap();
+        fs_err::set_permissions(machine.join("seed.tar"), Permissions::from_mode(0o600)).unwrap();
+        Some(Self { run: machine.join("run"), _closed: closed, config: config(), qemu, stop })
+    }
+
+    pub(crate) async fn start(&self) -> Result<qemu::Running, StartError> {
+        qemu::start(&self.config, &self.qemu, &self.run, &self.stop).await
+    }
+
+    pub(crate) async fn adopt(&self, process: ProcessId) -> Result<RunState, AdoptError> {
+        qemu::adopt(process, &self.config.uuid, &self.run, &self.stop).await
+    }
+
+    pub(crate) async fn end(&self, running: qemu::Running) {
+        qemu::stop(running.process, running.tpm, &self.run, Duration::from_secs(5)).await.unwrap();
+        assert!(!running.process.is_alive());
+        assert!(running.tpm.is_none_or(|tpm| !tpm.is_alive()), "the TPM outlived its machine");
+        assert_eq!(qemu::find_process(&self.config.uuid), None);
+    }
+
+    pub(crate) fn own_user(&mut self) -> RunAs {
+        let user = RunAs { uid: 2_013_265_999, gid: 2_013_265_999, groups: vec![] };
+        self.config.run_as = Some(user.clone());
+        let overlay = self.run.join("../disk/overlay.qcow2");
+        std::os::unix::fs::lchown(overlay, Some(user.uid), Some(user.gid)).unwrap();
+        user
+    }
+}
+
+fn config() -> MachineConfig {
+    MachineConfig {
+        name: "web-0".to_owned(),
+        uuid: Uuid::new_v4(),
+        os: GuestOs::Linux,
+        cpus: 1,
+        memory: ByteSize::from_mib(128),
+        firmware: FirmwareConfig::Uefi,
+        tpm: false,
+        disk: DiskConfig {
+            overlay: "../disk/overlay.qcow2".into(),
+            base: "../../../bases/base.qcow2".into(),
+            base_format: DiskFormat::Qcow2,
+            size: ByteSize::from_mib(64),
+            direct: false,
+            io_uring: false,
+        },
+        nic: NicConfig {
+            mac: "52:54:00:12:34:56".to_owned(),
+            backend: Backend::User { ssh_port: free_port(), host_name: "web-0".to_owned() },
+        },
+        seed: SeedConfig::FwCfg("../seed.tar".into()),
+        accelerator: Accelerator::Tcg,
+        run_as: None,
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+async fn create(path: &Path, arguments: &[&str], stop: &CancellationToken) {
+    let (last, options) = arguments.split_last().unwrap();
+    let command =
+        Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).args(options).arg(path).arg(last);
+    command.run(stop).await.unwrap();
+}
+
+/// Says why a test does nothing, and gives it nothing to do.
+pub(crate) fn skip<T>(reason: &str) -> Option<T> {
+    winstead_testing::skip(reason);
+    None
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// An overlay in a disk folder, as the store makes it.
+pub(crate) async fn overlay(disk: &Path, stop: &CancellationToken) {
+    let options = "extended_l2=on,cluster_size=128k";
+    let base = ["-F", "qcow2", "-u", "-b", "../../../bases/base.qcow2", "-o", options, "64M"];
+    create(&disk.join("overlay.qcow2"), &base, stop).await;
+}
