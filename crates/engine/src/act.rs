@@ -1,0 +1,371 @@
+//! Carrying a plan out: one interpreter for the lists of [`crate::steps`], thin over the adapters.
+
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
+use winstead_guest::{keys, seed};
+use winstead_hypervisor::qemu::{self, StartError};
+use winstead_network::{Lease, MacAddress, OwnBridge, Tap};
+use winstead_spec::{Bridge, Network, SeedKind, StoreKind};
+use winstead_store::OverlaySpec;
+
+use crate::{
+    EngineError, Event, Home, Listener, MachineRecord, Phase, Step,
+    configure::{self, Paths},
+    facts::Facts,
+    journal::{Journal, Shared},
+    observe,
+    plan::Action,
+    readiness::{Wait, last_words},
+    steps::steps,
+};
+
+/// How often another port is tried when somebody took ours between looking and binding.
+const PORT_TRIES: usize = 5;
+/// How long QEMU may take to end when it is told to.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Everything that steps need.
+pub(crate) struct Actor {
+    pub(crate) home: Home,
+    pub(crate) journal: Journal,
+    pub(crate) facts: Facts,
+    pub(crate) listener: Listener,
+    /// As many guests start at once as there are cores: more cost more than double the time.
+    pub(crate) starts: Semaphore,
+    /// Taken while something shared is made: the first machine makes it, the others find it.
+    pub(crate) sharing: Mutex<()>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// One machine on its way.
+pub(crate) struct Job {
+    /// As it is recorded.
+    pub(crate) record: MachineRecord,
+    /// As it shall be.
+    pub(crate) target: MachineRecord,
+    /// Why, for the history.
+    pub(crate) why: String,
+}
+
+impl Actor {
+    /// Carries one action out. A failed machine is journalled as `Failed`; an interrupted one stays where it is, and
+    /// the next command goes on from there.
+    pub(crate) async fn run(&self, action: Action, mut job: Job) -> Result<Phase, EngineError> {
+        let begun = Instant::now();
+        let mut permit: Option<SemaphorePermit<'_>> = None;
+        for step in steps(action) {
+            if self.stop.is_cancelled() {
+                return Err(EngineError::Interrupted);
+            }
+            if step.starts_a_guest() && permit.is_none() {
+                permit = self.starts.acquire().await.ok();
+            }
+            if let Err(error) = self.step(*step, &mut job, begun).await {
+                self.fail(&job, &error).await?;
+                return Err(error);
+            }
+        }
+        Ok(self.journal.machine(&job.record.name).await?.map_or(Phase::Gone, |entry| entry.phase))
+    }
+
+    async fn fail(&self, job: &Job, error: &EngineError) -> Result<(), EngineError> {
+        if matches!(error, EngineError::Interrupted) {
+            return Ok(());
+        }
+        let entry = self.journal.machine(&job.record.name).await?;
+        let Some(entry) = entry.filter(|entry| entry.phase.may_become(Phase::Failed)) else { return Ok(()) };
+        if entry.phase == Phase::Held {
+            return Ok(());
+        }
+        self.enter(job, Phase::Failed, &chain(error)).await
+    }
+
+    async fn enter(&self, job: &Job, phase: Phase, message: &str) -> Result<(), EngineError> {
+        let name = &job.record.name;
+        self.journal.advance(name, phase, message).await?;
+        self.listener.tell(Event::Phase { name: name.clone(), phase, message: message.to_owned() });
+        Ok(())
+    }
+
+    async fn step(&self, step: Step, job: &mut Job, begun: Instant) -> Result<(), EngineError> {
+        let machine = job.record.name.clone();
+        if !matches!(step, Step::Enter(_)) {
+            self.listener.tell(Event::Step { name: machine.clone(), step: step.label() });
+        }
+        let done = match step {
+            Step::Enter(phase) => return self.enter(job, phase, &job.why.clone()).await,
+            Step::AwaitReady => return self.await_ready(job, begun).await,
+            Step::Adopt => self.adopt(job).await,
+            Step::MakeFolder => self.make_folder(&job.record),
+            Step::PlaceBase => self.place_base(&job.record).await,
+            Step::MakeOverlay => self.make_overlay(job).await,
+            Step::RenewOverlay => self.renew_overlay(job).await,
+            Step::WriteSeed => self.write_seed(job).await,
+            Step::JoinNetwork => self.join_network(&job.record).await,
+            Step::StartQemu => self.start_qemu(job).await,
+            Step::Resume => self.resume(job).await,
+            Step::SetCap => self.set_cap(&job.record).await,
+            Step::StopQemu => self.stop_qemu(job).await,
+            Step::LeaveNetwork => self.leave_network(&job.record).await,
+            Step::RemoveOverlay => winstead_store::remove(&job.record.location).await.map_err(Failure::from),
+            Step::RemoveFolder => remove_folder(&self.home.machine(&machine)),
+        };
+        done.map_err(|source| match source.downcast::<EngineError>() {
+            Ok(error) => *error,
+            Err(_) if self.stop.is_cancelled() => EngineError::Interrupted,
+            Err(source) => EngineError::Step { machine, step: step.label(), source },
+        })
+    }
+
+    async fn adopt(&self, job: &mut Job) -> Result<(), Failure> {
+        job.record = job.target.clone();
+        Ok(self.journal.update(&job.record).await?)
+    }
+
+    fn make_folder(&self, record: &MachineRecord) -> Result<(), Failure> {
+        self.home.make(&self.home.machine(&record.name))?;
+        let run = self.home.run(&record.name);
+        self.home.make(&run)?;
+        if let Some(user) = self.facts.run_as(record) {
+            std::os::unix::fs::chown(&run, Some(user.uid), Some(user.gid))?;
+        }
+        Ok(())
+    }
+
+    async fn place_base(&self, record: &MachineRecord) -> Result<(), Failure> {
+        if record.shape.disk.store == StoreKind::Disk {
+            return Ok(());
+        }
+        let (target, image) = (configure::base_location(&self.home, record), &record.image);
+        let _one = self.sharing.lock().await;
+        self.journal.add_shared(image.digest.short(), &Shared::Base(target.clone())).await?;
+        winstead_store::place_base(&image.disk, &target, &image.digest, &self.stop).await?;
+        Ok(())
+    }
+
+    fn overlay(&self, record: &MachineRecord) -> OverlaySpec {
+        let base = Paths::new(&self.home, record).base;
+        let owner = self.facts.run_as(record).map(|user| (user.uid, user.gid));
+        configure::overlay(record, base, owner, &self.facts.store)
+    }
+
+    async fn make_overlay(&self, job: &mut Job) -> Result<(), Failure> {
+        job.record.generation = job.record.generation.max(1);
+        self.journal.update(&job.record).await?;
+        Ok(winstead_store::create(&self.overlay(&job.record), &self.stop).await?)
+    }
+
+    async fn renew_overlay(&self, job: &mut Job) -> Result<(), Failure> {
+        job.record.generation += 1;
+        self.journal.update(&job.record).await?;
+        winstead_store::renew(&self.overlay(&job.record), &self.stop).await?;
+        Ok(self.journal.shrink(job.record.uid).await?)
+    }
+
+    async fn write_seed(&self, job: &mut Job) -> Result<(), Failure> {
+        let folder = self.home.machine(&job.record.name);
+        let client = keys::ensure_client_key(&self.home.ssh())?;
+        let host_key = keys::ensure_key(&folder.join("host_key"), &job.record.name.to_string())?;
+        job.record.host_key.clone_from(&host_key.public_openssh);
+        self.journal.update(&job.record).await?;
+        let identity = configure::identity(&job.record, host_key, &client);
+        let path = match job.record.image.seed {
+            SeedKind::FwCfg => write_private(&folder.join("seed.tar"), &seed::tar(&identity)?)?,
+            SeedKind::NoCloud => {
+                let path = folder.join("seed.iso");
+                seed::nocloud_iso(&identity, &path, &self.stop).await?;
+                path
+            }
+            SeedKind::None => return Ok(()),
+        };
+        if let Some(user) = self.facts.run_as(&job.record) {
+            std::os::unix::fs::lchown(&path, Some(user.uid), Some(user.gid))?;
+        }
+        Ok(())
+    }
+
+    async fn own_bridge(&self, network: &Network) -> Result<Option<OwnBridge>, EngineError> {
+        let Network::Bridge(Bridge::Own { name, subnet }) = network else { return Ok(None) };
+        let tag = self.tag().await?;
+        Ok(Some(OwnBridge {
+            name: name.clone(),
+            subnet: *subnet,
+            folder: self.home.networks().join(name),
+            tag,
+        }))
+    }
+
+    async fn tag(&self) -> Result<String, EngineError> {
+        Ok(format!("winstead {}", &self.journal.home_id().await?.simple().to_string()[..8]))
+    }
+
+    async fn tap(&self, record: &MachineRecord) -> Result<Option<Tap>, EngineError> {
+        let Network::Bridge(Bridge::Own { name, .. } | Bridge::Existing { name }) = &record.network else {
+            return Ok(None);
+        };
+        let owner = self.facts.run_as(record).map(|user| user.uid);
+        let tap = winstead_network::tap_name(record.uid.as_bytes());
+        Ok(Some(Tap { name: tap, bridge: name.clone(), owner, tag: self.tag().await? }))
+    }
+
+    async fn join_network(&self, record: &MachineRecord) -> Result<(), Failure> {
+        if let Some(bridge) = self.own_bridge(&record.network).await? {
+            let _one = self.sharing.lock().await;
+            self.journal.add_shared(&bridge.name, &Shared::Bridge(bridge.clone())).await?;
+            self.home.make(&bridge.folder)?;
+            winstead_network::ensure_bridge(&bridge, &self.stop).await?;
+            if let Some(lease) = lease(record) {
+                winstead_network::add_lease(&bridge, &lease, &self.stop).await?;
+            }
+        }
+        if let Some(tap) = self.tap(record).await? {
+            winstead_network::add_tap(&tap, &self.stop).await?;
+        }
+        Ok(())
+    }
+
+    async fn leave_network(&self, record: &MachineRecord) -> Result<(), Failure> {
+        if let Some(tap) = self.tap(record).await? {
+            winstead_network::remove_tap(&tap, &self.stop).await?;
+        }
+        if let Some(bridge) = self.own_bridge(&record.network).await? {
+            let _one = self.sharing.lock().await;
+            winstead_network::remove_lease(&bridge, &record.name.to_string(), &self.stop).await?;
+        }
+        Ok(())
+    }
+
+    async fn start_qemu(&self, job: &mut Job) -> Result<(), Failure> {
+        let run = self.home.run(&job.record.name);
+        forget_last_run(&run)?;
+        for attempt in 1.. {
+            let config = configure::qemu(&self.home, &job.record, &self.facts);
+            job.record.qemu = Some(config.clone());
+            job.record.started_at = Some(Timestamp::now());
+            job.record.ready_at = None;
+            self.journal.update(&job.record).await?;
+            match qemu::start(&config, &self.facts.qemu, &run, &self.stop).await {
+                Ok(running) => {
+                    job.record.process = Some(running.process);
+                    job.record.tpm = running.tpm;
+                    break;
+                }
+                Err(StartError::PortTaken { .. }) if attempt < PORT_TRIES => {
+                    let (old, new) = (job.record.ssh_port, winstead_network::free_port()?);
+                    job.record.ssh_port = Some(new);
+                    let name = &job.record.name;
+                    self.listener
+                        .note(format!("{name}: port {} is taken, using {new}", old.unwrap_or_default()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(self.journal.update(&job.record).await?)
+    }
+
+    /// Lets the guest run; also one that a dead command started and left paused.
+    async fn resume(&self, job: &mut Job) -> Result<(), Failure> {
+        let run = self.home.run(&job.record.name);
+        let process = observe::process(&job.record).ok_or_else(|| last_words(&run.join("qemu.log")))?;
+        if job.record.process != Some(process) {
+            job.record.process = Some(process);
+            self.journal.update(&job.record).await?;
+        }
+        let state = qemu::adopt(process, &job.record.uid, &run, &self.stop).await?;
+        if matches!(state, qemu::RunState::Prelaunch | qemu::RunState::Paused) {
+            qemu::resume(&run).await?;
+        }
+        Ok(())
+    }
+
+    async fn await_ready(&self, job: &mut Job, begun: Instant) -> Result<(), EngineError> {
+        let run = self.home.run(&job.record.name);
+        let log = run.join("qemu.log");
+        let gone = || EngineError::MachineFailed {
+            machine: job.record.name.clone(),
+            reason: format!("its QEMU ended: {}", last_words(&log)),
+        };
+        let process = job.record.process.ok_or_else(gone)?;
+        let wait = Wait {
+            journal: &self.journal,
+            record: &job.record,
+            process,
+            run,
+            log: log.clone(),
+            stop: &self.stop,
+        };
+        let answer = wait.until_ready().await?;
+        job.record.ready_at = Some(Timestamp::now());
+        self.journal.update(&job.record).await?;
+        let message = format!("{answer} after {:.1} s", begun.elapsed().as_secs_f64());
+        self.enter(job, Phase::Ready, &message).await
+    }
+
+    async fn set_cap(&self, record: &MachineRecord) -> Result<(), Failure> {
+        let cap = record.shape.disk.cap;
+        if winstead_store::usage(&record.location)?.used > cap {
+            // It grew beyond the new cap already, and keeps what it took from the reserve.
+            return Ok(());
+        }
+        winstead_store::grow(&record.location, cap)?;
+        Ok(self.journal.shrink(record.uid).await?)
+    }
+
+    async fn stop_qemu(&self, job: &mut Job) -> Result<(), Failure> {
+        let run = self.home.run(&job.record.name);
+        let tpm = job.record.tpm.or_else(|| qemu::find_tpm(&job.record.uid));
+        match (observe::process(&job.record), tpm) {
+            (Some(process), tpm) => qemu::stop(process, tpm, &run, STOP_GRACE).await?,
+            (None, Some(tpm)) => tpm.kill()?,
+            (None, None) => {}
+        }
+        job.record.process = None;
+        job.record.tpm = None;
+        Ok(self.journal.update(&job.record).await?)
+    }
+}
+
+fn lease(record: &MachineRecord) -> Option<Lease> {
+    let address: Ipv4Addr = record.address?;
+    Some(Lease { mac: MacAddress::of(record.uid.as_bytes()), address, name: record.name.to_string() })
+}
+
+/// The console of the last generation must not be taken for this one's.
+fn forget_last_run(run: &Path) -> std::io::Result<()> {
+    match fs_err::remove_file(run.join("console.log")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn write_private(path: &Path, contents: &[u8]) -> Result<PathBuf, Failure> {
+    keys::write_private(path, contents)?;
+    Ok(path.to_owned())
+}
+
+fn remove_folder(folder: &Path) -> Result<(), Failure> {
+    match fs_err::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// An error with its causes in one line, for the journal.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,149 @@
+//! From a record to what the adapters want: pure, pinned by tests.
+
+use std::path::{Path, PathBuf};
+
+use winstead_guest::{
+    keys::KeyPair,
+    seed::{Address, GuestNetwork, Identity},
+};
+use winstead_hypervisor::qemu::{Backend, DiskConfig, FirmwareConfig, MachineConfig, NicConfig, SeedConfig};
+use winstead_spec::{Bridge, DirectKernel, Firmware, GuestOs, Network, SeedKind, StoreKind};
+use winstead_store::{BaseLocation, Features, OverlaySpec};
+
+use crate::{Home, MachineRecord, facts::Facts};
+
+/// Paths as QEMU sees them from its working folder, so that it needs no rights above the home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Paths {
+    root: PathBuf,
+    /// The read-only base.
+    pub(crate) base: PathBuf,
+}
+
+impl Paths {
+    pub(crate) fn new(home: &Home, record: &MachineRecord) -> Self {
+        let base = match record.shape.disk.store {
+            StoreKind::Ram => {
+                home.base(&record.image.digest).join(record.image.disk.file_name().unwrap_or_default())
+            }
+            StoreKind::Disk => record.image.disk.clone(),
+        };
+        let mut paths = Self { root: home.root().to_owned(), base: PathBuf::new() };
+        paths.base = paths.seen(&base);
+        paths
+    }
+
+    /// `HOME/…` as seen from `HOME/machines/NAME/run`; a path outside the home as it is.
+    fn seen(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.root)
+            .map_or_else(|_| path.to_owned(), |inside| Path::new("../../..").join(inside))
+    }
+}
+
+/// Where the RAM copy of a machine's image lies: beside the overlays.
+pub(crate) fn base_location(home: &Home, record: &MachineRecord) -> BaseLocation {
+    BaseLocation {
+        placement: record.location.placement.clone(),
+        folder: home.base(&record.image.digest),
+        size: record.image.stored_size,
+    }
+}
+
+pub(crate) fn overlay(
+    record: &MachineRecord,
+    base: PathBuf,
+    owner: Option<(u32, u32)>,
+    features: &Features,
+) -> OverlaySpec {
+    OverlaySpec {
+        location: record.location.clone(),
+        cap: record.shape.disk.cap,
+        base,
+        base_format: record.image.format,
+        size: record.image.virtual_size,
+        owner,
+        features: features.clone(),
+    }
+}
+
+pub(crate) fn identity(record: &MachineRecord, host_key: KeyPair, client: &KeyPair) -> Identity {
+    Identity {
+        host_name: record.name.to_string(),
+        machine_id: *record.uid.as_bytes(),
+        generation: record.generation,
+        host_key,
+        authorized_keys: vec![client.public_openssh.clone()],
+        network: guest_network(record),
+        os: record.image.os,
+    }
+}
+
+fn guest_network(record: &MachineRecord) -> GuestNetwork {
+    let mac = record.mac.clone();
+    let dhcp = |mac| GuestNetwork { mac, address: Address::Dhcp, nameserver: None };
+    match &record.network {
+        Network::User => GuestNetwork::user(mac),
+        Network::Bridge(Bridge::Existing { .. }) => dhcp(mac),
+        Network::Bridge(Bridge::Own { subnet, .. }) => match (record.address, subnet.address(1)) {
+            (Some(address), Some(gateway)) => GuestNetwork {
+                mac,
+                address: Address::Static { address, prefix: subnet.prefix(), gateway },
+                nameserver: Some(gateway),
+            },
+            _ => dhcp(mac),
+        },
+    }
+}
+
+pub(crate) fn qemu(home: &Home, record: &MachineRecord, facts: &Facts) -> MachineConfig {
+    let paths = Paths::new(home, record);
+    MachineConfig {
+        name: record.name.to_string(),
+        uuid: record.uid,
+        os: record.image.os,
+        cpus: record.shape.cpus,
+        memory: record.shape.memory,
+        firmware: firmware(record, &paths),
+        tpm: record.shape.tpm,
+        disk: DiskConfig {
+            overlay: PathBuf::from("../disk/overlay.qcow2"),
+            base: paths.base.clone(),
+            base_format: record.image.format,
+            size: record.image.virtual_size,
+            direct: facts.store.direct,
+            io_uring: facts.store.io_uring && facts.qemu.features.io_uring,
+        },
+        nic: NicConfig { mac: record.mac.clone(), backend: backend(record) },
+        seed: match record.image.seed {
+            SeedKind::FwCfg => SeedConfig::FwCfg(PathBuf::from("../seed.tar")),
+            SeedKind::NoCloud => SeedConfig::Cdrom(PathBuf::from("../seed.iso")),
+            SeedKind::None => SeedConfig::None,
+        },
+        accelerator: facts.accelerator.accelerator,
+        run_as: facts.run_as(record),
+    }
+}
+
+fn firmware(record: &MachineRecord, paths: &Paths) -> FirmwareConfig {
+    let chosen = record.shape.firmware.unwrap_or(match (record.image.os, &record.image.kernel) {
+        (GuestOs::Windows, _) => Firmware::SecureBoot,
+        (GuestOs::Linux, Some(_)) => Firmware::Direct,
+        (GuestOs::Linux, None) => Firmware::Uefi,
+    });
+    match (chosen, &record.image.kernel) {
+        (Firmware::Direct, Some(DirectKernel { kernel, initrd, command_line })) => FirmwareConfig::Direct {
+            kernel: paths.seen(kernel),
+            initrd: initrd.as_deref().map(|initrd| paths.seen(initrd)),
+            command_line: command_line.clone(),
+        },
+        (Firmware::SecureBoot, _) => FirmwareConfig::SecureBoot,
+        (Firmware::Uefi | Firmware::Direct, _) => FirmwareConfig::Uefi,
+    }
+}
+
+fn backend(record: &MachineRecord) -> Backend {
+    match (&record.network, record.ssh_port) {
+        (Network::User, Some(ssh_port)) => Backend::User { ssh_port, host_name: record.name.to_string() },
+        _ => Backend::Tap { name: winstead_network::tap_name(record.uid.as_bytes()) },
+    }
+}

@@ -1,0 +1,328 @@
+//! The engine's commands: what a face (CLI, later the controller) calls.
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+use winstead_guest::ssh::SshFiles;
+use winstead_image::Catalog;
+use winstead_spec::{Documents, Image, MachineName, Name};
+
+use crate::{
+    EngineError, Home, HomeLock, ImageRef, Listener, Phase, Step, catalogue,
+    journal::{Faults, Journal, Transition},
+    observe::observe,
+    plan::{self, Action, Change, Desired, DesiredPool, Observed, Plan},
+    steps,
+    work::desired_kernel,
+};
+
+/// How long a command waits for another one that changes the same home.
+const LOCK_PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// How an engine is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The home folder.
+    pub home: PathBuf,
+    /// A folder with artefacts that are otherwise downloaded.
+    pub artifacts: Option<PathBuf>,
+    /// The program that is started as `PROGRAM --home HOME supervise`.
+    pub program: PathBuf,
+    /// Where a test wants this process to die.
+    pub faults: Faults,
+}
+
+/// Which machines a command is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// All of this home.
+    All,
+    /// Those of some pools.
+    Pools(Vec<Name>),
+    /// Some.
+    Machines(Vec<MachineName>),
+}
+
+/// What `up` did.
+#[derive(Clone, Debug)]
+pub struct UpReport {
+    /// What was to be done.
+    pub plan: Plan,
+    /// How long it took.
+    pub took: Duration,
+    /// The machines of the file as they are now.
+    pub machines: Vec<(MachineName, Phase, String)>,
+}
+
+/// One home's engine.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    pub(crate) home: Home,
+    pub(crate) journal: Journal,
+    pub(crate) catalog: Catalog,
+    pub(crate) options: Options,
+}
+
+impl Selection {
+    fn includes(&self, name: &MachineName) -> bool {
+        match self {
+            Self::All => true,
+            Self::Pools(pools) => pools.contains(&name.pool),
+            Self::Machines(machines) => machines.contains(name),
+        }
+    }
+
+    /// The first name that nothing in this home has.
+    fn unknown(&self, observed: &Observed) -> Option<EngineError> {
+        let machine = |name: &MachineName| observed.machines.contains_key(name);
+        let pool = |name: &Name| {
+            observed.pools.contains_key(name) || observed.machines.keys().any(|machine| machine.pool == *name)
+        };
+        match self {
+            Self::All => None,
+            Self::Pools(names) => names
+                .iter()
+                .find(|name| !pool(name))
+                .map(|name| unknown("pool", name.as_str(), observed.pools.keys().map(ToString::to_string))),
+            Self::Machines(names) => {
+                names.iter().find(|name| !machine(name)).map(|name| unknown_machine(name, observed))
+            }
+        }
+    }
+}
+
+impl Engine {
+    /// Opens the engine of a home, making the home if it is not there.
+    ///
+    /// # Errors
+    /// When the home or its journal cannot be used.
+    pub async fn open(options: Options) -> Result<Self, EngineError> {
+        let home = Home::open(&options.home)?;
+        let journal = Journal::open(&home.journal(), options.faults.clone()).await?;
+        let catalog = Catalog::open(&home.images(), &home.cache(), options.artifacts.as_deref());
+        Ok(Self { home, journal, catalog, options })
+    }
+
+    /// The home.
+    #[must_use]
+    pub const fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Keys, known hosts and configuration of `ssh`.
+    #[must_use]
+    pub fn ssh(&self) -> SshFiles {
+        SshFiles::new(self.home.ssh())
+    }
+
+    /// The steps of an action, in order.
+    #[must_use]
+    pub fn steps(&self, action: Action) -> Vec<Step> {
+        steps::steps(action).to_vec()
+    }
+
+    /// What `up` would do. Changes nothing.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or a pool's image is nowhere.
+    pub async fn plan(&self, documents: &Documents, _stop: &CancellationToken) -> Result<Plan, EngineError> {
+        let desired = self.desired(documents)?;
+        let (observed, _) = observe(&self.home, &self.journal).await?;
+        Ok(plan::plan(&desired, &observed))
+    }
+
+    /// Makes what is like what the file says, and returns when every machine of it is ready. Run again after any
+    /// failure, it goes on where that stopped.
+    ///
+    /// # Errors
+    /// When it is not admitted (nothing was changed then), an image cannot be built, or a machine does not come up.
+    ///
+    /// Cancel safety: cancel `stop` and await; machines stay in their phase and the next `up` goes on.
+    pub async fn up(
+        &self,
+        documents: &Documents,
+        listener: &Listener,
+        stop: &CancellationToken,
+    ) -> Result<UpReport, EngineError> {
+        let begun = std::time::Instant::now();
+        let _lock = self.lock(listener, stop).await?;
+        let first = admitted(self.plan(documents, stop).await?)?;
+        self.build_missing(documents, &first, listener, stop).await?;
+        let desired = self.desired(documents)?;
+        let (observed, snapshot) = observe(&self.home, &self.journal).await?;
+        let plan = admitted(plan::plan(&desired, &observed))?;
+        let actor = self.actor(desired_kernel(&desired), listener, stop).await?;
+        let work = self.prepare(&desired, &observed, &plan, actor).await?;
+        let outcome = self.carry_out(work).await;
+        self.release_unused(&snapshot, listener, stop).await?;
+        outcome?;
+        let machines = self.standing(documents).await?;
+        Ok(UpReport { plan, took: begun.elapsed(), machines })
+    }
+
+    /// What `down` would take away. Changes nothing.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or a name of the selection is unknown.
+    pub async fn plan_down(&self, selection: &Selection) -> Result<Vec<Change>, EngineError> {
+        let (observed, _) = observe(&self.home, &self.journal).await?;
+        if let Some(error) = selection.unknown(&observed) {
+            return Err(error);
+        }
+        Ok(plan::destroy(&observed, |name| selection.includes(name)))
+    }
+
+    /// Takes the selected machines away with all that was made for them, and returns their names. What is gone
+    /// already is fine. With [`Selection::All`] also whatever a lost journal left behind in the home.
+    ///
+    /// # Errors
+    /// When something cannot be removed; the next `down` tries again.
+    pub async fn down(
+        &self,
+        selection: &Selection,
+        listener: &Listener,
+        stop: &CancellationToken,
+    ) -> Result<Vec<MachineName>, EngineError> {
+        let _lock = self.lock(listener, stop).await?;
+        let changes = self.plan_down(selection).await?;
+        let (observed, snapshot) = observe(&self.home, &self.journal).await?;
+        let outcome = self.take_away(&changes, &observed, listener, stop).await;
+        if outcome.is_ok() {
+            self.forget_pools(selection).await?;
+        }
+        if *selection == Selection::All {
+            self.sweep(listener).await?;
+        }
+        self.release_unused(&snapshot, listener, stop).await?;
+        outcome?;
+        Ok(changes.into_iter().map(|change| change.machine).collect())
+    }
+
+    /// Puts machines back to golden: a fresh overlay, the same name, address and keys. Returns when they are ready.
+    ///
+    /// # Errors
+    /// When a name is unknown, or a machine does not come up.
+    pub async fn reset(
+        &self,
+        names: &[MachineName],
+        listener: &Listener,
+        stop: &CancellationToken,
+    ) -> Result<(), EngineError> {
+        let _lock = self.lock(listener, stop).await?;
+        let (observed, _) = observe(&self.home, &self.journal).await?;
+        if let Some(error) = Selection::Machines(names.to_vec()).unknown(&observed) {
+            return Err(error);
+        }
+        let chosen: BTreeSet<&MachineName> = names.iter().collect();
+        let changes = chosen.into_iter().map(|name| Change {
+            machine: name.clone(),
+            action: Action::Renew,
+            why: "reset".to_owned(),
+        });
+        let work = self.renewals(changes.collect(), &observed, listener, stop).await?;
+        self.carry_out(work).await
+    }
+
+    /// What happened to a machine, oldest first.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn history(&self, name: &MachineName) -> Result<Vec<Transition>, EngineError> {
+        Ok(self.journal.history(name).await?)
+    }
+
+    /// The file's pools with the image versions that their names stand for now.
+    pub(crate) fn desired(&self, documents: &Documents) -> Result<Desired, EngineError> {
+        let pools = documents.pools.iter().map(|pool| {
+            let image = self.image_of(documents, &pool.name, &pool.image)?;
+            Ok(DesiredPool { pool: pool.clone(), image })
+        });
+        Ok(Desired { host: documents.host(), pools: pools.collect::<Result<_, EngineError>>()? })
+    }
+
+    fn image_of(
+        &self,
+        documents: &Documents,
+        pool: &Name,
+        name: &Name,
+    ) -> Result<Option<ImageRef>, EngineError> {
+        let failed = |source| EngineError::Image { what: "look up", image: name.clone(), source };
+        if let Some(image) = documents.images.iter().find(|image| image.name == *name) {
+            let found = self.catalog.find(image).map_err(|error| failed(error.into()))?;
+            return Ok(found.as_ref().map(catalogue::reference));
+        }
+        match self.catalog.latest(name).map_err(|error| failed(error.into()))? {
+            Some(version) => Ok(Some(catalogue::reference(&version))),
+            None => {
+                let known = documents.images.iter().map(|image| image.name.to_string());
+                Err(EngineError::UnknownImage {
+                    pool: pool.clone(),
+                    image: name.clone(),
+                    nearest: nearest(name.as_str(), known),
+                })
+            }
+        }
+    }
+
+    async fn build_missing(
+        &self,
+        documents: &Documents,
+        plan: &Plan,
+        listener: &Listener,
+        stop: &CancellationToken,
+    ) -> Result<(), EngineError> {
+        let missing = |image: &&Image| plan.builds.contains(&image.name);
+        for image in documents.images.iter().filter(missing) {
+            self.build_unlocked(image, listener, stop).await?;
+        }
+        Ok(())
+    }
+
+    async fn standing(
+        &self,
+        documents: &Documents,
+    ) -> Result<Vec<(MachineName, Phase, String)>, EngineError> {
+        let snapshot = self.journal.snapshot().await?;
+        let of_file = |name: &MachineName| documents.pools.iter().any(|pool| pool.name == name.pool);
+        let entries = snapshot.machines.into_iter().filter(|(name, _)| of_file(name));
+        Ok(entries.map(|(name, entry)| (name, entry.phase, entry.message)).collect())
+    }
+
+    pub(crate) async fn lock(
+        &self,
+        listener: &Listener,
+        stop: &CancellationToken,
+    ) -> Result<HomeLock, EngineError> {
+        if let Ok(lock) = self.home.lock(Duration::ZERO).await {
+            return Ok(lock);
+        }
+        listener.note("another winstead command is changing this home; waiting for it");
+        tokio::select! {
+            lock = self.home.lock(LOCK_PATIENCE) => Ok(lock?),
+            () = stop.cancelled() => Err(EngineError::Interrupted),
+        }
+    }
+}
+
+fn admitted(plan: Plan) -> Result<Plan, EngineError> {
+    for (what, sum) in [("memory", &plan.memory), ("disk", &plan.disk)] {
+        if !sum.fits() {
+            return Err(EngineError::Admission { what, sum: sum.clone() });
+        }
+    }
+    if plan.refusals.is_empty() { Ok(plan) } else { Err(EngineError::Refused(plan.refusals)) }
+}
+
+pub(crate) fn unknown_machine(name: &MachineName, observed: &Observed) -> EngineError {
+    unknown("machine", &name.to_string(), observed.machines.keys().map(ToString::to_string))
+}
+
+fn unknown(kind: &str, name: &str, known: impl Iterator<Item = String>) -> EngineError {
+    EngineError::Unknown { what: format!("the {kind} {name}"), nearest: nearest(name, known) }
+}
+
+/// The known name that was probably meant.
+fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    let distance = |other: &String| strsim::damerau_levenshtein(name, other);
+    known.min_by_key(distance).filter(|other| distance(other) <= name.len().max(3) / 2)
+}

@@ -1,0 +1,208 @@
+//! What a command of the engine can fail with, and what to do about it.
+
+use std::path::PathBuf;
+
+use winstead_spec::{ByteSize, MachineName, Name};
+
+use crate::{HomeError, admission::Sum, journal::JournalError};
+
+/// A command that did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The home cannot be used.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// It does not fit into this host.
+    #[error("fit everything into this host's {what}: {needed} needed, {available} available", needed = sum.needed, available = sum.available)]
+    Admission {
+        /// `memory` or `disk`.
+        what: &'static str,
+        /// The sum, line by line.
+        sum: Sum,
+    },
+    /// The plan itself says no.
+    #[error("carry the plan out: {}", .0.join("; "))]
+    Refused(Vec<String>),
+    /// A pool's image is nowhere.
+    #[error("find the image {image} that pool {pool} starts from")]
+    UnknownImage {
+        /// The pool.
+        pool: Name,
+        /// Its image.
+        image: Name,
+        /// The nearest name that is there.
+        nearest: Option<String>,
+    },
+    /// No such machine or pool.
+    #[error("find {what}")]
+    Unknown {
+        /// What was asked for.
+        what: String,
+        /// The nearest name that is there.
+        nearest: Option<String>,
+    },
+    /// An image that machines stand on.
+    #[error("remove the image {image}: {} {} it", listed(.users), if .users.len() == 1 { "uses" } else { "use" })]
+    InUse {
+        /// The image.
+        image: Name,
+        /// Who uses it.
+        users: Vec<MachineName>,
+    },
+    /// A machine that cannot be reached now.
+    #[error("reach {machine}: it is {state}")]
+    NotRunning {
+        /// The machine.
+        machine: MachineName,
+        /// Its phase and message.
+        state: String,
+    },
+    /// A machine did not answer in time.
+    #[error("wait for {machine}: not ready after {after:?}; last seen: {last_seen}")]
+    NotReady {
+        /// The machine.
+        machine: MachineName,
+        /// The deadline.
+        after: std::time::Duration,
+        /// What was last seen of it.
+        last_seen: String,
+    },
+    /// A machine that failed.
+    #[error("start {machine}: {reason}")]
+    MachineFailed {
+        /// The machine.
+        machine: MachineName,
+        /// Why.
+        reason: String,
+    },
+    /// A step on a machine went wrong.
+    #[error("{step} of {machine}")]
+    Step {
+        /// The machine.
+        machine: MachineName,
+        /// The step.
+        step: &'static str,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Something about this computer.
+    #[error("{what}")]
+    Host {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An image could not be built, verified or removed.
+    #[error("{what} the image {image}")]
+    Image {
+        /// What was tried.
+        what: &'static str,
+        /// The image.
+        image: Name,
+        /// Why it failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The supervisor did not come up.
+    #[error("start the supervisor; its log is {log}")]
+    Supervisor {
+        /// Its log.
+        log: PathBuf,
+        /// Why, when that is known.
+        source: std::io::Error,
+    },
+    /// Several machines failed.
+    #[error("bring {} of {of} machines up", .failed.len())]
+    Several {
+        /// How many there were.
+        of: usize,
+        /// What went wrong, machine by machine.
+        failed: Vec<(MachineName, Box<EngineError>)>,
+    },
+    /// Ctrl-C, SIGTERM.
+    #[error("finish: interrupted")]
+    Interrupted,
+}
+
+/// What kind of failure it is: decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The command line or a file is wrong.
+    Usage,
+    /// Refused before anything was changed.
+    Refused,
+    /// Time ran out.
+    TimedOut,
+    /// Ctrl-C, SIGTERM.
+    Interrupted,
+    /// Everything else.
+    Failed,
+}
+
+impl EngineError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::UnknownImage { .. } | Self::Unknown { .. } => Kind::Usage,
+            Self::Admission { .. } | Self::Refused(_) | Self::InUse { .. } => Kind::Refused,
+            Self::Home(HomeError::Busy { .. } | HomeError::Foreign { .. }) => Kind::Refused,
+            Self::NotReady { .. } => Kind::TimedOut,
+            Self::Interrupted => Kind::Interrupted,
+            Self::Several { failed, .. } => failed.first().map_or(Kind::Failed, |(_, error)| error.kind()),
+            _ => Kind::Failed,
+        }
+    }
+
+    /// What to do next, each with a command that can be pasted where there is one.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Admission { sum, .. } => {
+                let over = ByteSize::from_bytes(sum.needed.bytes() - sum.available.bytes());
+                vec![format!(
+                    "{over} too much: lower replicas, memory or disk.cap, or take other pools down first: `winstead get pools`"
+                )]
+            }
+            Self::UnknownImage { nearest, .. } | Self::Unknown { nearest, .. } => {
+                nearest.iter().map(|name| format!("did you mean `{name}`?")).collect()
+            }
+            Self::InUse { users, .. } => users
+                .first()
+                .map(|name| format!("take them away first: `winstead down {}`", name.pool))
+                .into_iter()
+                .collect(),
+            Self::NotRunning { machine, .. } => {
+                vec![format!(
+                    "`winstead describe {machine}` says more; `winstead reset {machine}` starts it from golden"
+                )]
+            }
+            Self::NotReady { machine, .. } | Self::MachineFailed { machine, .. } => {
+                vec![format!(
+                    "`winstead logs {machine}` shows its console; `winstead reset {machine}` tries again"
+                )]
+            }
+            Self::Several { failed, .. } => failed.first().map_or(Vec::new(), |(_, error)| error.hints()),
+            Self::Journal(error) if error.is_disk_full() => {
+                vec!["free space on the disk that holds the home, then run the same command again".to_owned()]
+            }
+            Self::Home(HomeError::Busy { .. }) => {
+                vec!["wait for it, or give this command another --home".to_owned()]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    pub(crate) fn host(
+        what: &'static str,
+    ) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> EngineError {
+        move |source| Self::Host { what, source }
+    }
+}
+
+fn listed(names: &[MachineName]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

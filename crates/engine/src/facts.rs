@@ -1,0 +1,87 @@
+//! What this computer can do, asked once for each command.
+
+use std::path::PathBuf;
+
+use tokio_util::sync::CancellationToken;
+use winstead_hypervisor::qemu::{self, AcceleratorChoice, Qemu, RunAs};
+use winstead_spec::{Host, StoreKind};
+use winstead_store::{Features, Placement};
+
+use crate::{EngineError, Home, MachineRecord, journal::Journal};
+
+/// The first of the user ids that machines run as when we are root, one each. Far above what distributions and
+/// container runtimes hand out (they end below 2³¹ − 2²⁷), and below 2³¹.
+const FIRST_USER: u32 = 2_013_265_920;
+
+/// What this computer can do.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// The QEMU that will be used.
+    pub(crate) qemu: Qemu,
+    /// How guests run, and why so.
+    pub(crate) accelerator: AcceleratorChoice,
+    /// What the stores can do.
+    pub(crate) store: Features,
+    /// The group that may open `/dev/kvm`.
+    kvm_group: Option<u32>,
+}
+
+impl Facts {
+    /// Looks at this computer; `kernel` is tried under KVM when that was never tried before.
+    pub(crate) async fn gather(
+        home: &Home,
+        kernel: Option<PathBuf>,
+        stop: &CancellationToken,
+    ) -> Result<Self, EngineError> {
+        let qemu = qemu::find(stop).await.map_err(|error| EngineError::host("use QEMU")(error.into()))?;
+        let cache = home.cache().join("accelerator.json");
+        let accelerator = qemu::choose_accelerator(&qemu, &cache, kernel.as_deref(), stop)
+            .await
+            .map_err(|error| EngineError::host("choose an accelerator")(error.into()))?;
+        Ok(Self { qemu, accelerator, store: features(home, stop).await?, kvm_group: kvm_group() })
+    }
+
+    /// The user that a machine's QEMU runs as: its own when we are root, ours otherwise.
+    pub(crate) fn run_as(&self, record: &MachineRecord) -> Option<RunAs> {
+        let id = FIRST_USER + record.number;
+        let run_as = || RunAs { uid: id, gid: id, groups: self.kvm_group.into_iter().collect() };
+        is_root().then(run_as)
+    }
+}
+
+/// What the stores of this home can do.
+pub(crate) async fn features(home: &Home, stop: &CancellationToken) -> Result<Features, EngineError> {
+    let probed = winstead_store::probe(&home.cache(), stop).await;
+    probed.map_err(|error| EngineError::host("probe the stores")(error.into()))
+}
+
+/// Where disks of a kind live on this host, with the rights that we have.
+pub(crate) async fn placement(
+    kind: StoreKind,
+    host: &Host,
+    can_mount: bool,
+    (home, journal): (&Home, &Journal),
+) -> Result<Placement, EngineError> {
+    let id = journal.home_id().await?.simple().to_string();
+    let own = format!("winstead-{}-{}", rustix::process::geteuid().as_raw(), &id[..8]);
+    Ok(match (kind, &host.stores.ram) {
+        (StoreKind::Ram, None) if can_mount => Placement::OwnTmpfs,
+        (StoreKind::Ram, folder) => {
+            let parent = folder.clone().unwrap_or_else(|| PathBuf::from("/dev/shm"));
+            Placement::SharedRam { folder: parent.join(own) }
+        }
+        (StoreKind::Disk, _) => {
+            let parent = host.stores.disk.clone().unwrap_or_else(|| home.root().join("disk"));
+            Placement::Folder { folder: parent.join(own) }
+        }
+    })
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn kvm_group() -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    fs_err::metadata("/dev/kvm").ok().map(|device| device.gid()).filter(|group| *group != 0)
+}

@@ -1,0 +1,359 @@
+//! Reading and writing rows.
+
+use std::{collections::BTreeMap, str::FromStr};
+
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, Transaction, params, types::Type};
+use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+use winstead_spec::{ByteSize, Host, MachineName, Name};
+
+use super::{Entry, Growth, Journal, JournalError, PoolRecord, Shared, SharedKind, Snapshot, Transition};
+use crate::{MachineRecord, Phase};
+
+const MACHINE: &str = "SELECT machine.record, phase, held_from, message, cap, times
+    FROM machine LEFT JOIN growth ON growth.uid = machine.uid";
+
+impl Journal {
+    /// Everything that a plan looks at, in one consistent read.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn snapshot(&self) -> Result<Snapshot, JournalError> {
+        self.read(|connection| {
+            let transaction = connection.unchecked_transaction()?;
+            let machines = rows(&transaction, MACHINE, entry)?;
+            let pools = rows(&transaction, "SELECT record FROM pool", |row| json::<PoolRecord>(row, 0))?;
+            let shared = rows(&transaction, "SELECT name, record FROM shared ORDER BY kind, name", |row| {
+                Ok((row.get(0)?, json(row, 1)?))
+            })?;
+            Ok(Snapshot {
+                machines: machines.into_iter().map(|entry| (entry.record.name.clone(), entry)).collect(),
+                pools: pools.into_iter().map(|record| (record.pool.name.clone(), record)).collect(),
+                shared,
+            })
+        })
+        .await
+    }
+
+    /// One machine, if it is there.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn machine(&self, name: &MachineName) -> Result<Option<Entry>, JournalError> {
+        let name = name.to_string();
+        let query = format!("{MACHINE} WHERE name = ?1");
+        self.read(move |connection| connection.query_row(&query, [name], entry).optional()).await
+    }
+
+    /// Records a machine before anything of it exists, as `Planned`.
+    ///
+    /// # Errors
+    /// When the journal cannot be written, or knows the name already.
+    pub async fn add(&self, record: MachineRecord) -> Result<(), JournalError> {
+        self.write(move |transaction| {
+            transaction.execute(
+                "INSERT INTO machine(name, uid, phase, record) VALUES (?1, ?2, ?3, ?4)",
+                params![
+                    record.name.to_string(),
+                    record.uid.to_string(),
+                    Phase::Planned.to_string(),
+                    text(&record)
+                ],
+            )?;
+            let line = transition(&record.name, None, Phase::Planned, "recorded");
+            remember(transaction, &record.uid, &line)
+        })
+        .await
+    }
+
+    /// Writes what is new about a machine.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn update(&self, record: &MachineRecord) -> Result<(), JournalError> {
+        let record = record.clone();
+        self.write(move |transaction| {
+            let sql = "UPDATE machine SET record = ?2 WHERE uid = ?1";
+            transaction.execute(sql, params![record.uid.to_string(), text(&record)]).map(drop)
+        })
+        .await
+    }
+
+    /// Moves a machine to a phase, before that is acted on, and returns where it was. From `Held`, `to` = `Held`'s
+    /// origin is the way back. `Gone` ends its row; its history stays.
+    ///
+    /// # Errors
+    /// [`JournalError::Transition`] when the table does not allow it from where the machine is now.
+    pub async fn advance(&self, name: &MachineName, to: Phase, message: &str) -> Result<Phase, JournalError> {
+        let (key, machine, message) = (name.to_string(), name.clone(), message.to_owned());
+        let from = self
+            .write(move |transaction| {
+                let Some((uid, from)) = standing(transaction, &key)? else { return Ok(None) };
+                if !from.may_become(to) {
+                    return Ok(Some((from, false)));
+                }
+                move_to(transaction, &key, (from, to), &message)?;
+                remember(transaction, &uid, &transition(&machine, Some(from), to, &message))?;
+                Ok(Some((from, true)))
+            })
+            .await?;
+        match from {
+            Some((from, true)) => Ok(from),
+            Some((from, false)) => Err(JournalError::Transition { machine: name.clone(), from, to }),
+            None => Err(JournalError::Unknown(name.to_string())),
+        }
+    }
+
+    /// Takes `step` from the reserve for a machine whose overlay is full, before the overlay grows. Returns the new
+    /// cap, or `None` when all machines together have used the reserve up.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn grow(&self, entry: &Entry, host: &Host) -> Result<Option<ByteSize>, JournalError> {
+        let (record, cap) = (entry.record.clone(), entry.cap() + host.growth.step);
+        let (reserve, step) = (host.growth.reserve, host.growth.step);
+        self.write(move |transaction| {
+            if grown_in_all(transaction)? + step > reserve {
+                return Ok(None);
+            }
+            transaction.execute(
+                "INSERT INTO growth(uid, cap, times) VALUES (?1, ?2, 1)
+                 ON CONFLICT(uid) DO UPDATE SET cap = excluded.cap, times = times + 1",
+                params![record.uid.to_string(), stored(cap)],
+            )?;
+            Ok(Some(cap))
+        })
+        .await
+    }
+
+    /// Remembers an event within a phase, with its numbers.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn remember(
+        &self,
+        entry: &Entry,
+        message: &str,
+        numbers: &[(&str, u64)],
+    ) -> Result<(), JournalError> {
+        let mut line = transition(&entry.record.name, Some(entry.phase), entry.phase, message);
+        line.numbers = numbers.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        let uid = entry.record.uid;
+        self.write(move |transaction| remember(transaction, &uid, &line)).await
+    }
+
+    /// Forgets a machine's growth: its overlay is new again.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn shrink(&self, uid: Uuid) -> Result<(), JournalError> {
+        self.write(move |transaction| {
+            transaction.execute("DELETE FROM growth WHERE uid = ?1", [uid.to_string()]).map(drop)
+        })
+        .await
+    }
+
+    /// What happened to a machine, oldest first.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn history(&self, name: &MachineName) -> Result<Vec<Transition>, JournalError> {
+        let name = name.to_string();
+        self.read(move |connection| {
+            let mut query =
+                connection.prepare("SELECT entry FROM history WHERE machine = ?1 ORDER BY seq")?;
+            query.query_map([name], |row| json(row, 0))?.collect()
+        })
+        .await
+    }
+
+    /// Records a pool as applied.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn apply_pool(&self, record: PoolRecord) -> Result<(), JournalError> {
+        self.write(move |transaction| {
+            let sql = "INSERT OR REPLACE INTO pool(name, record) VALUES (?1, ?2)";
+            transaction.execute(sql, params![record.pool.name.to_string(), text(&record)]).map(drop)
+        })
+        .await
+    }
+
+    /// Forgets a pool.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn drop_pool(&self, name: &Name) -> Result<(), JournalError> {
+        let name = name.to_string();
+        self.write(move |transaction| {
+            transaction.execute("DELETE FROM pool WHERE name = ?1", [name]).map(drop)
+        })
+        .await
+    }
+
+    /// Records something shared before it is created.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn add_shared(&self, name: &str, shared: &Shared) -> Result<(), JournalError> {
+        let (name, shared) = (name.to_owned(), shared.clone());
+        self.write(move |transaction| {
+            let sql = "INSERT OR REPLACE INTO shared(kind, name, record) VALUES (?1, ?2, ?3)";
+            transaction.execute(sql, params![shared.kind().key(), name, text(&shared)]).map(drop)
+        })
+        .await
+    }
+
+    /// Forgets something shared, after it was removed.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn drop_shared(&self, kind: SharedKind, name: &str) -> Result<(), JournalError> {
+        let name = name.to_owned();
+        self.write(move |transaction| {
+            let sql = "DELETE FROM shared WHERE kind = ?1 AND name = ?2";
+            transaction.execute(sql, params![kind.key(), name]).map(drop)
+        })
+        .await
+    }
+
+    /// The host as the last `up` had it, or the defaults.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn host(&self) -> Result<Host, JournalError> {
+        let found = self.setting::<Host>("host").await?;
+        Ok(found.unwrap_or_else(Host::local))
+    }
+
+    /// Records the host.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn set_host(&self, host: &Host) -> Result<(), JournalError> {
+        self.set_setting("host", host).await
+    }
+
+    /// This home's own identity: what the things it creates are tagged with. Made at the first call.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or written.
+    pub async fn home_id(&self) -> Result<Uuid, JournalError> {
+        if let Some(id) = self.setting("home").await? {
+            return Ok(id);
+        }
+        self.write(|transaction| {
+            let sql = "INSERT OR IGNORE INTO setting(key, value) VALUES ('home', ?1)";
+            transaction.execute(sql, [text(&Uuid::new_v4())])
+        })
+        .await?;
+        self.setting("home").await?.ok_or_else(|| JournalError::Unknown("this home's id".to_owned()))
+    }
+
+    async fn setting<T: DeserializeOwned + Send + 'static>(
+        &self,
+        key: &'static str,
+    ) -> Result<Option<T>, JournalError> {
+        self.read(move |connection| {
+            let sql = "SELECT value FROM setting WHERE key = ?1";
+            connection.query_row(sql, [key], |row| json(row, 0)).optional()
+        })
+        .await
+    }
+
+    async fn set_setting<T: Serialize>(&self, key: &'static str, value: &T) -> Result<(), JournalError> {
+        let value = text(value);
+        self.write(move |transaction| {
+            let sql = "INSERT OR REPLACE INTO setting(key, value) VALUES (?1, ?2)";
+            transaction.execute(sql, params![key, value]).map(drop)
+        })
+        .await
+    }
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    let growth = match (row.get::<_, Option<i64>>(4)?, row.get::<_, Option<i64>>(5)?) {
+        (Some(cap), Some(times)) => Some(Growth { cap: loaded(cap), times: loaded(times).bytes() }),
+        _ => None,
+    };
+    let held_from = row.get::<_, Option<String>>(2)?.map(|text| parsed(2, &text)).transpose()?;
+    let phase = parsed(1, &row.get::<_, String>(1)?)?;
+    Ok(Entry { record: json(row, 0)?, phase, held_from, message: row.get(3)?, growth })
+}
+
+fn standing(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<(Uuid, Phase)>> {
+    let sql = "SELECT uid, phase FROM machine WHERE name = ?1";
+    let found = transaction.query_row(sql, [name], |row| {
+        Ok((parsed(0, &row.get::<_, String>(0)?)?, parsed(1, &row.get::<_, String>(1)?)?))
+    });
+    found.optional()
+}
+
+fn move_to(
+    transaction: &Transaction<'_>,
+    name: &str,
+    (from, to): (Phase, Phase),
+    message: &str,
+) -> rusqlite::Result<()> {
+    if to == Phase::Gone {
+        return transaction.execute("DELETE FROM machine WHERE name = ?1", [name]).map(drop);
+    }
+    let held_from = (to == Phase::Held).then(|| from.to_string());
+    let sql = "UPDATE machine SET phase = ?2, message = ?3, held_from = ?4 WHERE name = ?1";
+    transaction.execute(sql, params![name, to.to_string(), message, held_from]).map(drop)
+}
+
+fn grown_in_all(transaction: &Transaction<'_>) -> rusqlite::Result<ByteSize> {
+    let sql = format!("{MACHINE} WHERE growth.uid IS NOT NULL");
+    Ok(rows(transaction, &sql, entry)?.iter().map(Entry::grown).sum())
+}
+
+fn transition(machine: &MachineName, from: Option<Phase>, to: Phase, message: &str) -> Transition {
+    let (machine, message) = (machine.clone(), message.to_owned());
+    Transition { at: Timestamp::now(), machine, from, to, message, numbers: BTreeMap::new() }
+}
+
+fn remember(transaction: &Transaction<'_>, uid: &Uuid, line: &Transition) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO history(at, machine, uid, entry) VALUES (?1, ?2, ?3, ?4)";
+    let values = params![line.at.to_string(), line.machine.to_string(), uid.to_string(), text(line)];
+    transaction.prepare_cached(sql)?.execute(values).map(drop)
+}
+
+fn rows<T>(
+    transaction: &Transaction<'_>,
+    sql: &str,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    transaction.prepare_cached(sql)?.query_map([], read)?.collect()
+}
+
+/// Our own types always become JSON: maps have text keys, and nothing in them fails.
+fn text<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    serde_json::from_str(text).map_err(|error| unreadable(column, error))
+}
+
+fn parsed<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    column: usize,
+    text: &str,
+) -> rusqlite::Result<T> {
+    text.parse().map_err(|error| unreadable(column, error))
+}
+
+fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+}
+
+/// SQLite's integers are signed; no size comes near 2⁶³.
+fn stored(size: ByteSize) -> i64 {
+    i64::try_from(size.bytes()).unwrap_or(i64::MAX)
+}
+
+fn loaded(number: i64) -> ByteSize {
+    ByteSize::from_bytes(u64::try_from(number).unwrap_or(0))
+}

@@ -1,0 +1,19 @@
+//! What has been done of a plan: an SQLite database that outlives every crash.
+//!
+//! WAL mode, so that `get` reads while `up` writes. One thread per process owns the connection; writers of
+//! different processes (a command, the supervisor) take turns by `BEGIN IMMEDIATE`. Who writes what is fixed:
+//! a machine's record and pools only by the command that holds the home's lock, growths only by the supervisor,
+//! phases by both, but only along the table of [`crate::lifecycle`].
+
+mod connection;
+mod error;
+mod machines;
+mod records;
+mod schema;
+
+pub use connection::{Faults, Journal};
+pub use error::JournalError;
+pub use records::{Entry, Growth, PoolRecord, Shared, SharedKind, Snapshot, Transition};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! What the journal's rows say.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use winstead_spec::{ByteSize, MachineName, Name, Pool, Sha256};
+
+use crate::{MachineRecord, Phase};
+
+/// A machine as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// What it was made to be.
+    pub record: MachineRecord,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// For `Held`: where it goes back to.
+    pub held_from: Option<Phase>,
+    /// Why it is there.
+    pub message: String,
+    /// Its overlay's growth, if it grew.
+    pub growth: Option<Growth>,
+}
+
+impl Entry {
+    /// The cap in force: the file's, and what it grew.
+    #[must_use]
+    pub fn cap(&self) -> ByteSize {
+        self.growth.map_or(self.record.shape.disk.cap, |growth| growth.cap)
+    }
+
+    /// What it took from the host's growth reserve.
+    #[must_use]
+    pub fn grown(&self) -> ByteSize {
+        self.cap() - self.record.shape.disk.cap
+    }
+}
+
+/// How far an overlay grew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// The cap now.
+    pub cap: ByteSize,
+    /// How often it grew.
+    pub times: u64,
+}
+
+/// A pool as it was last applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolRecord {
+    /// What the file said.
+    pub pool: Pool,
+    /// The image version its machines should stand on.
+    pub digest: Sha256,
+    /// When it was applied.
+    pub applied_at: Timestamp,
+}
+
+/// Something that several machines share, recorded before it is created.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Shared {
+    /// The RAM copy of an image.
+    Base(winstead_store::BaseLocation),
+    /// A bridge of ours.
+    Bridge(winstead_network::OwnBridge),
+}
+
+/// What kind of shared thing a row is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedKind {
+    /// The RAM copy of an image; its name is the digest's first digits.
+    Base,
+    /// A bridge of ours; its name is the interface's.
+    Bridge,
+}
+
+impl SharedKind {
+    pub(super) const fn key(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Bridge => "bridge",
+        }
+    }
+}
+
+impl Shared {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> SharedKind {
+        match self {
+            Self::Base(_) => SharedKind::Base,
+            Self::Bridge(_) => SharedKind::Bridge,
+        }
+    }
+}
+
+/// One line of a machine's history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Transition {
+    /// When.
+    pub at: Timestamp,
+    /// Which machine.
+    pub machine: MachineName,
+    /// From where; `None` when it was recorded first.
+    pub from: Option<Phase>,
+    /// To where; the same as `from` for an event within a phase (a growth).
+    pub to: Phase,
+    /// Why.
+    pub message: String,
+    /// Numbers that belong to it: `growMicros`, `capBytes`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub numbers: BTreeMap<String, u64>,
+}
+
+/// Everything in the journal that a plan looks at.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// All machines by name.
+    pub machines: BTreeMap<MachineName, Entry>,
+    /// All pools by name.
+    pub pools: BTreeMap<Name, PoolRecord>,
+    /// Everything shared.
+    pub shared: Vec<(String, Shared)>,
+}

@@ -1,0 +1,38 @@
+//! Observe, plan, act.
+//!
+//! [`Engine`] is what every face of Winstead stands on: it reads the [`journal`], looks at what really runs
+//! ([`observe`]), decides without touching anything ([`plan`]), and carries the plan out step by step ([`act`]).
+//! A [`supervisor`] of its own process watches running machines while no command runs.
+//!
+//! It never prints and never reads the environment: what happens is told through [`Event`]s.
+
+mod act;
+pub mod admission;
+mod allocate;
+mod catalogue;
+mod configure;
+mod engine;
+mod error;
+mod event;
+mod facts;
+mod home;
+pub mod journal;
+pub mod lifecycle;
+mod machine;
+mod observe;
+pub mod plan;
+mod readiness;
+mod steps;
+mod supervisor;
+mod sweep;
+pub mod view;
+mod work;
+
+pub use engine::{Engine, Options, Selection, UpReport};
+pub use error::{EngineError, Kind};
+pub use event::{Event, Listener};
+pub use home::{Home, HomeError, HomeLock};
+pub use lifecycle::Phase;
+pub use machine::{ImageRef, MachineRecord};
+pub use steps::Step;
+pub use supervisor::supervise;

@@ -1,0 +1,101 @@
+//! What the journal knows of one machine: enough to make it, find it again and take it away after any crash.
+
+use std::{net::Ipv4Addr, path::PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use winstead_hypervisor::qemu::MachineConfig;
+use winstead_process::ProcessId;
+use winstead_spec::{
+    ByteSize, DirectKernel, DiskFormat, GuestOs, MachineName, MachineShape, Name, Network, Readiness,
+    SeedKind, Sha256,
+};
+use winstead_store::Location;
+
+/// One machine, as recorded before any of it is created. Only a command that holds the home's lock writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineRecord {
+    /// Its name, which stays over a reset.
+    pub name: MachineName,
+    /// What everything created for it carries, as long as it lives.
+    pub uid: Uuid,
+    /// Smallest free number in this home: gives the machine a user of its own when we are root.
+    pub number: u32,
+    /// How often it was started from golden: 1 the first time.
+    pub generation: u64,
+    /// What it looks like.
+    pub shape: MachineShape,
+    /// What it is connected to.
+    pub network: Network,
+    /// When it counts as ready.
+    pub ready: Readiness,
+    /// The image it starts from.
+    pub image: ImageRef,
+    /// Where its disk lives.
+    pub location: Location,
+    /// Its network card.
+    pub mac: String,
+    /// Its address on a bridge of ours.
+    pub address: Option<Ipv4Addr>,
+    /// Where its SSH is forwarded from, with user networking.
+    pub ssh_port: Option<u16>,
+    /// Its SSH host key, public half.
+    pub host_key: String,
+    /// How QEMU is started; `None` until the first start.
+    pub qemu: Option<MachineConfig>,
+    /// The running QEMU.
+    pub process: Option<ProcessId>,
+    /// The running TPM.
+    pub tpm: Option<ProcessId>,
+    /// When QEMU was last started.
+    pub started_at: Option<Timestamp>,
+    /// When the guest last became ready.
+    pub ready_at: Option<Timestamp>,
+}
+
+/// The version of an image that a machine stands on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageRef {
+    /// The image's name.
+    pub name: Name,
+    /// The version.
+    pub digest: Sha256,
+    /// What runs in it.
+    pub os: GuestOs,
+    /// How it takes its identity.
+    pub seed: SeedKind,
+    /// Its disk in the catalogue.
+    pub disk: PathBuf,
+    /// The disk's format.
+    pub format: DiskFormat,
+    /// The disk's size as the guest sees it.
+    pub virtual_size: ByteSize,
+    /// The disk's size as it is stored.
+    pub stored_size: ByteSize,
+    /// Its kernel, if it can be started without firmware.
+    pub kernel: Option<DirectKernel>,
+}
+
+impl MachineRecord {
+    /// Who logs in.
+    #[must_use]
+    pub const fn login(&self) -> &'static str {
+        match self.image.os {
+            GuestOs::Linux => "root",
+            GuestOs::Windows => "Administrator",
+        }
+    }
+
+    /// Where SSH answers, if that is known yet.
+    #[must_use]
+    pub fn ssh_address(&self) -> Option<(std::net::IpAddr, u16)> {
+        match (self.ssh_port, self.address) {
+            (Some(port), _) => Some((Ipv4Addr::LOCALHOST.into(), port)),
+            (None, Some(address)) => Some((address.into(), 22)),
+            (None, None) => None,
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What is, what the file says, and the least that turns the one into the other.
+//!
+//! Pure: no clock, no I/O. The same input gives the same plan, and a plan over what it made is empty
+//! (property-tested).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use winstead_spec::{ByteSize, Host, MachineName, Name, Pool};
+
+use crate::{
+    ImageRef, MachineRecord, Phase,
+    admission::{self, Capacity, Demand, Sum},
+    journal::{Entry, PoolRecord},
+};
+
+/// What the file asks for, its images resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// The host's limits.
+    pub host: Host,
+    /// The pools of the file.
+    pub pools: Vec<DesiredPool>,
+}
+
+/// A pool of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DesiredPool {
+    /// What the file says.
+    pub pool: Pool,
+    /// The version that its image name stands for; `None`: it has to be built first.
+    pub image: Option<ImageRef>,
+}
+
+/// What is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// All machines of this home.
+    pub machines: BTreeMap<MachineName, Seen>,
+    /// All pools of this home, as last applied.
+    pub pools: BTreeMap<Name, PoolRecord>,
+    /// What the host has.
+    pub capacity: Capacity,
+}
+
+/// A machine as the journal knows it and as it really is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The journal's row.
+    pub entry: Entry,
+    /// Whether its QEMU runs.
+    pub running: bool,
+    /// Whether its overlay is there.
+    pub disk: bool,
+    /// What its overlay uses.
+    pub used: ByteSize,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// Images that have to be built first.
+    pub builds: Vec<Name>,
+    /// What changes for each machine; those that stay as they are, are not listed.
+    pub changes: Vec<Change>,
+    /// How many machines stay as they are.
+    pub unchanged: usize,
+    /// The sum over RAM.
+    pub memory: Sum,
+    /// The sum over the disk store.
+    pub disk: Sum,
+    /// Why it cannot be done, beside the sums.
+    pub refusals: Vec<String>,
+}
+
+/// What changes for one machine.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// The machine.
+    pub machine: MachineName,
+    /// What is done.
+    pub action: Action,
+    /// Why, for a person.
+    pub why: String,
+}
+
+/// What is done with a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    /// Made and started.
+    Create,
+    /// Back to golden, with what is new in the file.
+    Renew,
+    /// Started again on the overlay it has.
+    Start,
+    /// Waited for: it runs already.
+    Await,
+    /// Changed while it runs: its cap, when it counts as ready.
+    Update,
+    /// Taken away.
+    Destroy,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.builds.is_empty() && self.changes.is_empty()
+    }
+
+    /// Whether it may be carried out.
+    #[must_use]
+    pub fn is_admitted(&self) -> bool {
+        self.memory.fits() && self.disk.fits() && self.refusals.is_empty()
+    }
+}
+
+/// The least that turns `observed` into `desired`. Pools that the file does not name stay as they are.
+#[must_use]
+pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
+    let mut changes = Vec::new();
+    let mut refusals = Vec::new();
+    let mut unchanged = 0;
+    for wanted in &desired.pools {
+        let machines = machines_of(observed, &wanted.pool.name);
+        for index in 0..wanted.pool.replicas {
+            let machine = MachineName { pool: wanted.pool.name.clone(), index };
+            match decide(wanted, machines.get(&index).copied()) {
+                Decision::Keep => unchanged += 1,
+                Decision::Change(action, why) => changes.push(Change { machine, action, why }),
+                Decision::Refuse(why) => refusals.push(format!("{machine}: {why}")),
+            }
+        }
+        changes.extend(machines.range(wanted.pool.replicas..).map(|(index, _)| Change {
+            machine: MachineName { pool: wanted.pool.name.clone(), index: *index },
+            action: Action::Destroy,
+            why: format!("replicas is {}", wanted.pool.replicas),
+        }));
+    }
+    let demands = demands(desired, observed);
+    let builds: BTreeSet<&Name> = desired
+        .pools
+        .iter()
+        .filter(|wanted| wanted.image.is_none())
+        .map(|wanted| &wanted.pool.image)
+        .collect();
+    Plan {
+        builds: builds.into_iter().cloned().collect(),
+        changes,
+        unchanged,
+        memory: admission::memory(&demands, &desired.host, observed.capacity),
+        disk: admission::disk(&demands, observed.capacity),
+        refusals,
+    }
+}
+
+/// Takes away the chosen machines, whatever state they are in.
+#[must_use]
+pub fn destroy<'a>(observed: &'a Observed, chosen: impl Fn(&MachineName) -> bool + 'a) -> Vec<Change> {
+    let names = observed.machines.keys().filter(|name| chosen(name));
+    names
+        .map(|name| Change { machine: name.clone(), action: Action::Destroy, why: "asked for".to_owned() })
+        .collect()
+}
+
+enum Decision {
+    Keep,
+    Change(Action, String),
+    Refuse(String),
+}
+
+fn decide(wanted: &DesiredPool, seen: Option<&Seen>) -> Decision {
+    let Some(seen) = seen else {
+        return Decision::Change(Action::Create, "new".to_owned());
+    };
+    let record = &seen.entry.record;
+    if let Some(why) = broken(seen).or_else(|| outdated(wanted, record)) {
+        return Decision::Change(Action::Renew, why);
+    }
+    let cap = wanted.pool.machine.disk.cap;
+    if cap < record.shape.disk.cap && seen.used > cap {
+        let used = seen.used;
+        return Decision::Refuse(format!(
+            "its overlay holds {used}, more than the new cap of {cap}; reset it first, or keep the cap"
+        ));
+    }
+    if !seen.running {
+        return Decision::Change(Action::Start, "its QEMU is gone, its disk is whole".to_owned());
+    }
+    match adjusted(wanted, record) {
+        Some(why) => Decision::Change(Action::Update, why),
+        None if seen.entry.phase == Phase::Booting => {
+            Decision::Change(Action::Await, "it runs and is not ready yet".to_owned())
+        }
+        None => Decision::Keep,
+    }
+}
+
+/// Why a machine has to go back to golden whatever the file says.
+fn broken(seen: &Seen) -> Option<String> {
+    match seen.entry.phase {
+        Phase::Planned | Phase::Provisioning => Some("it was never finished".to_owned()),
+        Phase::Destroying | Phase::Gone => Some("it was being taken away".to_owned()),
+        Phase::Failed => Some(format!("it failed: {}", seen.entry.message)),
+        _ if !seen.disk => Some("its disk is gone".to_owned()),
+        Phase::Booting | Phase::Ready | Phase::Held => None,
+    }
+}
+
+/// What the file says that a running machine cannot become.
+fn outdated(wanted: &DesiredPool, record: &MachineRecord) -> Option<String> {
+    let (shape, was) = (&wanted.pool.machine, &record.shape);
+    let image = wanted.image.as_ref().map(|image| &image.digest);
+    let differences = [
+        (image.is_some_and(|digest| *digest != record.image.digest)).then(|| {
+            format!("image {} → {}", record.image.digest.short(), image.map_or("", |digest| digest.short()))
+        }),
+        (wanted.pool.image != record.image.name)
+            .then(|| format!("image {} → {}", record.image.name, wanted.pool.image)),
+        (shape.cpus != was.cpus).then(|| format!("cpus {} → {}", was.cpus, shape.cpus)),
+        (shape.memory != was.memory).then(|| format!("memory {} → {}", was.memory, shape.memory)),
+        (shape.disk.store != was.disk.store).then(|| "another store".to_owned()),
+        (shape.firmware != was.firmware).then(|| "another firmware".to_owned()),
+        (shape.tpm != was.tpm).then(|| format!("tpm {} → {}", was.tpm, shape.tpm)),
+        (wanted.pool.network != record.network).then(|| "another network".to_owned()),
+    ];
+    let said: Vec<String> = differences.into_iter().flatten().collect();
+    (!said.is_empty()).then(|| said.join(", "))
+}
+
+/// What the file says that a running machine can become.
+fn adjusted(wanted: &DesiredPool, record: &MachineRecord) -> Option<String> {
+    let (cap, was) = (wanted.pool.machine.disk.cap, record.shape.disk.cap);
+    if cap != was {
+        return Some(format!("cap {was} → {cap}"));
+    }
+    (wanted.pool.ready != record.ready).then(|| "ready".to_owned())
+}
+
+fn machines_of<'a>(observed: &'a Observed, pool: &Name) -> BTreeMap<u32, &'a Seen> {
+    let first = MachineName { pool: pool.clone(), index: 0 };
+    let machines = observed.machines.range(first..).take_while(|(name, _)| name.pool == *pool);
+    machines.map(|(name, seen)| (name.index, seen)).collect()
+}
+
+/// What all pools of this home will demand: the file's as it says, the others as they are.
+fn demands(desired: &Desired, observed: &Observed) -> Vec<Demand> {
+    let named: BTreeSet<&Name> = desired.pools.iter().map(|wanted| &wanted.pool.name).collect();
+    let wanted = desired.pools.iter().map(|wanted| Demand {
+        pool: wanted.pool.clone(),
+        base: wanted.image.as_ref().map(|image| (image.digest.clone(), image.stored_size)),
+    });
+    let others = observed.pools.values().filter(|record| !named.contains(&record.pool.name)).map(|record| {
+        let machines = machines_of(observed, &record.pool.name);
+        let size = machines.values().next().map(|seen| seen.entry.record.image.stored_size);
+        Demand { pool: record.pool.clone(), base: size.map(|size| (record.digest.clone(), size)) }
+    });
+    wanted.chain(others).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! Planning, with a simulated world instead of a real one.
+
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use uuid::Uuid;
+use winstead_spec::{
+    Disk, DiskFormat, GuestOs, MachineShape, Network, Probe, Readiness, SeedKind, Sha256, Span, StoreKind,
+};
+use winstead_store::{Location, Placement};
+
+use super::*;
+use crate::journal::Growth;
+
+fn digest(byte: u8) -> Sha256 {
+    Sha256::from([byte; 32])
+}
+
+fn pool(name: &str, replicas: u32) -> Pool {
+    let disk = Disk { store: StoreKind::Ram, cap: ByteSize::from_mib(64) };
+    Pool {
+        name: name.parse().unwrap(),
+        image: "debian".parse().unwrap(),
+        replicas,
+        machine: MachineShape { cpus: 1, memory: ByteSize::from_mib(256), disk, firmware: None, tpm: false },
+        network: Network::User,
+        ready: Readiness { probe: Probe::Ssh, deadline: Span::from_secs(60) },
+    }
+}
+
+fn image(byte: u8) -> ImageRef {
+    ImageRef {
+        name: "debian".parse().unwrap(),
+        digest: digest(byte),
+        os: GuestOs::Linux,
+        seed: SeedKind::FwCfg,
+        disk: PathBuf::from("/images/disk.qcow2"),
+        format: DiskFormat::Qcow2,
+        virtual_size: ByteSize::from_mib(4096),
+        stored_size: ByteSize::from_mib(300),
+        kernel: None,
+    }
+}
+
+fn wanted(pool: Pool, byte: u8) -> Desired {
+    Desired { host: Host::local(), pools: vec![DesiredPool { pool, image: Some(image(byte)) }] }
+}
+
+fn machine(name: MachineName, wanted: &DesiredPool) -> Seen {
+    let image = wanted.image.clone().unwrap();
+    let record = MachineRecord {
+        uid: Uuid::nil(),
+        number: name.index,
+        generation: 1,
+        shape: wanted.pool.machine.clone(),
+        network: wanted.pool.network.clone(),
+        ready: wanted.pool.ready.clone(),
+        image,
+        location: Location {
+            placement: Placement::OwnTmpfs,
+            disk: PathBuf::from("/disk"),
+            tag: String::new(),
+            name: name.to_string(),
+        },
+        mac: String::new(),
+        address: None,
+        ssh_port: Some(2222),
+        host_key: String::new(),
+        qemu: None,
+        process: None,
+        tpm: None,
+        started_at: None,
+        ready_at: None,
+        name,
+    };
+    let entry = Entry { record, phase: Phase::Ready, held_from: None, message: String::new(), growth: None };
+    Seen { entry, running: true, disk: true, used: ByteSize::from_mib(3) }
+}
+
+/// The world after a plan was carried out without a fault.
+fn carried_out(desired: &Desired, mut observed: Observed, plan: &Plan) -> Observed {
+    for change in &plan.changes {
+        let wanted = desired.pools.iter().find(|wanted| wanted.pool.name == change.machine.pool).unwrap();
+        if change.action == Action::Destroy {
+            observed.machines.remove(&change.machine);
+        } else {
+            observed.machines.insert(change.machine.clone(), machine(change.machine.clone(), wanted));
+        }
+    }
+    observed
+}
+
+fn room() -> Observed {
+    let plenty = ByteSize::from_mib(1 << 20);
+    Observed { capacity: Capacity { memory: plenty, disk: plenty }, ..Observed::default() }
+}
+
+fn actions(plan: &Plan) -> Vec<(String, Action)> {
+    plan.changes.iter().map(|change| (change.machine.to_string(), change.action)).collect()
+}
+
+/// A world of two machines with one thing about the first one changed.
+fn after(change: impl FnOnce(&mut Seen)) -> Plan {
+    let desired = wanted(pool("p", 2), 1);
+    let plan = super::plan(&desired, &room());
+    let mut observed = carried_out(&desired, room(), &plan);
+    change(observed.machines.values_mut().next().unwrap());
+    super::plan(&desired, &observed)
+}
+
+#[test]
+fn a_new_pool_is_created_and_then_left_alone() {
+    let desired = wanted(pool("p", 3), 1);
+    let first = plan(&desired, &room());
+    assert_eq!(first.changes.len(), 3);
+    assert!(first.is_admitted());
+    let second = plan(&desired, &carried_out(&desired, room(), &first));
+    assert!(second.is_empty(), "{second:?}");
+    assert_eq!(second.unchanged, 3);
+}
+
+#[test]
+fn broken_machines_are_mended_with_the_least() {
+    let gone = |seen: &mut Seen| seen.running = false;
+    assert_eq!(actions(&after(gone)), [("p-0".into(), Action::Start)]);
+    assert_eq!(actions(&after(|seen| seen.disk = false)), [("p-0".into(), Action::Renew)]);
+    for (phase, action) in [
+        (Phase::Planned, Action::Renew),
+        (Phase::Provisioning, Action::Renew),
+        (Phase::Booting, Action::Await),
+        (Phase::Failed, Action::Renew),
+        (Phase::Destroying, Action::Renew),
+    ] {
+        assert_eq!(actions(&after(|seen| seen.entry.phase = phase)), [("p-0".into(), action)], "{phase}");
+    }
+    assert_eq!(actions(&after(|seen| seen.entry.phase = Phase::Held)), []);
+}
+
+#[test]
+fn an_edit_changes_only_what_it_must() {
+    let before = wanted(pool("p", 3), 1);
+    let observed = carried_out(&before, room(), &plan(&before, &room()));
+    let edited = |edit: fn(&mut Pool)| {
+        let mut pool = pool("p", 3);
+        edit(&mut pool);
+        actions(&plan(&wanted(pool, 1), &observed))
+    };
+    assert_eq!(
+        edited(|pool| pool.replicas = 1),
+        [("p-1".into(), Action::Destroy), ("p-2".into(), Action::Destroy)]
+    );
+    assert_eq!(edited(|pool| pool.replicas = 4), [("p-3".into(), Action::Create)]);
+    let caps = edited(|pool| pool.machine.disk.cap = ByteSize::from_mib(128));
+    assert!(caps.len() == 3 && caps.iter().all(|(_, action)| *action == Action::Update), "{caps:?}");
+    let newer = plan(&wanted(pool("p", 3), 2), &observed);
+    assert!(newer.changes.iter().all(|change| change.action == Action::Renew));
+    assert_eq!(newer.changes[0].why, "image 010101010101 → 020202020202");
+}
+
+#[test]
+fn a_cap_below_what_is_used_is_refused() {
+    let before = wanted(pool("p", 1), 1);
+    let observed = carried_out(&before, room(), &plan(&before, &room()));
+    let mut smaller = pool("p", 1);
+    smaller.machine.disk.cap = ByteSize::from_mib(2);
+    let refused = plan(&wanted(smaller, 1), &observed);
+    assert!(!refused.is_admitted());
+    assert_eq!(
+        refused.refusals,
+        ["p-0: its overlay holds 3 MiB, more than the new cap of 2 MiB; reset it first, or keep the cap"]
+    );
+}
+
+#[test]
+fn admission_counts_every_pool_of_the_home_and_each_image_once() {
+    let mut observed = room();
+    let other =
+        PoolRecord { pool: pool("other", 2), digest: digest(1), applied_at: jiff::Timestamp::UNIX_EPOCH };
+    observed.pools.insert(other.pool.name.clone(), other);
+    observed.capacity.memory = ByteSize::from_mib(1000);
+    let sum = plan(&wanted(pool("p", 1), 1), &observed).memory;
+    let lines: Vec<String> = sum.lines.iter().map(|line| format!("{}: {}", line.what, line.size)).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    p: 1 × 256 MiB guest RAM: 256 MiB
+    p: 1 × 320 MiB QEMU itself: 320 MiB
+    p: 1 × 64 MiB overlay cap: 64 MiB
+    other: 2 × 256 MiB guest RAM: 512 MiB
+    other: 2 × 320 MiB QEMU itself: 640 MiB
+    other: 2 × 64 MiB overlay cap: 128 MiB
+    image 010101010101, one copy: 300 MiB
+    reserve for growing overlays: 1 GiB
+    reserve for the host: 1 GiB
+    ");
+    assert!(!sum.fits());
+}
+
+#[test]
+fn down_takes_the_chosen_machines_in_any_state() {
+    let desired = wanted(pool("p", 3), 1);
+    let mut observed = carried_out(&desired, room(), &plan(&desired, &room()));
+    observed.machines.values_mut().next().unwrap().entry.phase = Phase::Destroying;
+    let names = |index: fn(u32) -> bool| {
+        let chosen = destroy(&observed, move |name| index(name.index));
+        chosen.iter().map(|change| change.machine.index).collect::<Vec<_>>()
+    };
+    assert_eq!(names(|_| true), [0, 1, 2]);
+    assert_eq!(names(|index| index == 0), [0]);
+}
+
+fn any_phase() -> impl Strategy<Value = Phase> {
+    proptest::sample::select(Phase::ALL[..7].to_vec())
+}
+
+proptest! {
+    /// Whatever a crash left behind, one plan carried out without a fault leaves nothing to do.
+    #[test]
+    fn one_plan_converges_from_any_state(
+        replicas in 0_u32..12,
+        was in 0_u32..12,
+        states in proptest::collection::vec((any_phase(), any::<bool>(), any::<bool>(), 0_u8..3), 12),
+    ) {
+        let desired = wanted(pool("p", replicas), 1);
+        let mut observed = room();
+        for (index, (phase, running, disk, image)) in (0..was).zip(&states) {
+            let name = MachineName { pool: "p".parse().unwrap(), index };
+            let mut seen = machine(name.clone(), &wanted(pool("p", was), *image).pools[0]);
+            (seen.entry.phase, seen.running, seen.disk) = (*phase, *running, *disk);
+            observed.machines.insert(name, seen);
+        }
+        let first = plan(&desired, &observed);
+        let after = carried_out(&desired, observed, &first);
+        let second = plan(&desired, &after);
+        prop_assert!(second.changes.is_empty(), "{:?}", second.changes);
+        prop_assert_eq!(after.machines.len(), replicas as usize);
+    }
+
+    /// The reserve that grown machines took is never handed out twice: growth only ever adds to the cap.
+    #[test]
+    fn what_a_machine_grew_is_its_cap_less_the_files(cap in 64_u64..1000) {
+        let desired = wanted(pool("p", 1), 1);
+        let mut seen = machine("p-0".parse().unwrap(), &desired.pools[0]);
+        seen.entry.growth = Some(Growth { cap: ByteSize::from_mib(cap), times: 1 });
+        prop_assert_eq!(seen.entry.grown() + ByteSize::from_mib(64), seen.entry.cap());
+    }
+}

@@ -1,0 +1,168 @@
+//! Waiting for a machine: its answer raced against its death, a kernel panic, the supervisor's word, a deadline
+//! and the user's patience. On failure it says what was last seen.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+use winstead_guest::{agent::Agent, console, ssh};
+use winstead_network::MacAddress;
+use winstead_process::ProcessId;
+use winstead_spec::{Bridge, Network, Probe};
+
+use crate::{EngineError, MachineRecord, Phase, journal::Journal};
+
+/// How often cheap things are looked at: a process's life, the journal's version.
+const GLANCE: Duration = Duration::from_millis(200);
+/// How often a guest is asked while it does not answer: seldom, for each question costs it CPU.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A machine that is being waited for.
+pub(crate) struct Wait<'a> {
+    pub(crate) journal: &'a Journal,
+    pub(crate) record: &'a MachineRecord,
+    pub(crate) process: ProcessId,
+    /// QEMU's working folder.
+    pub(crate) run: PathBuf,
+    /// QEMU's own output.
+    pub(crate) log: PathBuf,
+    pub(crate) stop: &'a CancellationToken,
+}
+
+impl Wait<'_> {
+    /// Returns how the machine answered: `ssh answers`.
+    pub(crate) async fn until_ready(&self) -> Result<&'static str, EngineError> {
+        let probing = self.stop.child_token();
+        let probe = self.probe(&probing);
+        tokio::pin!(probe);
+        tokio::select! {
+            answer = &mut probe => answer.map_err(|_| EngineError::Interrupted),
+            end = self.end(&probing) => {
+                probing.cancel();
+                let last_seen = probe.await.err().unwrap_or_default();
+                Err(with_last_seen(end, last_seen))
+            }
+        }
+    }
+
+    /// Returns why waiting longer is no use.
+    async fn end(&self, stop: &CancellationToken) -> EngineError {
+        let machine = self.record.name.clone();
+        let after = self.record.ready.deadline.duration();
+        let failed = |machine, reason| EngineError::MachineFailed { machine, reason };
+        let console = self.run.join("console.log");
+        tokio::select! {
+            Some(panic) = console::wait_for_panic(&console, 0, stop) => {
+                failed(machine, format!("its kernel panicked: {}", panic.headline()))
+            }
+            reason = self.death() => failed(machine, reason),
+            verdict = self.verdict() => verdict.unwrap_or_else(|error| error),
+            () = tokio::time::sleep(after) => EngineError::NotReady { machine, after, last_seen: String::new() },
+            () = self.stop.cancelled() => EngineError::Interrupted,
+        }
+    }
+
+    /// Asks the machine until it answers; fails only when `stop` is cancelled, with what was last seen.
+    async fn probe(&self, stop: &CancellationToken) -> Result<&'static str, String> {
+        match self.record.ready.probe {
+            Probe::Started => Ok("QEMU runs"),
+            Probe::Agent => {
+                let ping = || async {
+                    let mut agent = Agent::connect(&self.run.join("agent.sock")).await.map_err(said)?;
+                    agent.ping().await.map_err(said)
+                };
+                ask(stop, ping).await?;
+                Ok("the guest agent answers")
+            }
+            Probe::Ssh => {
+                let address = self.address(stop).await?;
+                ssh::wait_for_banner(address, stop).await.map_err(|wait| wait.last_seen)?;
+                Ok("ssh answers")
+            }
+        }
+    }
+
+    /// Where SSH will answer; on a bridge of others, as soon as the machine has an address there.
+    async fn address(&self, stop: &CancellationToken) -> Result<SocketAddr, String> {
+        if let Some((ip, port)) = self.record.ssh_address() {
+            return Ok(SocketAddr::new(ip, port));
+        }
+        let Network::Bridge(Bridge::Existing { name }) = &self.record.network else {
+            return Err("it has no address to answer on".to_owned());
+        };
+        let mac = MacAddress::of(self.record.uid.as_bytes());
+        let look = || async {
+            let found = winstead_network::address_of(name, mac, stop).await.map_err(said)?;
+            found.ok_or_else(|| format!("no address for {mac} on {name} yet"))
+        };
+        Ok(SocketAddr::new(ask(stop, look).await?.into(), 22))
+    }
+
+    /// Returns when QEMU is gone, with its last words.
+    async fn death(&self) -> String {
+        while self.process.is_alive() {
+            tokio::time::sleep(GLANCE).await;
+        }
+        format!("its QEMU ended: {}", last_words(&self.log))
+    }
+
+    /// Returns when somebody else, which is the supervisor, held or failed the machine.
+    async fn verdict(&self) -> Result<EngineError, EngineError> {
+        let mut version = None;
+        loop {
+            let now = self.journal.data_version().await?;
+            if version != Some(now) {
+                version = Some(now);
+                let entry = self.journal.machine(&self.record.name).await?;
+                if let Some(entry) = entry.filter(|entry| matches!(entry.phase, Phase::Held | Phase::Failed))
+                {
+                    return Ok(EngineError::MachineFailed {
+                        machine: self.record.name.clone(),
+                        reason: entry.message,
+                    });
+                }
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+}
+
+/// The end of QEMU's own output.
+pub(crate) fn last_words(log: &std::path::Path) -> String {
+    let text = fs_err::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let words: Vec<&str> = text.lines().rev().filter(|line| !line.trim().is_empty()).take(2).collect();
+    if words.is_empty() {
+        "it said nothing".to_owned()
+    } else {
+        words.into_iter().rev().collect::<Vec<_>>().join(" / ")
+    }
+}
+
+/// Asks once a second until the question is answered or `stop` is cancelled, then with the last failure.
+async fn ask<T, F: Future<Output = Result<T, String>>>(
+    stop: &CancellationToken,
+    question: impl Fn() -> F,
+) -> Result<T, String> {
+    loop {
+        match question().await {
+            Ok(answer) => return Ok(answer),
+            Err(last_seen) => tokio::select! {
+                () = tokio::time::sleep(ASK_AGAIN) => {}
+                () = stop.cancelled() => return Err(last_seen),
+            },
+        }
+    }
+}
+
+fn said(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn with_last_seen(error: EngineError, seen: String) -> EngineError {
+    match error {
+        EngineError::NotReady { machine, after, .. } => {
+            EngineError::NotReady { machine, after, last_seen: seen }
+        }
+        other => other,
+    }
+}

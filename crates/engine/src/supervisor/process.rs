@@ -1,0 +1,151 @@
+//! The supervisor's process: there is one per home, and it ends with its last machine.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use fs_err as fs;
+use rustix::fs::{FlockOperation, flock};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use winstead_process::{Command, ProcessId};
+use winstead_spec::MachineName;
+
+use super::watch::Watch;
+use crate::{EngineError, Home, Options, journal::Journal};
+
+/// How often the journal is asked whether it has changed: one pragma, no row is read.
+const GLANCE: Duration = Duration::from_millis(200);
+/// How long a new supervisor may take until it holds its lock.
+const START: Duration = Duration::from_secs(10);
+/// How long the last machine's end may take to reach it.
+const END: Duration = Duration::from_secs(10);
+
+/// Starts the supervisor of a home if none lives, and returns when it does.
+pub(crate) async fn ensure(home: &Home, program: &Path) -> Result<(), EngineError> {
+    let failed = |source| EngineError::Supervisor { log: home.supervisor_log(), source };
+    if lives(home) {
+        return Ok(());
+    }
+    let log = fs::OpenOptions::new().create(true).append(true).open(home.supervisor_log()).map_err(failed)?;
+    let command = Command::new(program).arg("--home").arg(home.root()).arg("supervise");
+    let started = command.start_detached(log.file());
+    let mut child = started.map_err(|error| failed(std::io::Error::other(error)))?;
+    let until = tokio::time::Instant::now() + START;
+    while !lives(home) {
+        if let Some(status) = child.try_wait().map_err(failed)? {
+            return Err(failed(std::io::Error::other(format!("it ended at once with {status}"))));
+        }
+        if tokio::time::Instant::now() > until {
+            return Err(failed(std::io::Error::other("it did not come up in time")));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// Ends the supervisor of a home whose last machine is gone, and waits for it; `false` when it is still there in the
+/// end. Without a supervisor there is nothing to do.
+pub(crate) async fn end(home: &Home) -> Result<bool, EngineError> {
+    let failed = |source| EngineError::Supervisor { log: home.supervisor_log(), source };
+    let until = tokio::time::Instant::now() + END;
+    while lives(home) {
+        if tokio::time::Instant::now() > until {
+            return Ok(false);
+        }
+        // The process that holds the lock has written itself into it; right after its start it may not have yet.
+        let written = fs::read(home.supervisor_lock()).unwrap_or_default();
+        if let Ok(process) = serde_json::from_slice::<ProcessId>(&written) {
+            process.terminate().map_err(failed)?;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(true)
+}
+
+/// Whether somebody holds the supervisor's lock.
+pub(crate) fn lives(home: &Home) -> bool {
+    // Only looking: the shared lock is given back at once and never keeps a supervisor out for longer.
+    match fs::File::open(home.supervisor_lock()) {
+        Ok(file) => flock(file.file(), FlockOperation::NonBlockingLockShared).is_err(),
+        Err(_) => false,
+    }
+}
+
+/// Watches the machines of a home until the last one is gone, or `stop` is cancelled.
+///
+/// # Errors
+/// When the home or its journal cannot be used. A second supervisor of one home ends at once, without an error.
+pub async fn supervise(options: Options, stop: CancellationToken) -> Result<(), EngineError> {
+    let home = Home::open(&options.home)?;
+    let failed = |source| EngineError::Supervisor { log: home.supervisor_log(), source };
+    let path = home.supervisor_lock();
+    let lock = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    if take(lock.file()).await.is_err() {
+        tracing::info!("another supervisor watches this home");
+        return Ok(());
+    }
+    if let Some(process) = ProcessId::of(std::process::id()) {
+        sign(&lock, process).map_err(failed)?;
+    }
+    let journal = Journal::open(&home.journal(), options.faults).await?;
+    tracing::info!(home = %home.root().display(), "watching");
+    let outcome = watch_all(&home, &journal, &stop).await;
+    tracing::info!("ending");
+    outcome
+}
+
+/// Writes who holds the lock into it.
+fn sign(mut lock: &fs::File, process: ProcessId) -> std::io::Result<()> {
+    lock.set_len(0)?;
+    serde_json::to_writer(&mut lock, &process).map_err(std::io::Error::from)
+}
+
+/// Takes the lock, also when somebody is just looking at it.
+async fn take(lock: &std::fs::File) -> rustix::io::Result<()> {
+    let mut taken = flock(lock, FlockOperation::NonBlockingLockExclusive);
+    for _ in 0..20 {
+        if taken.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        taken = flock(lock, FlockOperation::NonBlockingLockExclusive);
+    }
+    taken
+}
+
+async fn watch_all(home: &Home, journal: &Journal, stop: &CancellationToken) -> Result<(), EngineError> {
+    let mut watched: BTreeMap<MachineName, CancellationToken> = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    let mut version = None;
+    // A supervisor is started before its first machine is recorded: it must not end before that.
+    let mut seen_any = false;
+    let born = tokio::time::Instant::now();
+    loop {
+        let now = journal.data_version().await?;
+        if version != Some(now) {
+            version = Some(now);
+            let snapshot = journal.snapshot().await?;
+            seen_any |= !snapshot.machines.is_empty();
+            if snapshot.machines.is_empty() && (seen_any || born.elapsed() > START) {
+                break;
+            }
+            for (name, entry) in &snapshot.machines {
+                if entry.phase.runs() && !watched.contains_key(name) {
+                    let end = stop.child_token();
+                    watched.insert(name.clone(), end.clone());
+                    let watch = Watch::new(home.clone(), journal.clone(), name.clone(), end);
+                    tasks.spawn(watch.run());
+                }
+            }
+        } else if !seen_any && born.elapsed() > START {
+            break;
+        }
+        tokio::select! {
+            Some(Ok(name)) = tasks.join_next() => { watched.remove(&name); version = None; }
+            () = tokio::time::sleep(GLANCE) => {}
+            () = stop.cancelled() => break,
+        }
+    }
+    watched.values().for_each(CancellationToken::cancel);
+    while tasks.join_next().await.is_some() {}
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! One running machine, watched by one task.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use winstead_guest::console::{self, Panic};
+use winstead_hypervisor::qemu::{
+    self,
+    qmp::{self, Client},
+};
+use winstead_process::ProcessId;
+use winstead_spec::MachineName;
+use winstead_store::{Placement, Presence};
+
+use super::full;
+use crate::{
+    EngineError, Home, Phase,
+    journal::{Entry, Journal},
+    observe,
+    readiness::last_words,
+};
+
+/// How often things without an event are looked at: a shared folder's caps, a store that vanishes, the journal.
+const GLANCE: Duration = Duration::from_millis(200);
+/// How long QEMU may take to answer its monitor.
+const ANSWER: Duration = Duration::from_secs(5);
+/// QEMU's end often reaches us before the command that ends it has journalled the next phase.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// One machine's watcher.
+pub(super) struct Watch {
+    pub(super) home: Home,
+    pub(super) journal: Journal,
+    pub(super) name: MachineName,
+    pub(super) stop: CancellationToken,
+}
+
+/// Why a watcher looks again.
+enum Wake {
+    /// QEMU stopped the guest, or the guest reported its own panic.
+    Event(qmp::Event),
+    /// Nothing happened.
+    Glance,
+    /// The guest's kernel panicked and said so on its console.
+    Panic(Panic),
+    /// The monitor is closed: QEMU is gone.
+    Gone,
+    /// The supervisor ends.
+    Stop,
+}
+
+impl Watch {
+    pub(super) const fn new(
+        home: Home,
+        journal: Journal,
+        name: MachineName,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { home, journal, name, stop }
+    }
+
+    /// Watches until the machine runs no more; returns its name.
+    pub(super) async fn run(self) -> MachineName {
+        if let Err(error) = self.watch().await {
+            tracing::warn!(machine = %self.name, error = crate::act::chain(&error), "watching ended");
+            // The supervisor starts a new watcher while the machine runs: not in a tight loop.
+            tokio::time::sleep(GLANCE).await;
+        }
+        self.name
+    }
+
+    async fn watch(&self) -> Result<(), EngineError> {
+        let Some((mut monitor, process)) = self.connect().await? else { return Ok(()) };
+        self.look(&mut monitor).await?;
+        let console = qemu::console_log(&self.home.run(&self.name));
+        let panic = console::wait_for_panic(&console, 0, &self.stop);
+        tokio::pin!(panic);
+        loop {
+            let wake = tokio::select! {
+                Some(panic) = &mut panic => Wake::Panic(panic),
+                wake = self.wait(&mut monitor) => wake,
+            };
+            match wake {
+                Wake::Stop => return Ok(()),
+                Wake::Gone => return self.gone(process).await,
+                Wake::Panic(panic) => {
+                    return self.fail(&format!("its kernel panicked: {}", panic.headline())).await;
+                }
+                Wake::Event(event) => self.event(&event, &mut monitor).await?,
+                Wake::Glance => {
+                    let Some(entry) = self.entry().await?.filter(|entry| entry.phase.runs()) else {
+                        return Ok(());
+                    };
+                    self.glance(&entry, &mut monitor).await?;
+                }
+            }
+        }
+    }
+
+    async fn event(&self, event: &qmp::Event, monitor: &mut Client) -> Result<(), EngineError> {
+        match event.name.as_str() {
+            "STOP" => self.look(monitor).await,
+            "GUEST_PANICKED" => self.fail("its kernel panicked").await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Connects to the machine's second monitor as soon as its QEMU runs; `None` when it needs no watching.
+    async fn connect(&self) -> Result<Option<(Client, ProcessId)>, EngineError> {
+        let run = self.home.run(&self.name);
+        loop {
+            let Some(entry) = self.entry().await?.filter(|entry| entry.phase.runs()) else { return Ok(None) };
+            if let Some(process) = observe::process(&entry.record) {
+                match Client::connect(&run, "supervisor.sock", ANSWER).await {
+                    Ok(monitor) => return Ok(Some((monitor, process))),
+                    Err(error) => tracing::debug!(machine = %self.name, %error, "no monitor yet"),
+                }
+            } else if entry.record.process.is_some() {
+                self.journal_death().await?;
+                return Ok(None);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(GLANCE) => {}
+                () = self.stop.cancelled() => return Ok(None),
+            }
+        }
+    }
+
+    async fn wait(&self, monitor: &mut Client) -> Wake {
+        tokio::select! {
+            event = monitor.next_event() => event.map_or(Wake::Gone, Wake::Event),
+            () = tokio::time::sleep(GLANCE) => Wake::Glance,
+            () = self.stop.cancelled() => Wake::Stop,
+        }
+    }
+
+    pub(super) async fn entry(&self) -> Result<Option<Entry>, EngineError> {
+        Ok(self.journal.machine(&self.name).await?)
+    }
+
+    /// What made QEMU stop? It is asked, because its error event is limited to one a second.
+    async fn look(&self, monitor: &mut Client) -> Result<(), EngineError> {
+        let nospace = monitor
+            .nospace()
+            .await
+            .map_err(|error| EngineError::host("ask QEMU about its disks")(error.into()))?;
+        if nospace {
+            full::relieve(self, monitor).await?;
+        }
+        Ok(())
+    }
+
+    async fn glance(&self, entry: &Entry, monitor: &mut Client) -> Result<(), EngineError> {
+        let location = &entry.record.location;
+        if let Presence::Absent = winstead_store::exists(location) {
+            return self.fail("its disk is gone: the store was unmounted or deleted").await;
+        }
+        if entry.phase == Phase::Held {
+            return full::try_release(self, entry, monitor).await;
+        }
+        let unbounded = !matches!(location.placement, Placement::OwnTmpfs);
+        let over = || winstead_store::usage(location).is_ok_and(|usage| usage.used > entry.cap());
+        if unbounded && over() {
+            full::pause(monitor).await?;
+            full::relieve(self, monitor).await?;
+        }
+        Ok(())
+    }
+
+    async fn gone(&self, process: ProcessId) -> Result<(), EngineError> {
+        let until = tokio::time::Instant::now() + ANSWER;
+        while process.is_alive() && tokio::time::Instant::now() < until {
+            tokio::time::sleep(GLANCE).await;
+        }
+        self.journal_death().await
+    }
+
+    /// Journals that QEMU ended, unless a command ended it and has said so.
+    async fn journal_death(&self) -> Result<(), EngineError> {
+        tokio::time::sleep(SETTLE).await;
+        let Some(entry) = self.entry().await? else { return Ok(()) };
+        let restarted = observe::process(&entry.record).is_some();
+        if !entry.phase.runs() || restarted {
+            return Ok(());
+        }
+        let words = last_words(&self.home.run(&self.name).join("qemu.log"));
+        self.fail(&format!("its QEMU ended: {words}")).await
+    }
+
+    async fn fail(&self, why: &str) -> Result<(), EngineError> {
+        tracing::warn!(machine = %self.name, why, "failed");
+        self.advance(Phase::Failed, why).await
+    }
+
+    /// Moves the machine, unless a command moved it somewhere else meanwhile: the command's word counts.
+    pub(super) async fn advance(&self, to: Phase, why: &str) -> Result<(), EngineError> {
+        use crate::journal::JournalError::{Transition, Unknown};
+        match self.journal.advance(&self.name, to, why).await {
+            Err(Transition { .. } | Unknown(_)) | Ok(_) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
