@@ -104,7 +104,7 @@ pub(crate) fn qemu(home: &Home, record: &MachineRecord, facts: &Facts) -> Machin
         cpus: record.shape.cpus,
         memory: record.shape.memory,
         firmware: firmware(record, &paths),
-        tpm: record.shape.tpm,
+        tpm: record.shape.tpm.unwrap_or(record.image.os == GuestOs::Windows),
         disk: DiskConfig {
             overlay: PathBuf::from("../disk/overlay.qcow2"),
             base: paths.base.clone(),

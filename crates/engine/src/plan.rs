@@ -224,7 +224,7 @@ fn outdated(wanted: &DesiredPool, record: &MachineRecord) -> Option<String> {
         (shape.memory != was.memory).then(|| format!("memory {} → {}", was.memory, shape.memory)),
         (shape.disk.store != was.disk.store).then(|| "another store".to_owned()),
         (shape.firmware != was.firmware).then(|| "another firmware".to_owned()),
-        (shape.tpm != was.tpm).then(|| format!("tpm {} → {}", was.tpm, shape.tpm)),
+        (shape.tpm != was.tpm).then(|| "tpm".to_owned()),
         (wanted.pool.network != record.network).then(|| "another network".to_owned()),
     ];
     let said: Vec<String> = differences.into_iter().flatten().collect();

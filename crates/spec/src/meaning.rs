@@ -97,7 +97,6 @@ pub(crate) fn pool(
     problems: &mut Vec<Problem>,
 ) -> Pool {
     let image = images.iter().find(|image| image.name == spec.image);
-    let windows = image.is_some_and(|image| image.os == GuestOs::Windows);
     let machine = &spec.machine;
     if let Some(complaint) =
         image.zip(machine.firmware).and_then(|(image, firmware)| refused(image, firmware))
@@ -112,8 +111,8 @@ pub(crate) fn pool(
             cpus: machine.cpus,
             memory: machine.memory.0,
             disk: Disk { store: machine.disk.store, cap: machine.disk.cap.0 },
-            firmware: machine.firmware.or(windows.then_some(Firmware::SecureBoot)),
-            tpm: machine.tpm.unwrap_or(windows),
+            firmware: machine.firmware,
+            tpm: machine.tpm,
         },
         network: network(&spec.network),
         ready: Readiness { probe: spec.ready.probe, deadline: spec.ready.deadline.0 },

@@ -35,8 +35,8 @@ pub struct MachineShape {
     pub disk: Disk,
     /// How it starts; `None`: the direct kernel if the image has one, else UEFI.
     pub firmware: Option<Firmware>,
-    /// A TPM 2.0 by swtpm, its state thrown away with the machine. Default: yes for Windows.
-    pub tpm: bool,
+    /// A TPM 2.0 by swtpm, its state thrown away with the machine; `None`: for Windows.
+    pub tpm: Option<bool>,
 }
 
 /// One machine's copy-on-write layer.

@@ -19,7 +19,7 @@ fn record(index: u32) -> MachineRecord {
         uid: uuid::Uuid::from_u128(u128::from(index) + 1),
         number: index,
         generation: 1,
-        shape: MachineShape { cpus: 1, memory: ByteSize::from_mib(256), disk, firmware: None, tpm: false },
+        shape: MachineShape { cpus: 1, memory: ByteSize::from_mib(256), disk, firmware: None, tpm: None },
         network: Network::User,
         ready: Readiness { probe: Probe::Ssh, deadline: Span::from_secs(60) },
         image: ImageRef {

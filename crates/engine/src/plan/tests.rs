@@ -22,7 +22,7 @@ fn pool(name: &str, replicas: u32) -> Pool {
         name: name.parse().unwrap(),
         image: "debian".parse().unwrap(),
         replicas,
-        machine: MachineShape { cpus: 1, memory: ByteSize::from_mib(256), disk, firmware: None, tpm: false },
+        machine: MachineShape { cpus: 1, memory: ByteSize::from_mib(256), disk, firmware: None, tpm: None },
         network: Network::User,
         ready: Readiness { probe: Probe::Ssh, deadline: Span::from_secs(60) },
     }
