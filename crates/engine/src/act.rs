@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use winstead_guest::{keys, seed};
 use winstead_hypervisor::qemu::{self, StartError};
 use winstead_network::{Lease, MacAddress, OwnBridge, Tap};
-use winstead_spec::{Bridge, Network, SeedKind, StoreKind};
+use winstead_spec::{Bridge, MachineName, Network, SeedKind, StoreKind};
 use winstead_store::OverlaySpec;
 
 use crate::{
@@ -61,6 +61,7 @@ impl Actor {
     /// the next command goes on from there.
     pub(crate) async fn run(&self, action: Action, mut job: Job) -> Result<Phase, EngineError> {
         let begun = Instant::now();
+        let mut limit = Limit::default();
         let mut permit: Option<SemaphorePermit<'_>> = None;
         for step in steps(action) {
             if self.stop.is_cancelled() {
@@ -69,7 +70,12 @@ impl Actor {
             if step.starts_a_guest() && permit.is_none() {
                 permit = self.starts.acquire().await.ok();
             }
-            if let Err(error) = self.step(*step, &mut job, begun).await {
+            if let Step::Enter(phase) = step {
+                limit = Limit::of(*phase);
+            }
+            if let Err(error) =
+                limit.keep(*step, &job.record.name.clone(), self.step(*step, &mut job, begun)).await
+            {
                 self.fail(&job, &error).await?;
                 return Err(error);
             }
@@ -331,6 +337,27 @@ impl Actor {
         job.record.process = None;
         job.record.tpm = None;
         Ok(self.journal.update(&job.record).await?)
+    }
+}
+
+/// Until when a machine may stay in the phase that it entered last.
+#[derive(Clone, Copy, Default)]
+struct Limit(Option<(tokio::time::Instant, Duration)>);
+
+impl Limit {
+    fn of(phase: Phase) -> Self {
+        Self(phase.deadline().map(|limit| (tokio::time::Instant::now() + limit, limit)))
+    }
+
+    async fn keep(
+        self,
+        step: Step,
+        machine: &MachineName,
+        work: impl Future<Output = Result<(), EngineError>>,
+    ) -> Result<(), EngineError> {
+        let Some((until, after)) = self.0 else { return work.await };
+        let late = |_| EngineError::TooLong { machine: machine.clone(), step: step.label(), after };
+        tokio::time::timeout_at(until, work).await.map_err(late)?
     }
 }
 

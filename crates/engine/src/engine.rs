@@ -152,6 +152,9 @@ impl Engine {
         let (observed, snapshot) = observe(&self.home, &self.journal).await?;
         let plan = admitted(plan::plan(&desired, &observed))?;
         let actor = self.actor(desired_kernel(&desired), listener, stop).await?;
+        if plan.changes.iter().any(|change| change.action != Action::Destroy) {
+            actor.facts.notes().for_each(|note| listener.note(note));
+        }
         let work = self.prepare(&desired, &observed, &plan, actor).await?;
         let outcome = self.carry_out(work).await;
         self.release_unused(&snapshot, listener, stop).await?;

@@ -70,6 +70,16 @@ pub enum EngineError {
         /// What was last seen of it.
         last_seen: String,
     },
+    /// A machine stayed too long in a phase.
+    #[error("{step} of {machine}: not done after {after:?} in this phase")]
+    TooLong {
+        /// The machine.
+        machine: MachineName,
+        /// The step it was in.
+        step: &'static str,
+        /// The phase's deadline.
+        after: std::time::Duration,
+    },
     /// A machine that failed.
     #[error("start {machine}: {reason}")]
     MachineFailed {
@@ -150,7 +160,7 @@ impl EngineError {
             Self::UnknownImage { .. } | Self::Unknown { .. } => Kind::Usage,
             Self::Admission { .. } | Self::Refused(_) | Self::InUse { .. } => Kind::Refused,
             Self::Home(HomeError::Busy { .. } | HomeError::Foreign { .. }) => Kind::Refused,
-            Self::NotReady { .. } => Kind::TimedOut,
+            Self::NotReady { .. } | Self::TooLong { .. } => Kind::TimedOut,
             Self::Interrupted => Kind::Interrupted,
             Self::Several { failed, .. } => failed.first().map_or(Kind::Failed, |(_, error)| error.kind()),
             _ => Kind::Failed,

@@ -3,15 +3,18 @@
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
-use winstead_hypervisor::qemu::{self, AcceleratorChoice, Qemu, RunAs};
+use winstead_hypervisor::qemu::{self, Accelerator, AcceleratorChoice, Qemu, RunAs};
 use winstead_spec::{Host, StoreKind};
 use winstead_store::{Features, Placement};
 
-use crate::{EngineError, Home, MachineRecord, journal::Journal};
+use crate::{EngineError, Home, MachineRecord, act::chain, journal::Journal, view::QemuStatus};
 
 /// The first of the user ids that machines run as when we are root, one each. Far above what distributions and
 /// container runtimes hand out (they end below 2³¹ − 2²⁷), and below 2³¹.
 const FIRST_USER: u32 = 2_013_265_920;
+
+/// The remembered answer of the accelerator trial, in the cache folder.
+const ACCELERATOR: &str = "accelerator.json";
 
 /// What this computer can do.
 #[derive(Clone, Debug)]
@@ -34,11 +37,18 @@ impl Facts {
         stop: &CancellationToken,
     ) -> Result<Self, EngineError> {
         let qemu = qemu::find(stop).await.map_err(|error| EngineError::host("use QEMU")(error.into()))?;
-        let cache = home.cache().join("accelerator.json");
+        let cache = home.cache().join(ACCELERATOR);
         let accelerator = qemu::choose_accelerator(&qemu, &cache, kernel.as_deref(), stop)
             .await
             .map_err(|error| EngineError::host("choose an accelerator")(error.into()))?;
         Ok(Self { qemu, accelerator, store: features(home, stop).await?, kvm_group: kvm_group() })
+    }
+
+    /// What a user should know of this computer before machines start: a slow accelerator, a weaker store.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = &str> {
+        let slow =
+            (self.accelerator.accelerator == Accelerator::Tcg).then_some(self.accelerator.reason.as_str());
+        slow.into_iter().chain(self.store.notes.iter().map(String::as_str))
     }
 
     /// The user that a machine's QEMU runs as: its own when we are root, ours otherwise.
@@ -53,6 +63,20 @@ impl Facts {
 pub(crate) async fn features(home: &Home, stop: &CancellationToken) -> Result<Features, EngineError> {
     let probed = winstead_store::probe(&home.cache(), stop).await;
     probed.map_err(|error| EngineError::host("probe the stores")(error.into()))
+}
+
+/// The QEMU that machines would be started with, as far as that is known without starting one.
+pub(crate) async fn qemu_status(home: &Home) -> QemuStatus {
+    let stop = CancellationToken::new();
+    let qemu = match qemu::find(&stop).await {
+        Ok(qemu) => qemu,
+        Err(error) => return QemuStatus { version: None, accelerator: None, reason: chain(&error) },
+    };
+    let version = Some(qemu.version.to_string());
+    match qemu::choose_accelerator(&qemu, &home.cache().join(ACCELERATOR), None, &stop).await {
+        Ok(choice) => QemuStatus { version, accelerator: Some(choice.accelerator), reason: choice.reason },
+        Err(error) => QemuStatus { version, accelerator: None, reason: chain(&error) },
+    }
 }
 
 /// Where disks of a kind live on this host, with the rights that we have.

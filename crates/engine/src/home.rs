@@ -155,13 +155,13 @@ impl Home {
     pub fn machines(&self) -> PathBuf {
         self.root.join("machines")
     }
-    /// One machine's folder: its disk, its seed, its host key, QEMU's own output. Only we write here.
+    /// One machine's folder: its disk, its seed, its host key. Only we write here.
     #[must_use]
     pub fn machine(&self, name: &MachineName) -> PathBuf {
         self.machines().join(name.to_string())
     }
-    /// QEMU's working folder, the only one that its user may write to: sockets and the console log. Nothing that is
-    /// read from here is trusted.
+    /// QEMU's working folder, the only one that its user may write to: sockets, the console log, QEMU's own output.
+    /// Nothing that is read from here is trusted.
     #[must_use]
     pub fn run(&self, name: &MachineName) -> PathBuf {
         self.machine(name).join("run")

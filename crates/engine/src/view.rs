@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 use winstead_guest::ssh::Endpoint;
 use winstead_hypervisor::qemu;
 use winstead_image::Version;
@@ -13,6 +14,7 @@ use winstead_spec::{API_VERSION, MachineName, StoreKind};
 use crate::{
     Engine, EngineError, Phase,
     engine::unknown_machine,
+    facts,
     observe::{self, observe},
     plan::{Observed, Seen},
     supervisor,
@@ -178,9 +180,49 @@ pub struct Pool {
     /// Name, labels.
     pub metadata: Metadata,
     /// As it was last applied.
-    pub spec: winstead_spec::Pool,
+    pub spec: PoolSpec,
     /// What its machines are.
     pub status: PoolStatus,
+}
+
+/// A pool as it was last applied, in plain units.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolSpec {
+    /// The image its machines start from.
+    pub image: String,
+    /// How many.
+    pub replicas: u32,
+    /// Virtual CPUs of each.
+    pub cpus: u32,
+    /// Guest RAM of each.
+    pub memory_bytes: u64,
+    /// `ram` or `disk`.
+    pub store: StoreKind,
+    /// The file's cap of each.
+    pub cap_bytes: u64,
+    /// As in the file.
+    pub network: winstead_spec::Network,
+    /// What must answer before a machine is ready.
+    pub probe: winstead_spec::Probe,
+    /// How long that may take.
+    pub deadline_seconds: u64,
+}
+
+impl PoolSpec {
+    fn of(pool: &winstead_spec::Pool) -> Self {
+        Self {
+            image: pool.image.to_string(),
+            replicas: pool.replicas,
+            cpus: pool.machine.cpus,
+            memory_bytes: pool.machine.memory.bytes(),
+            store: pool.machine.disk.store,
+            cap_bytes: pool.machine.disk.cap.bytes(),
+            network: pool.network.clone(),
+            probe: pool.ready.probe,
+            deadline_seconds: pool.ready.deadline.duration().as_secs(),
+        }
+    }
 }
 
 /// What a pool's machines are.
@@ -255,9 +297,31 @@ pub struct Host {
     /// Name, labels.
     pub metadata: Metadata,
     /// As it was last applied.
-    pub spec: winstead_spec::Host,
+    pub spec: HostSpec,
     /// What it has.
     pub status: HostStatus,
+}
+
+/// How much of a host Winstead may use, in plain units.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostSpec {
+    /// RAM that machines never get.
+    pub reserve_bytes: u64,
+    /// What all overlays together may grow into.
+    pub growth_reserve_bytes: u64,
+    /// What one growth adds.
+    pub growth_step_bytes: u64,
+}
+
+impl HostSpec {
+    fn of(host: &winstead_spec::Host) -> Self {
+        Self {
+            reserve_bytes: host.reserve.memory.bytes(),
+            growth_reserve_bytes: host.growth.reserve.bytes(),
+            growth_step_bytes: host.growth.step.bytes(),
+        }
+    }
 }
 
 /// What a host has.
@@ -274,6 +338,22 @@ pub struct HostStatus {
     pub grown_bytes: u64,
     /// Whether the supervisor lives.
     pub supervised: bool,
+    /// The QEMU that machines are started with.
+    pub qemu: QemuStatus,
+    /// What the stores can do.
+    pub store: winstead_store::Features,
+}
+
+/// The QEMU that machines are started with.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QemuStatus {
+    /// Its version; `None` when there is none.
+    pub version: Option<String>,
+    /// `kvm` or `tcg`; `None` until the first start has tried.
+    pub accelerator: Option<winstead_hypervisor::qemu::Accelerator>,
+    /// Why: the reason of the choice, or what is missing.
+    pub reason: String,
 }
 
 impl Engine {
@@ -343,11 +423,19 @@ impl Engine {
             memory_available_bytes: observed.capacity.memory.bytes(),
             grown_bytes: observed.machines.values().map(|seen| seen.entry.grown().bytes()).sum(),
             supervised: supervisor::lives(&self.home),
+            qemu: facts::qemu_status(&self.home).await,
+            store: facts::features(&self.home, &CancellationToken::new()).await?,
         };
         let metadata = metadata(spec.name.as_str(), None, None);
         Ok(List::of(
             "HostList",
-            vec![Host { api_version: API_VERSION, kind: "Host", metadata, spec, status }],
+            vec![Host {
+                api_version: API_VERSION,
+                kind: "Host",
+                metadata,
+                spec: HostSpec::of(&spec),
+                status,
+            }],
         ))
     }
 
@@ -478,7 +566,7 @@ fn pools(observed: &Observed) -> Vec<Pool> {
             api_version: API_VERSION,
             kind: "Pool",
             metadata: metadata(name, None, None),
-            spec: record.pool.clone(),
+            spec: PoolSpec::of(&record.pool),
             status: PoolStatus {
                 replicas: count(name, None),
                 ready: count(name, Some(Phase::Ready)),

@@ -112,7 +112,10 @@ impl Engine {
             let gone = match selection {
                 Selection::All => true,
                 Selection::Pools(names) => names.contains(name),
-                Selection::Machines(_) => !snapshot.machines.keys().any(|machine| machine.pool == *name),
+                Selection::Machines(names) => {
+                    names.iter().any(|machine| machine.pool == *name)
+                        && !snapshot.machines.keys().any(|machine| machine.pool == *name)
+                }
             };
             if gone {
                 self.journal.drop_pool(name).await?;

@@ -273,8 +273,8 @@ pub(crate) struct Growth {
     /// What all disks together may grow by. 0B: none grows, a machine with a full disk is held.
     #[schemars(extend("x-maximum" = "16TiB"))]
     pub(crate) reserve: Size,
-    /// What one growth adds, 1MiB to 64GiB.
-    #[schemars(extend("x-minimum" = "1MiB", "x-maximum" = "64GiB"))]
+    /// What one growth adds, 4KiB (a page) to 64GiB.
+    #[schemars(extend("x-minimum" = "4KiB", "x-maximum" = "64GiB"))]
     pub(crate) step: Size,
 }
 

@@ -46,7 +46,10 @@ fn attach(device: &impl AsFd, name: &str) -> io::Result<()> {
     let mut request = InterfaceRequest { name: [0; NAME], flags: FLAGS, rest: [0; 22] };
     // The last byte stays 0.
     request.name[..NAME - 1].iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
-    #[expect(unsafe_code, reason = "no safe call attaches to a tap, and a crate for it brings a routing library")]
+    #[expect(
+        unsafe_code,
+        reason = "no safe call attaches to a tap, and a crate for it brings a routing library"
+    )]
     // SAFETY: TUNSETIFF reads one `struct ifreq`, 40 bytes on all 64-bit Linux, which `InterfaceRequest` is in whole;
     // it lives until the call returns, and the kernel keeps no pointer to it.
     unsafe {

@@ -1,0 +1,190 @@
+//! `winstead image`: golden images.
+
+use clap::{Args, Subcommand};
+use winstead_engine::EngineError;
+
+use crate::{
+    commands::{get::chosen, tables},
+    context::Context,
+    error::CliError,
+    files::FileArgs,
+    output::{self, counted, short_digest},
+    selection::name,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  winstead image build -f agents.yaml
+  winstead image list
+  winstead image verify debian
+  winstead image rm debian --digest 3f9a";
+
+/// Builds, lists, checks and removes golden images.
+///
+/// `winstead up` builds what it needs by itself; an unchanged recipe is never built twice.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES, disable_help_subcommand = true)]
+pub(crate) struct ImageArgs {
+    #[command(subcommand)]
+    command: ImageCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum ImageCommand {
+    Build(BuildArgs),
+    #[command(visible_alias = "ls")]
+    List(ListArgs),
+    Verify(VerifyArgs),
+    Rm(RmArgs),
+}
+
+/// Builds the images of a file, or finds that their recipes were built before.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  winstead image build -f agents.yaml
+  winstead image build -f agents.yaml debian")]
+struct BuildArgs {
+    /// Only these images of the file.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    #[command(flatten)]
+    files: FileArgs,
+}
+
+/// Lists the versions of images, and who uses them.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  winstead image list
+  winstead image list debian -o yaml        with provenance: from what, when, with which tools")]
+struct ListArgs {
+    /// Only these images.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// Reads images completely and compares them with their digests.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  winstead image verify
+  winstead image verify debian")]
+struct VerifyArgs {
+    /// Only this image.
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+}
+
+/// Removes versions of an image. One that machines stand on is not removed (exit code 3).
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  winstead image rm debian                  all its versions
+  winstead image rm debian --digest 3f9a    the version whose digest begins so
+  winstead image rm debian --dry-run")]
+struct RmArgs {
+    /// The image.
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Only the version whose digest begins with this.
+    #[arg(long, value_name = "DIGITS")]
+    digest: Option<String>,
+    /// Shows what would be removed, and removes nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl ImageArgs {
+    /// Whether an interrupt has to wait until the command has ended cleanly.
+    pub(crate) const fn changes_something(&self) -> bool {
+        matches!(self.command, ImageCommand::Build(_) | ImageCommand::Rm(_))
+    }
+}
+
+/// Runs `image`.
+///
+/// # Errors
+/// As its commands.
+pub(crate) async fn run(context: &Context, args: &ImageArgs) -> Result<(), CliError> {
+    match &args.command {
+        ImageCommand::Build(args) => build(context, args).await,
+        ImageCommand::List(args) => list(context, &args.names).await,
+        ImageCommand::Verify(args) => verify(context, args).await,
+        ImageCommand::Rm(args) => remove(context, args).await,
+    }
+}
+
+async fn build(context: &Context, args: &BuildArgs) -> Result<(), CliError> {
+    let mut images = args.files.documents("image build", &context.stop).await?.images;
+    if let Some(missing) =
+        args.names.iter().find(|wanted| images.iter().all(|image| image.name.as_str() != *wanted))
+    {
+        let known: Vec<&str> = images.iter().map(|image| image.name.as_str()).collect();
+        let hint = format!("its images are: {}", known.join(", "));
+        return Err(CliError::usage(format!("find the image {missing} in the file"), hint));
+    }
+    if !args.names.is_empty() {
+        images.retain(|image| args.names.iter().any(|wanted| image.name.as_str() == wanted));
+    }
+    if images.is_empty() {
+        return Err(CliError::usage(
+            "find an image in the file",
+            "a document of `kind: Image` is one; see `winstead schema`",
+        ));
+    }
+    let engine = context.engine().await?;
+    let listener = context.listener();
+    for image in &images {
+        Box::pin(engine.build_image(image, &listener, &context.stop)).await?;
+    }
+    drop(listener);
+    let names: Vec<String> = images.iter().map(|image| image.name.to_string()).collect();
+    list(context, &names).await
+}
+
+async fn list(context: &Context, names: &[String]) -> Result<(), CliError> {
+    let engine = context.engine().await?;
+    let list = chosen(engine.images().await?, names, "image", |image| &image.metadata.name)?;
+    output::show(&context.ui, context.format, &list, tables::images)?;
+    if list.items.is_empty() {
+        context.ui.note("no images");
+    }
+    Ok(())
+}
+
+async fn verify(context: &Context, args: &VerifyArgs) -> Result<(), CliError> {
+    let wanted = args.name.as_deref().map(name).transpose()?;
+    let engine = context.engine().await?;
+    let checked = engine.verify_image(wanted.as_ref(), &context.stop).await?;
+    for (name, digest) in &checked {
+        context.ui.data(&format!("{name} {digest} ok\n"))?;
+    }
+    context.ui.note(&format!("{} as built", counted(checked.len(), "version")));
+    Ok(())
+}
+
+async fn remove(context: &Context, args: &RmArgs) -> Result<(), CliError> {
+    let image = name(&args.name)?;
+    let digest = args.digest.as_deref().map(|digest| digest.strip_prefix("sha256:").unwrap_or(digest));
+    let engine = context.engine().await?;
+    let known = chosen(engine.images().await?, std::slice::from_ref(&args.name), "image", |image| {
+        &image.metadata.name
+    })?;
+    if !args.dry_run {
+        let removed = engine.remove_image(&image, digest).await?;
+        context.ui.note(&format!("{} of {image} removed", counted(removed.len(), "version")));
+        return Ok(());
+    }
+    let versions = known.items.iter().flat_map(|image| &image.status.versions);
+    let begins =
+        |digits: &str| digest.is_none_or(|wanted| digits.trim_start_matches("sha256:").starts_with(wanted));
+    for version in versions.filter(|version| begins(&version.digest)) {
+        let users: Vec<_> = version.users.iter().filter_map(|user| user.parse().ok()).collect();
+        if !users.is_empty() {
+            return Err(EngineError::InUse { image, users }.into());
+        }
+        context.ui.data(&format!("- {image} {}\n", short_digest(&version.digest)))?;
+    }
+    Ok(())
+}

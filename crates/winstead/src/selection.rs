@@ -1,0 +1,171 @@
+//! Names on the command line: pools (`agents`) and machines (`agents-0`).
+
+use std::collections::BTreeSet;
+
+use winstead_engine::{Engine, Selection};
+use winstead_spec::{MachineName, Name};
+
+use crate::error::CliError;
+
+/// What one name on the command line means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Pool(Name),
+    Machine(MachineName),
+}
+
+/// The pools and machines of a home.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) pools: BTreeSet<Name>,
+    pub(crate) machines: BTreeSet<MachineName>,
+}
+
+impl Known {
+    /// Asks the engine.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub(crate) async fn of(engine: &Engine) -> Result<Self, CliError> {
+        let mut known = Self::default();
+        for machine in engine.machines().await?.items {
+            known.machines.extend(machine.metadata.name.parse::<MachineName>());
+        }
+        for pool in engine.pools().await?.items {
+            known.pools.extend(pool.metadata.name.parse());
+        }
+        known.pools.extend(known.machines.iter().map(|machine| machine.pool.clone()));
+        Ok(known)
+    }
+
+    /// What `word` means. A name that nothing has is taken for what it looks like: the engine refuses it with the
+    /// nearest known one.
+    ///
+    /// # Errors
+    /// When it cannot be a name, or is that of a pool and of a machine.
+    pub(crate) fn target(&self, word: &str) -> Result<Target, CliError> {
+        if let Some(pool) = word.strip_prefix("pool/") {
+            return Ok(Target::Pool(name(pool)?));
+        }
+        if let Some(machine) = word.strip_prefix("machine/") {
+            return Ok(Target::Machine(machine_name(machine)?));
+        }
+        let pool = name(word)?;
+        match word.parse::<MachineName>() {
+            Ok(machine) if self.pools.contains(&pool) && self.machines.contains(&machine) => {
+                Err(CliError::usage(
+                    format!("tell what {word} is: there is a pool and a machine of that name"),
+                    format!("write pool/{word} or machine/{word}"),
+                ))
+            }
+            Ok(machine) if !self.pools.contains(&pool) => Ok(Target::Machine(machine)),
+            _ => Ok(Target::Pool(pool)),
+        }
+    }
+
+    /// What several names mean together.
+    ///
+    /// # Errors
+    /// As [`Known::target`].
+    pub(crate) fn selection(&self, words: &[String]) -> Result<Selection, CliError> {
+        let targets: Vec<Target> = words.iter().map(|word| self.target(word)).collect::<Result<_, _>>()?;
+        let pools: Vec<Name> = targets.iter().filter_map(Target::pool).collect();
+        if pools.len() == targets.len() {
+            return Ok(Selection::Pools(pools));
+        }
+        if let Some(missing) = pools.iter().find(|pool| !self.pools.contains(pool)) {
+            return Ok(Selection::Pools(vec![missing.clone()]));
+        }
+        Ok(Selection::Machines(self.machines_of(&targets)))
+    }
+
+    /// The machines that several names mean: each, and all of each pool.
+    pub(crate) fn machines_of(&self, targets: &[Target]) -> Vec<MachineName> {
+        let machines = targets.iter().flat_map(|target| match target {
+            Target::Machine(machine) => vec![machine.clone()],
+            Target::Pool(pool) => {
+                self.machines.iter().filter(|machine| machine.pool == *pool).cloned().collect()
+            }
+        });
+        machines.collect()
+    }
+}
+
+impl Target {
+    /// Just this one.
+    pub(crate) fn selection(&self) -> Selection {
+        match self {
+            Self::Pool(pool) => Selection::Pools(vec![pool.clone()]),
+            Self::Machine(machine) => Selection::Machines(vec![machine.clone()]),
+        }
+    }
+
+    fn pool(&self) -> Option<Name> {
+        match self {
+            Self::Pool(pool) => Some(pool.clone()),
+            Self::Machine(_) => None,
+        }
+    }
+}
+
+/// A pool's or image's name.
+///
+/// # Errors
+/// When the text cannot be one.
+pub(crate) fn name(text: &str) -> Result<Name, CliError> {
+    text.parse().map_err(|error: winstead_spec::NameError| {
+        CliError::usage(format!("understand the name: {error}"), "`winstead get machines` shows the names")
+    })
+}
+
+/// A machine's name.
+///
+/// # Errors
+/// When the text cannot be one.
+pub(crate) fn machine_name(text: &str) -> Result<MachineName, CliError> {
+    text.parse().map_err(|_| {
+        let hint = format!("machines are named POOL-N: {text}-0; `winstead get machines` shows them");
+        CliError::usage(format!("understand {text:?} as a machine's name"), hint)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> Known {
+        let machines = ["agents-0", "agents-1", "agents-1-0", "web-0"];
+        Known {
+            pools: ["agents", "agents-1", "web"].map(|name| name.parse().unwrap()).into(),
+            machines: machines.map(|name| name.parse().unwrap()).into(),
+        }
+    }
+
+    fn machine(name: &str) -> MachineName {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn names_mean_pools_or_machines() {
+        let known = known();
+        assert_eq!(known.target("web").unwrap(), Target::Pool("web".parse().unwrap()));
+        assert_eq!(known.target("web-0").unwrap(), Target::Machine(machine("web-0")));
+        assert_eq!(known.target("web-7").unwrap(), Target::Machine(machine("web-7")));
+        assert_eq!(known.target("agents-1").unwrap_err().exit_code(), 2);
+        assert_eq!(known.target("pool/agents-1").unwrap(), Target::Pool("agents-1".parse().unwrap()));
+        assert_eq!(known.target("machine/agents-1").unwrap(), Target::Machine(machine("agents-1")));
+        assert_eq!(known.target("../x").unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn pools_and_machines_together_are_machines() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let known = known();
+        assert_eq!(
+            known.selection(&words(&["web"])).unwrap(),
+            Selection::Pools(vec!["web".parse().unwrap()])
+        );
+        let both = known.selection(&words(&["web", "agents-0"])).unwrap();
+        assert_eq!(both, Selection::Machines(vec![machine("web-0"), machine("agents-0")]));
+    }
+}

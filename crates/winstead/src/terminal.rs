@@ -1,0 +1,179 @@
+//! The user's terminal: guarding it against guests, and lending it to one.
+
+use std::{
+    io,
+    os::fd::AsFd,
+    sync::{Mutex, Once, PoisonError},
+};
+
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
+
+const ESCAPE: u8 = 0x1b;
+const BELL: u8 = 0x07;
+const LEAD: u8 = 0xc2;
+/// Longer colour sequences are none.
+const LONGEST: usize = 32;
+
+/// Lets colours of a guest's output through and nothing else that a terminal would obey: titles, clipboards, answers
+/// typed into the shell.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tamer {
+    state: State,
+    sequence: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Text,
+    /// After 0xC2, the first byte of a control character beyond ASCII in UTF-8.
+    Lead,
+    /// After ESC.
+    Escape,
+    /// After ESC and an intermediate byte: one more is to come.
+    Charset,
+    /// In a control sequence (ECMA-48 § 5.4), until its final byte.
+    Control,
+    /// In an operating system command or another string, until BEL or ESC \.
+    String,
+    StringEscape,
+}
+
+impl Tamer {
+    /// The part of `bytes` that is harmless, with colours if wanted. Remembers sequences that are not complete yet.
+    pub(crate) fn tame(&mut self, bytes: &[u8], colors: bool) -> Vec<u8> {
+        let mut harmless = Vec::with_capacity(bytes.len());
+        for byte in bytes {
+            self.take(*byte, colors, &mut harmless);
+        }
+        harmless
+    }
+
+    fn take(&mut self, byte: u8, colors: bool, harmless: &mut Vec<u8>) {
+        self.state = match (self.state, byte) {
+            (State::Text | State::Escape | State::Charset | State::Control, ESCAPE) => {
+                self.sequence.clear();
+                State::Escape
+            }
+            (State::Lead, 0x80..=0x9f) => State::Text,
+            (State::Lead, _) => {
+                harmless.extend_from_slice(&[LEAD, byte]);
+                State::Text
+            }
+            (State::Text, LEAD) => State::Lead,
+            (State::Text, _) => {
+                if byte >= b' ' && byte != 0x7f || matches!(byte, b'\n' | b'\r' | b'\t') {
+                    harmless.push(byte);
+                }
+                State::Text
+            }
+            (State::Escape, b'[') => State::Control,
+            (State::Escape, b']' | b'P' | b'X' | b'^' | b'_') => State::String,
+            (State::Escape, b' '..=b'/') => State::Charset,
+            (State::Escape | State::Charset, _) => State::Text,
+            (State::Control, b'@'..=b'~') => {
+                if byte == b'm' && colors && self.sequence.len() <= LONGEST {
+                    harmless.extend_from_slice(b"\x1b[");
+                    harmless.append(&mut self.sequence);
+                    harmless.push(b'm');
+                }
+                State::Text
+            }
+            (State::Control, b'0'..=b';') => {
+                if self.sequence.len() <= LONGEST {
+                    self.sequence.push(byte);
+                }
+                State::Control
+            }
+            (State::Control, _) => State::Control,
+            (State::String, BELL) => State::Text,
+            (State::String | State::StringEscape, ESCAPE) => State::StringEscape,
+            (State::StringEscape, b'\\') => State::Text,
+            (State::String | State::StringEscape, _) => State::String,
+        };
+    }
+}
+
+/// What the terminal was before it was lent; also put back when this process panics, whatever `panic` means in its
+/// profile.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+static HOOK: Once = Once::new();
+
+/// The terminal in raw mode: every key goes to the guest. Put back when dropped.
+#[derive(Debug)]
+pub(crate) struct Raw(());
+
+impl Raw {
+    /// Lends standard input to a guest; `None` when it is no terminal.
+    ///
+    /// # Errors
+    /// When the terminal cannot be set.
+    pub(crate) fn enter() -> io::Result<Option<Self>> {
+        let terminal = io::stdin();
+        if !isatty(&terminal) {
+            return Ok(None);
+        }
+        let before = tcgetattr(&terminal)?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+        HOOK.call_once(|| {
+            let usual = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                put_back();
+                usual(panic);
+            }));
+        });
+        let entered = Self(());
+        tcsetattr(terminal.as_fd(), OptionalActions::Flush, &raw)?;
+        Ok(Some(entered))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        put_back();
+    }
+}
+
+fn put_back() {
+    let before = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(before) = before
+        && let Err(error) = tcsetattr(io::stdin().as_fd(), OptionalActions::Flush, &before)
+    {
+        tracing::warn!(%error, "the terminal could not be put back");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tamed(text: &str) -> String {
+        String::from_utf8(Tamer::default().tame(text.as_bytes(), true)).unwrap()
+    }
+
+    #[test]
+    fn colours_pass_and_everything_else_does_not() {
+        for (said, shown) in [
+            ("[\u{1b}[0;32m  OK  \u{1b}[0m] ä\r\n\tx", "[\u{1b}[0;32m  OK  \u{1b}[0m] ä\r\n\tx"),
+            ("a\u{1b}[2J\u{1b}[1;1Hb", "ab"),
+            ("a\u{1b}]0;title\u{7}b\u{1b}]52;c;AAAA\u{1b}\\c", "abc"),
+            ("a\u{1b}Pq\u{1b}[31mstill inside\u{1b}\\b", "ab"),
+            ("a\u{1b}(Bb\u{1b}cd\u{7}\u{8}\u{7f}", "abd"),
+            ("a\u{9b}2Jb\u{a0}ß", "a2Jb\u{a0}ß"),
+            ("a\u{1b}[?25lb\u{1b}[>cc", "abc"),
+        ] {
+            assert_eq!(tamed(said), shown, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn pieces_are_tamed_like_the_whole_and_colours_can_be_left_out() {
+        let text = b"x\x1b[1;31mred\x1b]0;t\x1b\\y";
+        let mut tamer = Tamer::default();
+        let pieces: Vec<u8> = text.iter().flat_map(|byte| tamer.tame(&[*byte], true)).collect();
+        assert_eq!(pieces, Tamer::default().tame(text, true));
+        assert_eq!(Tamer::default().tame(text, false), b"xredy");
+    }
+}

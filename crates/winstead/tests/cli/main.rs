@@ -1,0 +1,8 @@
+//! The command line as scripts and people meet it: help, answers, refusals, exit codes. Needs neither root nor QEMU:
+//! nothing here starts a machine.
+
+mod answers;
+mod help;
+mod interrupts;
+mod refusals;
+mod sandbox;

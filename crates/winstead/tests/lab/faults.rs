@@ -1,0 +1,253 @@
+//! What goes wrong on real computers, done to the real product: afterwards one command is enough.
+
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use crate::lab::{Lab, Ran, kill, pause, pool, ram, system};
+
+/// Kills `winstead ARGUMENTS` at every point where it journals something, one run each, until a run survives.
+/// Returns how many points there were.
+fn killed_everywhere(lab: &Lab, arguments: &[&str], mut between: impl FnMut(u64)) -> u64 {
+    for point in 0.. {
+        let output = lab.command(arguments).env("WINSTEAD_FAULT_KILL_AT", point.to_string()).output();
+        let ran = Ran::of(&output.expect("start winstead"));
+        if ran.code == Some(0) {
+            return point;
+        }
+        assert_eq!(ran.code, None, "killed by a signal at point {point}, not by an error: {ran:?}");
+        between(point);
+    }
+    unreachable!("no run ever came to its end")
+}
+
+#[test]
+fn a_command_killed_at_any_transition_is_continued_by_the_next() {
+    let lab = Lab::new();
+    let file = lab.file(&pool("kill", 1, &ram("24MiB")));
+    let file = file.to_str().unwrap();
+    // `up` is killed at its first point, continued by another `up` that is killed at its second, and so on: every
+    // point is reached with whatever mess the ones before it left.
+    let ups = killed_everywhere(&lab, &["up", "-f", file], |point| {
+        if point % 3 == 2 {
+            lab.ok(&["down", "--all"]);
+            lab.assert_nothing_left();
+        }
+    });
+    assert!(ups > 10, "only {ups} points were passed");
+    assert_eq!(lab.phases(), ["Ready"]);
+    assert_eq!(lab.exec("kill-0", "hostname").stdout, "kill-0\n");
+
+    let downs = killed_everywhere(&lab, &["down", "--all"], |_| {});
+    assert!(downs > 4, "only {downs} points were passed");
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn a_killed_qemu_is_noticed_and_started_again_on_its_disk() {
+    let lab = Lab::new();
+    let file = lab.file(&pool("dead", 1, &ram("24MiB")));
+    lab.up(&file);
+    assert_eq!(lab.exec("dead-0", "echo kept > /root/note && sync").code, Some(0));
+    let qemu = qemu(&lab);
+    kill(qemu, Signal::KILL).unwrap();
+    let failed = lab.wait_for("dead-0", "Failed");
+    assert!(failed["status"]["message"].as_str().unwrap().contains("QEMU ended"), "{failed:#}");
+    lab.up(&file);
+    assert_eq!(lab.phases(), ["Ready"]);
+}
+
+#[test]
+fn a_store_unmounted_under_a_machine_is_noticed_and_made_anew() {
+    let Some(lab) = Lab::as_root() else { return };
+    let file = lab.file(&pool("gone", 1, &ram("24MiB")));
+    lab.up(&file);
+    let disk = lab.home().join("machines/gone-0/disk");
+    system(&["umount", "--lazy", disk.to_str().unwrap()]).unwrap();
+    let failed = lab.wait_for("gone-0", "Failed");
+    assert!(failed["status"]["message"].as_str().unwrap().contains("disk is gone"), "{failed:#}");
+    lab.up(&file);
+    assert_eq!(lab.phases(), ["Ready"]);
+    lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn a_killed_supervisor_is_replaced() {
+    let lab = Lab::new();
+    let file = lab.file(&pool("watch", 1, &ram("24MiB")));
+    lab.up(&file);
+    let supervisor = supervisor(&lab);
+    kill(supervisor, Signal::KILL).unwrap();
+    let until = Instant::now() + Duration::from_secs(10);
+    while !lab.ok(&["get", "machines", "-o", "json"]).contains("NoSupervisor") {
+        assert!(Instant::now() < until);
+        pause();
+    }
+    lab.up(&file);
+    assert!(!lab.ok(&["get", "machines", "-o", "json"]).contains("NoSupervisor"));
+    lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn two_ups_at_once_make_one_pool() {
+    let lab = Lab::new();
+    let file = lab.file(&pool("both", 1, &ram("24MiB")));
+    let arguments = ["up", "-f", file.to_str().unwrap()];
+    let mut runs = [lab.command(&arguments).spawn().unwrap(), lab.command(&arguments).spawn().unwrap()];
+    for run in &mut runs {
+        assert!(run.wait().unwrap().success());
+    }
+    assert_eq!(lab.phases(), ["Ready"]);
+    assert_eq!(lab.machine("both-0")["status"]["generation"], 1);
+}
+
+#[test]
+fn a_taken_port_is_replaced_by_another() {
+    let lab = Lab::new();
+    let file = lab.file(&pool("port", 1, &ram("24MiB")));
+    lab.up(&file);
+    let port = |lab: &Lab| lab.machine("port-0")["status"]["ssh"]["port"].as_u64().unwrap();
+    let first = port(&lab);
+    kill(qemu(&lab), Signal::KILL).unwrap();
+    lab.wait_for("port-0", "Failed");
+    let taken = TcpListener::bind(("127.0.0.1", u16::try_from(first).unwrap())).unwrap();
+    lab.up(&file);
+    assert_ne!(port(&lab), first);
+    assert_eq!(lab.exec("port-0", "hostname").stdout, "port-0\n");
+    drop(taken);
+}
+
+#[test]
+fn a_corrupted_image_is_found_before_a_machine_starts_from_it() {
+    let lab = Lab::new();
+    let file = lab.file(&pool("rot", 1, &ram("24MiB")));
+    lab.ok(&["image", "build", "-f", file.to_str().unwrap()]);
+    let disk = disks(&lab.home().join("images")).pop().expect("the built disk");
+    let mut bytes = fs_err::read(&disk).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    writable(&disk);
+    fs_err::write(&disk, bytes).unwrap();
+    let refused = lab.run(&["up", "-f", file.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("sha256:"), "{}", refused.stderr);
+    assert_eq!(lab.processes(), [] as [u32; 0]);
+}
+
+#[test]
+fn a_kernel_panic_ends_the_wait_with_its_text() {
+    let lab = Lab::new();
+    let file = lab.file(&pool("panic", 1, &ram("24MiB")));
+    lab.up(&file);
+    // The connection dies with the guest.
+    lab.run(&[
+        "exec",
+        "panic-0",
+        "--",
+        "sh",
+        "-c",
+        "(sleep 1; echo c > /proc/sysrq-trigger) > /dev/null 2>&1 &",
+    ]);
+    let failed = lab.wait_for("panic-0", "Failed");
+    assert!(failed["status"]["message"].as_str().unwrap().contains("panic"), "{failed:#}");
+    lab.up(&file);
+    assert_eq!(lab.phases(), ["Ready"]);
+}
+
+#[test]
+fn ctrl_c_stops_cleanly_and_the_next_up_goes_on() {
+    let lab = Lab::new();
+    let file = lab.file(&pool("stop", 1, &ram("24MiB")));
+    lab.ok(&["image", "build", "-f", file.to_str().unwrap()]);
+    let mut up = lab.command(&["up", "-f", file.to_str().unwrap()]);
+    let mut up = up.stderr(std::process::Stdio::null()).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while lab.phases() != ["Booting"] {
+        assert!(Instant::now() < until, "it never booted");
+        pause();
+    }
+    kill(up.id(), Signal::INT).unwrap();
+    assert_eq!(up.wait().unwrap().code(), Some(130));
+    lab.up(&file);
+    assert_eq!(
+        lab.machine("stop-0")["status"]["generation"],
+        1,
+        "the machine that was booting was waited for"
+    );
+    lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn a_full_disk_under_the_journal_is_one_clear_error() {
+    let Some(lab) = Lab::as_root() else { return };
+    let file = lab.file(&pool("full", 1, &ram("24MiB")));
+    let home = lab.home();
+    fs_err::create_dir(&home).unwrap();
+    system(&["mount", "-t", "tmpfs", "-o", "size=256k,mode=0711", "tmpfs", home.to_str().unwrap()]).unwrap();
+    lab.ok(&["get", "machines"]);
+    let rest = home.join("rest");
+    let _full = fs_err::write(&rest, vec![1; 1 << 20]);
+    let ran = lab.run(&["up", "-f", file.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("error: failed to"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+    fs_err::remove_file(rest).unwrap();
+    lab.ok(&["get", "machines"]);
+    system(&["umount", home.to_str().unwrap()]).unwrap();
+}
+
+#[test]
+fn without_qemu_the_package_is_named() {
+    let lab = Lab::new();
+    let file = lab.file(&pool("bare", 1, &ram("24MiB")));
+    lab.ok(&["image", "build", "-f", file.to_str().unwrap()]);
+    let empty = lab.folder().join("empty");
+    fs_err::create_dir(&empty).unwrap();
+    let mut command = lab.command(&["up", "-f", file.to_str().unwrap()]);
+    let ran = Ran::of(&command.env("PATH", &empty).output().unwrap());
+    assert_ne!(ran.code, Some(0));
+    assert!(ran.stderr.contains("qemu-system-x86"), "{}", ran.stderr);
+}
+
+fn qemu(lab: &Lab) -> u32 {
+    by_command(lab, "qemu-system")
+}
+
+fn supervisor(lab: &Lab) -> u32 {
+    by_command(lab, "supervise")
+}
+
+fn by_command(lab: &Lab, word: &str) -> u32 {
+    let named = |pid: &u32| {
+        let command = fs_err::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).contains(word)
+    };
+    lab.processes().into_iter().find(named).unwrap_or_else(|| panic!("no {word} runs"))
+}
+
+fn disks(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = fs_err::read_dir(folder).into_iter().flatten().flatten();
+    let found = entries.flat_map(|entry| {
+        let path = entry.path();
+        let is_disk = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("disk."));
+        if path.is_dir() {
+            disks(&path)
+        } else if is_disk {
+            vec![path]
+        } else {
+            Vec::new()
+        }
+    });
+    found.collect()
+}
+
+fn writable(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("make it writable");
+}

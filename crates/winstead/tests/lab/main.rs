@@ -1,0 +1,9 @@
+//! The product as a user runs it, with real QEMU guests: a tiny Linux that boots in seconds, seeded and reached by
+//! SSH like any other. One file for each promise.
+
+mod faults;
+mod growth;
+mod lab;
+mod life;
+mod networks;
+mod rights;

@@ -1,0 +1,52 @@
+//! Root and a normal user: both do the whole job; root's guests run as nobody else.
+
+use crate::lab::{Lab, pause, pool, ram, system};
+
+#[test]
+fn without_root_everything_works_in_a_shared_folder() {
+    let Some(lab) = Lab::as_root() else { return };
+    let user = "65534";
+    let lab = lab.through(&["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--"]);
+    system(&["chown", user, lab.folder().to_str().unwrap()]).unwrap();
+    let file = lab.file(&pool("plain", 1, &ram("6MiB")));
+    lab.up(&file);
+    assert_eq!(lab.mounts(), [] as [String; 0]);
+    assert_eq!(lab.exec("plain-0", "hostname").stdout, "plain-0\n");
+    // The folder has no cap of its own: the supervisor is the one who notices, and lets it grow.
+    let wrote = lab.exec("plain-0", "dd if=/dev/urandom of=/root/data bs=64k count=100 2>/dev/null && sync");
+    assert_eq!(wrote.code, Some(0));
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while lab.machine("plain-0")["status"]["disk"]["capBytes"].as_u64() <= Some(6 << 20) {
+        assert!(std::time::Instant::now() < until, "{}", lab.logs());
+        pause();
+    }
+    lab.wait_for("plain-0", "Ready");
+    lab.ok(&["reset", "plain-0"]);
+    lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn roots_guests_run_as_users_of_their_own_in_a_sandbox() {
+    let Some(lab) = Lab::as_root() else { return };
+    lab.up(&lab.file(&pool("own", 2, &ram("24MiB"))));
+    let mut users = Vec::new();
+    for pid in lab.processes() {
+        let command = fs_err::read(format!("/proc/{pid}/cmdline")).unwrap();
+        if !String::from_utf8_lossy(&command).contains("qemu-system") {
+            continue;
+        }
+        let status = fs_err::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line =
+            |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().to_owned();
+        assert_eq!(
+            (line("Seccomp:"), line("NoNewPrivs:"), line("CapEff:")),
+            ("2".into(), "1".into(), "0000000000000000".into())
+        );
+        users.push(line("Uid:").split_whitespace().next().unwrap().to_owned());
+    }
+    users.sort();
+    users.dedup();
+    assert_eq!(users.len(), 2, "{users:?}");
+    assert!(!users.contains(&"0".to_owned()));
+}
