@@ -22,6 +22,7 @@ use crate::{
     journal::{Journal, Shared},
     observe,
     plan::Action,
+    reach,
     readiness::{Wait, last_words},
     steps::steps,
 };
@@ -223,7 +224,7 @@ impl Actor {
         Ok(Some(Tap { name: tap, bridge: name.clone(), owner, tag: self.tag().await? }))
     }
 
-    async fn join_network(&self, record: &MachineRecord) -> Result<(), Failure> {
+    pub(crate) async fn join_network(&self, record: &MachineRecord) -> Result<(), Failure> {
         if let Some(bridge) = self.own_bridge(&record.network).await? {
             let _one = self.sharing.lock().await;
             self.journal.add_shared(&bridge.name, &Shared::Bridge(bridge.clone())).await?;
@@ -310,6 +311,10 @@ impl Actor {
             stop: &self.stop,
         };
         let answer = wait.until_ready().await?;
+        if let Some(bridge) = reach::existing_bridge(&job.record) {
+            let found = reach::found_on(bridge, &job.record, &self.stop).await;
+            job.record.address = found.ok().flatten().or(job.record.address);
+        }
         job.record.ready_at = Some(Timestamp::now());
         self.journal.update(&job.record).await?;
         let message = format!("{answer} after {:.1} s", begun.elapsed().as_secs_f64());

@@ -1,6 +1,6 @@
 //! The engine's commands: what a face (CLI, later the controller) calls.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use winstead_guest::ssh::SshFiles;
@@ -8,7 +8,7 @@ use winstead_image::Catalog;
 use winstead_spec::{Documents, Image, MachineName, Name};
 
 use crate::{
-    EngineError, Home, HomeLock, ImageRef, Listener, Phase, Step, catalogue,
+    EngineError, Home, HomeLock, ImageRef, Listener, Phase, Step, catalogue, heal,
     journal::{Faults, Journal, Transition},
     observe::observe,
     plan::{self, Action, Change, Desired, DesiredPool, Observed, Plan},
@@ -155,10 +155,11 @@ impl Engine {
         if plan.changes.iter().any(|change| change.action != Action::Destroy) {
             actor.facts.notes().for_each(|note| listener.note(note));
         }
-        let work = self.prepare(&desired, &observed, &plan, actor).await?;
+        let work = self.prepare(&desired, &observed, &plan, Arc::clone(&actor)).await?;
+        let connected = heal::networks(&desired, &observed, &plan, &actor).await;
         let outcome = self.carry_out(work).await;
         self.release_unused(&snapshot, listener, stop).await?;
-        outcome?;
+        outcome.and(connected)?;
         let machines = self.standing(documents).await?;
         Ok(UpReport { plan, took: begun.elapsed(), machines })
     }

@@ -37,7 +37,7 @@ pub struct MachineRecord {
     pub location: Location,
     /// Its network card.
     pub mac: String,
-    /// Its address on a bridge of ours.
+    /// Its address on a bridge of ours; on one of others, the one that it last became ready with.
     pub address: Option<Ipv4Addr>,
     /// Where its SSH is forwarded from, with user networking.
     pub ssh_port: Option<u16>,

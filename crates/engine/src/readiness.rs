@@ -5,11 +5,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use winstead_guest::{agent::Agent, console, ssh};
-use winstead_network::MacAddress;
 use winstead_process::ProcessId;
-use winstead_spec::{Bridge, Network, Probe};
+use winstead_spec::Probe;
 
-use crate::{EngineError, MachineRecord, Phase, journal::Journal};
+use crate::{EngineError, MachineRecord, Phase, journal::Journal, reach};
 
 /// How often cheap things are looked at: a process's life, the journal's version.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -74,27 +73,44 @@ impl Wait<'_> {
                 Ok("the guest agent answers")
             }
             Probe::Ssh => {
-                let address = self.address(stop).await?;
-                ssh::wait_for_banner(address, stop).await.map_err(|wait| wait.last_seen)?;
+                self.answer_of_ssh(stop).await?;
                 Ok("ssh answers")
+            }
+        }
+    }
+
+    /// Waits for SSH. On a bridge of others it may have another address than the last time: what the host remembers
+    /// counts only until it learns better.
+    async fn answer_of_ssh(&self, stop: &CancellationToken) -> Result<(), String> {
+        loop {
+            let address = ask(stop, || self.address(stop)).await?;
+            tokio::select! {
+                answer = ssh::wait_for_banner(address, stop) => {
+                    return answer.map(drop).map_err(|wait| wait.last_seen);
+                }
+                () = self.moved_from(address, stop) => {}
+            }
+        }
+    }
+
+    /// Returns when the machine is known to have another address.
+    async fn moved_from(&self, old: SocketAddr, stop: &CancellationToken) {
+        if reach::existing_bridge(self.record).is_none() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(ASK_AGAIN).await;
+            if self.address(stop).await.is_ok_and(|address| address != old) {
+                return;
             }
         }
     }
 
     /// Where SSH will answer; on a bridge of others, as soon as the machine has an address there.
     async fn address(&self, stop: &CancellationToken) -> Result<SocketAddr, String> {
-        if let Some((ip, port)) = self.record.ssh_address() {
-            return Ok(SocketAddr::new(ip, port));
-        }
-        let Network::Bridge(Bridge::Existing { name }) = &self.record.network else {
-            return Err("it has no address to answer on".to_owned());
-        };
-        let mac = MacAddress::of(self.record.uid.as_bytes());
-        let look = || async {
-            let found = winstead_network::address_of(name, mac, stop).await.map_err(said)?;
-            found.ok_or_else(|| format!("no address for {mac} on {name} yet"))
-        };
-        Ok(SocketAddr::new(ask(stop, look).await?.into(), 22))
+        let found = reach::ssh(self.record, stop).await.map_err(said)?;
+        let unknown = || format!("no address is known for {} yet", self.record.mac);
+        found.map(SocketAddr::from).ok_or_else(unknown)
     }
 
     /// Returns when QEMU is gone, with its last words.

@@ -17,7 +17,7 @@ use crate::{
     facts,
     observe::{self, observe},
     plan::{Observed, Seen},
-    supervisor,
+    reach, supervisor,
 };
 
 /// A list of one kind.
@@ -362,7 +362,8 @@ impl Engine {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn machines(&self) -> Result<List<Machine>, EngineError> {
-        let (observed, _) = observe(&self.home, &self.journal).await?;
+        let (mut observed, _) = observe(&self.home, &self.journal).await?;
+        reach::refresh(&mut observed).await;
         let supervised = supervisor::lives(&self.home);
         let items = observed.machines.values().map(|seen| machine(seen, supervised)).collect();
         Ok(List::of("MachineList", items))
@@ -373,7 +374,8 @@ impl Engine {
     /// # Errors
     /// When it is not there; the nearest name is in the hint.
     pub async fn machine(&self, name: &MachineName) -> Result<Machine, EngineError> {
-        let (observed, _) = observe(&self.home, &self.journal).await?;
+        let (mut observed, _) = observe(&self.home, &self.journal).await?;
+        reach::refresh(&mut observed).await;
         let supervised = supervisor::lives(&self.home);
         let seen = observed.machines.get(name).ok_or_else(|| unknown_machine(name, &observed))?;
         Ok(machine(seen, supervised))
@@ -444,7 +446,8 @@ impl Engine {
     /// # Errors
     /// When the machine is not there, or does not run.
     pub async fn endpoint(&self, name: &MachineName) -> Result<Endpoint, EngineError> {
-        let (observed, _) = observe(&self.home, &self.journal).await?;
+        let (mut observed, _) = observe(&self.home, &self.journal).await?;
+        reach::refresh(&mut observed).await;
         let seen = observed.machines.get(name).ok_or_else(|| unknown_machine(name, &observed))?;
         let not_running = |state| EngineError::NotRunning { machine: name.clone(), state };
         if !seen.running || seen.entry.phase == Phase::Held {

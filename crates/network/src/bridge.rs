@@ -9,7 +9,7 @@ use winstead_process::Command;
 use winstead_spec::Subnet;
 
 use crate::{
-    NetworkError, address, forwarding,
+    NetworkError, address, dnsmasq, forwarding,
     ip::{self, Link, Route},
     nat, server,
 };
@@ -72,6 +72,7 @@ pub async fn ensure_bridge(bridge: &OwnBridge, stop: &CancellationToken) -> Resu
     let Some(link) = find(bridge, stop).await? else {
         return Err(NetworkError::Foreign { name: bridge.name.clone() });
     };
+    dnsmasq::make_folders(&bridge.folder)?;
     nat::apply(bridge, stop).await?;
     server::ensure(bridge, link.ifindex, stop).await?;
     Ok(forwarding::enable(&bridge.folder)?)
@@ -86,7 +87,7 @@ pub async fn remove_bridge(bridge: &OwnBridge, stop: &CancellationToken) -> Resu
     server::end(bridge).await?;
     match find(bridge, stop).await {
         Ok(link) => {
-            nat::remove(&bridge.name, stop).await?;
+            nat::remove(bridge, stop).await?;
             if link.is_some() {
                 ip::delete(&bridge.name, stop).await?;
             }

@@ -21,5 +21,5 @@ pub use address::{MacAddress, MacAddressError, allocate, free_port, tap_name};
 pub use bridge::{OwnBridge, Owned, OwnedKind, bridge_exists, ensure_bridge, presence, remove_bridge};
 pub use dnsmasq::{Lease, add_lease, remove_lease};
 pub use error::NetworkError;
-pub use neighbour::address_of;
+pub use neighbour::{address_of, addresses_on};
 pub use tap::{Tap, add_tap, remove_tap};

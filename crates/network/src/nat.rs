@@ -55,18 +55,26 @@ table inet {table} {{
     )
 }
 
-/// Puts the table in place, whatever was there.
+/// In the network's folder since before the table was made.
+const RECORD: &str = "nftables";
+
+/// Puts the table in place, whatever was there. The network's folder has to be there.
 pub(crate) async fn apply(bridge: &OwnBridge, stop: &CancellationToken) -> Result<(), NetworkError> {
+    fs_err::write(bridge.folder.join(RECORD), table_name(&bridge.name))?;
     Command::new("nft").args(["-f", "-"]).input(ruleset(bridge)).run(stop).await?;
     Ok(())
 }
 
-/// Removes the table; gone already is fine.
-pub(crate) async fn remove(bridge: &str, stop: &CancellationToken) -> Result<(), NetworkError> {
-    let table = table_name(bridge);
+/// Removes the table; gone already is fine. Whoever has no right to look, and never made one, has none to remove.
+pub(crate) async fn remove(bridge: &OwnBridge, stop: &CancellationToken) -> Result<(), NetworkError> {
+    let table = table_name(&bridge.name);
     let script = format!("table inet {table}\ndelete table inet {table}\n");
-    Command::new("nft").args(["-f", "-"]).input(script).run(stop).await?;
-    Ok(())
+    let removed = Command::new("nft").args(["-f", "-"]).input(script).run(stop).await;
+    match removed.map_err(NetworkError::from) {
+        Err(NetworkError::NoRights(_)) if !bridge.folder.join(RECORD).exists() => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -25,13 +25,13 @@ struct Record {
     ifindex: u32,
 }
 
-/// Starts dnsmasq unless it runs for this very bridge with this configuration, and waits until it is ready.
+/// Starts dnsmasq unless it runs for this very bridge with this configuration, and waits until it is ready. The
+/// network's folders have to be there.
 pub(crate) async fn ensure(
     bridge: &OwnBridge,
     ifindex: u32,
     stop: &CancellationToken,
 ) -> Result<(), NetworkError> {
-    dnsmasq::make_folders(&bridge.folder)?;
     let wanted = dnsmasq::configuration(bridge, &dnsmasq::observe_host());
     let path = configuration_path(bridge);
     let same = fs::read_to_string(&path).is_ok_and(|text| text == wanted);

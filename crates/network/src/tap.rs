@@ -35,16 +35,19 @@ pub async fn add_tap(tap: &Tap, stop: &CancellationToken) -> Result<(), NetworkE
     ip::batch(&commands(tap, there.is_some()), stop).await
 }
 
-/// Removes the tap; gone already is fine.
+/// Removes the tap; gone already is fine. An interface of that name that is not ours stays, with a warning.
 ///
 /// # Errors
-/// When an interface of that name is not ours, or rights are missing.
+/// When rights are missing.
 pub async fn remove_tap(tap: &Tap, stop: &CancellationToken) -> Result<(), NetworkError> {
     let links = ip::links(stop).await?;
     match links.iter().find(|link| link.ifname == tap.name) {
         None => Ok(()),
         Some(link) if link.is_tagged("tun", &tap.tag) => ip::delete(&tap.name, stop).await,
-        Some(_) => Err(NetworkError::Foreign { name: tap.name.clone() }),
+        Some(_) => {
+            tracing::warn!(name = tap.name, "left alone: the interface is not ours");
+            Ok(())
+        }
     }
 }
 

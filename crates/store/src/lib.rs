@@ -13,7 +13,7 @@ mod probe;
 pub use area::{Placement, Presence};
 pub use base::{BaseLocation, place_base, remove_base};
 pub use error::StoreError;
-pub use mountinfo::tag_at;
 pub use memory::{HostMemory, free_space, host_memory};
+pub use mountinfo::tag_at;
 pub use overlay::{Location, OverlaySpec, Usage, create, exists, grow, remove, renew, usage};
 pub use probe::{Features, probe};

@@ -10,6 +10,12 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use winstead_spec::{FileRecipe, Recipe};
 
+const ACCELERATOR: &str = "cache/accelerator.json";
+
+fn known_accelerator() -> PathBuf {
+    winstead_testing::lab_folder().join("accelerator.json")
+}
+
 /// One home, one file, one test. Whatever happens, nothing of it outlives the test.
 pub(crate) struct Lab {
     folder: tempfile::TempDir,
@@ -28,7 +34,12 @@ pub(crate) struct Ran {
 impl Lab {
     /// A lab with whatever rights this process has: the product must work with each.
     pub(crate) fn new() -> Self {
-        Self { folder: winstead_testing::scratch(), wrapper: Vec::new() }
+        let lab = Self { folder: winstead_testing::scratch(), wrapper: Vec::new() };
+        // Which accelerator works is this computer's business: one test finds out, the others are told.
+        if fs_err::create_dir_all(lab.home().join("cache")).is_ok() {
+            let _first_test = fs_err::copy(known_accelerator(), lab.home().join(ACCELERATOR));
+        }
+        lab
     }
 
     /// The same for a test that only root can set up; without, the reason is told.
@@ -175,6 +186,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        let _never_asked = fs_err::copy(self.home().join(ACCELERATOR), known_accelerator());
         let downed = self.run(&["down", "--all"]);
         if downed.code != Some(0) {
             for pid in self.processes() {

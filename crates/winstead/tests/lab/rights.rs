@@ -7,7 +7,7 @@ fn without_root_everything_works_in_a_shared_folder() {
     let Some(lab) = Lab::as_root() else { return };
     let user = "65534";
     let lab = lab.through(&["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--"]);
-    system(&["chown", user, lab.folder().to_str().unwrap()]).unwrap();
+    system(&["chown", "-R", user, lab.folder().to_str().unwrap()]).unwrap();
     let file = lab.file(&pool("plain", 1, &ram("6MiB")));
     lab.up(&file);
     assert_eq!(lab.mounts(), [] as [String; 0]);

@@ -1,0 +1,305 @@
+//! The catalogue: `images/NAME/DIGEST12/`, one folder for each version.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use fs_err as fs;
+use tokio_util::sync::CancellationToken;
+use winstead_spec::{Image, Name, Recipe, Sha256};
+
+use crate::{
+    build::{self, BuildProgress, Building, Listener, Produced},
+    convert, debian, digest,
+    error::{BuildError, Fault},
+    recipe,
+    verify::{self, Signatures},
+    version::{RECORD, Record, RecordError, Version},
+};
+
+/// All images of one home.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    folder: PathBuf,
+    cache: PathBuf,
+    artifacts: Option<PathBuf>,
+}
+
+impl Catalog {
+    /// The catalogue in `folder`; `cache` takes downloads, and `artifacts` is looked at before any network. Nothing is
+    /// read or made yet.
+    #[must_use]
+    pub fn open(folder: &Path, cache: &Path, artifacts: Option<&Path>) -> Self {
+        Self { folder: folder.to_owned(), cache: cache.to_owned(), artifacts: artifacts.map(Path::to_owned) }
+    }
+
+    /// The newest version that this very recipe made: a cache hit. Takes milliseconds, content is not checked.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn find(&self, image: &Image) -> Result<Option<Version>, RecordError> {
+        let Some(recipe) = recipe::digest_of(image) else { return Ok(None) };
+        Ok(self.versions(&image.name)?.into_iter().find(|version| version.recipe == recipe))
+    }
+
+    /// The newest version of an image, whatever recipe made it.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn latest(&self, name: &Name) -> Result<Option<Version>, RecordError> {
+        Ok(self.versions(name)?.into_iter().next())
+    }
+
+    /// All versions of all images, by name, newest first.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn list(&self) -> Result<Vec<Version>, RecordError> {
+        let mut all = Vec::new();
+        for name in self.names()? {
+            all.extend(self.versions(&name)?);
+        }
+        Ok(all)
+    }
+
+    /// Makes the image, or returns the version that this recipe made before.
+    ///
+    /// Two builds of one image at once: the second waits and takes the first's result. A build that fails, or whose
+    /// `stop` is cancelled, leaves nothing.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    ///
+    /// Cancel safety: cancel `stop`. Dropping the future leaves a folder that the next build removes.
+    pub async fn build(
+        &self,
+        image: &Image,
+        progress: Listener<'_>,
+        stop: &CancellationToken,
+    ) -> Result<Version, BuildError> {
+        let built = self.build_once(image, progress, stop).await;
+        built.map_err(|fault| BuildError { image: image.name.clone(), fault: self.said_clearly(fault) })
+    }
+
+    /// Compares a version's files with their digests.
+    ///
+    /// # Errors
+    /// When a file is missing, unreadable or not what was built.
+    pub async fn verify(
+        &self,
+        version: &Version,
+        depth: verify::Depth,
+        stop: &CancellationToken,
+    ) -> Result<(), verify::VerifyError> {
+        verify::version(version, depth, stop).await
+    }
+
+    /// Removes a version; gone already is fine. Who uses it is the caller's question.
+    ///
+    /// # Errors
+    /// When its folder cannot be removed.
+    pub fn remove(&self, version: &Version) -> Result<(), RecordError> {
+        let folder = self.folder.join(version.name.as_str()).join(version.digest.short());
+        // The description first: what is half removed must not look like a version.
+        for result in [fs::remove_file(folder.join(RECORD)), fs::remove_dir_all(&folder)] {
+            match result {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(RecordError::Io { path: folder, source: error });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what dead builds left, and returns the removed folders.
+    ///
+    /// # Errors
+    /// When a folder cannot be removed; builds by a normal user may leave folders that only [`Catalog::build`] can.
+    pub fn clean(&self) -> Result<Vec<PathBuf>, RecordError> {
+        let mut removed = Vec::new();
+        for name in self.names()? {
+            let folder = self.folder.join(name.as_str());
+            let failed = |source| RecordError::Io { path: folder.clone(), source };
+            for dead in build::dead_folders(&folder).map_err(failed)? {
+                if !dead.join(debian::NOTE).exists() || rustix::process::geteuid().is_root() {
+                    debian::refuse_mounts(&dead).map_err(failed)?;
+                    fs::remove_dir_all(&dead).map_err(failed)?;
+                    removed.push(dead);
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    fn names(&self) -> Result<Vec<Name>, RecordError> {
+        let mut names: Vec<Name> =
+            subfolders(&self.folder)?.iter().filter_map(|name| name.parse().ok()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    fn versions(&self, name: &Name) -> Result<Vec<Version>, RecordError> {
+        let parent = self.folder.join(name.as_str());
+        let mut versions = Vec::new();
+        for folder in subfolders(&parent)?.iter().filter(|folder| !folder.starts_with('.')) {
+            let folder = parent.join(folder);
+            // Without its description a folder is half removed, or nothing of ours.
+            if folder.join(RECORD).exists() {
+                versions.push(Record::read(&folder)?.into_version(&folder)?);
+            }
+        }
+        versions.sort_by_key(|version| std::cmp::Reverse(version.built_at));
+        Ok(versions)
+    }
+
+    async fn build_once(
+        &self,
+        image: &Image,
+        progress: Listener<'_>,
+        stop: &CancellationToken,
+    ) -> Result<Version, Fault> {
+        if let Some(version) = self.find(image)? {
+            return Ok(version);
+        }
+        let parent = self.image_folder(&image.name)?;
+        let waiting = || {
+            progress(BuildProgress {
+                step: "waiting for another build of this image".into(),
+                done: None,
+                total: None,
+            });
+        };
+        let _lock = build::lock(&parent.join(".lock"), waiting, stop).await?;
+        if let Some(version) = self.find(image)? {
+            return Ok(version);
+        }
+        for dead in build::dead_folders(&parent)? {
+            build::remove(&dead, stop).await?;
+        }
+        let building = Building {
+            image,
+            folder: build::new_folder(&parent)?,
+            cache: &self.cache,
+            artifacts: self.artifacts.as_deref(),
+            listener: progress,
+            stop,
+        };
+        let finished = finish(&building).await;
+        let removed = build::remove(&building.folder, stop).await;
+        let version = finished?;
+        removed.map(|()| version)
+    }
+
+    /// As root others may pass through: QEMU runs as another user, and reads kernels here.
+    fn image_folder(&self, name: &Name) -> Result<PathBuf, Fault> {
+        let folder = self.folder.join(name.as_str());
+        let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
+        fs::create_dir_all(&self.folder)?;
+        match std::fs::DirBuilder::new().mode(mode).create(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Fault::Io(error)),
+            _ => Ok(std::path::absolute(folder)?),
+        }
+    }
+
+    fn said_clearly(&self, fault: Fault) -> Fault {
+        if fault.is_disk_full() {
+            return Fault::DiskFull { folder: self.folder.display().to_string(), need: debian::ROOM };
+        }
+        fault
+    }
+}
+
+fn subfolders(folder: &Path) -> Result<Vec<String>, RecordError> {
+    let failed = |source| RecordError::Io { path: folder.to_owned(), source };
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_dir() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Produces the image, describes it, and gives it its place.
+async fn finish(building: &Building<'_>) -> Result<Version, Fault> {
+    // Before the work: a file that changes meanwhile must not count as what the recipe found.
+    let recipe = recipe::digest_of(building.image);
+    let produced = match &building.image.recipe {
+        Recipe::Debian(recipe) => debian::produce(recipe, building).await?,
+        Recipe::File(recipe) => convert::from_file(recipe, building).await?,
+        Recipe::Url(recipe) => convert::from_url(recipe, building).await?,
+    };
+    let recipe = recipe.or_else(|| recipe::digest_of(building.image));
+    let recipe =
+        recipe.ok_or_else(|| Fault::Io(io::Error::other("the recipe's file went away during the build")))?;
+    building.step("computing digests");
+    let digests = digests(&produced, building).await?;
+    let record = record(building.image, recipe, produced, digests);
+    publish(&record, &building.folder).map_err(Into::into)
+}
+
+async fn digests(produced: &Produced, building: &Building<'_>) -> Result<BTreeMap<String, Sha256>, Fault> {
+    let kernel =
+        produced.kernel.iter().flat_map(|kernel| [Some(&kernel.kernel), kernel.initrd.as_ref()]).flatten();
+    let names = kernel.map(|path| path.to_string_lossy().into_owned()).chain([produced.disk.clone()]);
+    let mut digests = BTreeMap::new();
+    for name in names {
+        let path = building.folder.join(&name);
+        fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
+        digests.insert(name, digest::of_file(&path, building.stop).await?);
+        fs::File::open(&path)?.sync_all()?;
+    }
+    Ok(digests)
+}
+
+fn record(image: &Image, recipe: Sha256, produced: Produced, digests: BTreeMap<String, Sha256>) -> Record {
+    Record {
+        format: Record::FORMAT,
+        name: image.name.clone(),
+        recipe,
+        os: image.os,
+        seed: image.seed,
+        disk: produced.disk,
+        disk_format: produced.format,
+        virtual_size: produced.virtual_size,
+        kernel: produced.kernel,
+        digests,
+        built_at: jiff::Timestamp::now(),
+        provenance: produced.provenance,
+    }
+}
+
+/// Turns a building folder into a version. When the same content is there already under an older recipe, only its
+/// description changes.
+fn publish(record: &Record, folder: &Path) -> Result<Version, RecordError> {
+    let failed = |source| RecordError::Io { path: folder.to_owned(), source };
+    let digest =
+        record.digests.get(&record.disk).ok_or_else(|| failed(io::Error::other("the disk has no digest")))?;
+    let parent = folder.parent().ok_or_else(|| failed(io::Error::other("a building folder has a parent")))?;
+    let target = parent.join(digest.short());
+    if !target.join(RECORD).exists() {
+        // Half of a removed version may be in the way.
+        match fs::remove_dir_all(&target) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
+        fs::set_permissions(folder, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+        Signatures::of(folder, record).and_then(|signatures| signatures.write(folder)).map_err(failed)?;
+        record.write(folder)?;
+        fs::rename(folder, &target).map_err(failed)?;
+        fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
+    } else {
+        Record { digests: Record::read(&target)?.digests, ..record.clone() }.write(&target)?;
+    }
+    record.clone().into_version(&target)
+}

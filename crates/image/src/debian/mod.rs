@@ -1,0 +1,341 @@
+//! The `debian:` recipe: a Debian system made by mmdebstrap, on a disk that boots by UEFI and by direct kernel.
+//!
+//! Steps: install the packages (mmdebstrap, a process of its own, which also writes the root file system, see
+//! [`hook`]); make our initial RAM disk; add the partition table and the EFI system partition; convert to qcow2.
+//! Works as root and, in a user name space, as a normal user; the two differ in [`Workshop`] only.
+
+mod files;
+mod hook;
+mod sources;
+mod workshop;
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use winstead_process::Command;
+use winstead_spec::{ByteSize, DebianRecipe, DirectKernel, DiskFormat};
+
+use crate::{
+    build::{Building, Produced},
+    convert,
+    disk::{self, BootFiles, Layout},
+    error::Fault,
+    initrd::{self, OPTIONAL_MODULES, REQUIRED_MODULES, ROOT_LABEL},
+    kernel, modules,
+    tools::{self, Tool},
+};
+use workshop::Workshop;
+pub(crate) use workshop::{NOTE, refuse_mounts, remove};
+
+/// What every image has: init, logins, the guest agent, a kernel; `busybox-static` and `systemd-boot-efi` go into the
+/// initial RAM disk and the boot partition.
+const PACKAGES: &[&str] = &[
+    "busybox-static",
+    "ca-certificates",
+    "dbus",
+    "iproute2",
+    "kmod",
+    "linux-image-cloud-amd64",
+    "openssh-server",
+    "procps",
+    "qemu-guest-agent",
+    "systemd-boot-efi",
+    "systemd-sysv",
+    "udev",
+];
+/// Documentation that nobody reads in a guest without a terminal; copyright files stay.
+const EXCLUDED: &[&str] = &[
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/bash-completion/*",
+    "path-exclude=/usr/share/zsh/*",
+];
+/// The keys of Debian's archive, of the package `debian-archive-keyring`.
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Size of the disk unless the image says another.
+pub(crate) const DEFAULT_SIZE: ByteSize = ByteSize::from_mib(4096);
+/// Tree, root file system, disk and qcow2 of the base system side by side.
+pub(crate) const ROOM: ByteSize = ByteSize::from_mib(1536);
+/// A slow mirror on a busy computer; a healthy build takes half a minute.
+const INSTALL_DEADLINE: std::time::Duration = std::time::Duration::from_secs(1800);
+
+/// Kernel command line of direct boot and of the boot loader's entry. `quiet`: an emulated serial line is slow; a
+/// panic is printed all the same. `damon_stat`: statistics that cost a quarter of an idle virtual CPU since 6.12.
+fn command_line() -> String {
+    format!("root=LABEL={ROOT_LABEL} rw quiet console=ttyS0 damon_stat.enabled=0")
+}
+
+/// Makes the image in the folder of `building`.
+///
+/// # Errors
+/// When the recipe is unusable, a tool is missing or fails, or the disk is full.
+pub(crate) async fn produce(recipe: &DebianRecipe, building: &Building<'_>) -> Result<Produced, Fault> {
+    check(recipe)?;
+    let size = building.image.disk.unwrap_or(DEFAULT_SIZE);
+    let layout = Layout::of(size).filter(|_| size >= hook::SMALLEST);
+    let layout = layout.ok_or(Fault::TooSmall { size, smallest: hook::SMALLEST })?;
+    tools::require(&needed_tools())?;
+    crate::build::require_room(&building.folder, ROOM)?;
+    let mirror = mirror(building.artifacts)?;
+    let workshop = Workshop::open(building)?;
+    let installed = install(recipe, &mirror, &layout, &workshop, building).await;
+    let brought = match installed {
+        Ok(()) => workshop.bring_home(building).await,
+        Err(fault) => Err(fault),
+    };
+    workshop.close(building.stop).await?;
+    brought?;
+    let made = assemble(&layout, building).await?;
+    Ok(Produced { provenance: provenance(recipe, &mirror, building).await?, ..made })
+}
+
+fn needed_tools() -> Vec<Tool> {
+    let mut needed = vec![
+        Tool { program: "mmdebstrap", package: "mmdebstrap" },
+        Tool { program: "mke2fs", package: "e2fsprogs" },
+        Tool { program: "sfdisk", package: "fdisk" },
+        Tool { program: "mformat", package: "mtools" },
+        Tool { program: "qemu-img", package: "qemu-utils" },
+        Tool { program: KEYRING, package: "debian-archive-keyring" },
+    ];
+    if !rustix::process::geteuid().is_root() {
+        needed.push(Tool { program: "newuidmap", package: "uidmap" });
+    }
+    needed
+}
+
+/// apt reads words like `name=version`, `./file.deb` and `?pattern` too; a recipe names packages only.
+fn check(recipe: &DebianRecipe) -> Result<(), Fault> {
+    let plain = |text: &str| {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
+        text.bytes().all(allowed) && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+    };
+    let bad = std::iter::once(&recipe.suite).chain(&recipe.packages).find(|word| !plain(word));
+    bad.map_or(Ok(()), |word| Err(Fault::NotAPackage(word.clone())))
+}
+
+/// A file `debian-mirror` among the artefacts wins: for computers that are no Debian and reach a mirror of their own.
+fn mirror(artifacts: Option<&Path>) -> Result<String, Fault> {
+    if let Some(setting) = artifacts.map(|folder| folder.join("debian-mirror"))
+        && setting.is_file()
+    {
+        return Ok(fs::read_to_string(setting)?.trim().to_owned());
+    }
+    Ok(host_mirror()?)
+}
+
+/// The Debian mirror that this computer's apt is set up with, or Debian's own.
+///
+/// # Errors
+/// When apt's settings cannot be read.
+pub fn host_mirror() -> std::io::Result<String> {
+    sources::mirror(Path::new("/etc/apt"))
+}
+
+async fn install(
+    recipe: &DebianRecipe,
+    mirror: &str,
+    layout: &Layout,
+    workshop: &Workshop,
+    building: &Building<'_>,
+) -> Result<(), Fault> {
+    let log = building.folder.join("mmdebstrap.log");
+    let files = building.folder.join("files.tar");
+    fs::write(&files, files::archive(&files::tree_files())?)?;
+    workshop.write_hook(&hook::customize(&workshop.exchange, layout))?;
+    let place = Place { log: &log, files: &files, workshop };
+    let command = mmdebstrap(recipe, mirror, &place);
+    building.step("installing packages");
+    let told = crate::log::follow(&log, |line| building.step(line));
+    let done = tokio::select! {
+        done = command.run(building.stop) => done,
+        never = told => match never {},
+    };
+    done.map(drop).map_err(|mut error| {
+        error.said = crate::log::last_words(&log);
+        Fault::from(error)
+    })
+}
+
+/// Where mmdebstrap finds and leaves things.
+struct Place<'a> {
+    log: &'a Path,
+    files: &'a Path,
+    workshop: &'a Workshop,
+}
+
+fn mmdebstrap(recipe: &DebianRecipe, mirror: &str, place: &Place<'_>) -> Command {
+    let mut packages: Vec<&str> =
+        PACKAGES.iter().copied().chain(recipe.packages.iter().map(String::as_str)).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    let files = winstead_process::shown([place.files]);
+    place
+        .workshop
+        .mode
+        .command()
+        .arg(format!("--mode={}", place.workshop.mode.name()))
+        .args(["--variant=minbase", "--format=null", "--architectures=amd64", "--components=main"])
+        .arg(format!("--logfile={}", place.log.display()))
+        .arg(format!("--keyring={KEYRING}"))
+        .arg(format!("--include={}", packages.join(",")))
+        .args(EXCLUDED.iter().map(|option| format!("--dpkgopt={option}")))
+        .args([r#"--aptopt=Acquire::Retries "3""#, r#"--aptopt=Acquire::Languages "none""#])
+        .arg(format!("--customize-hook=tar-in {files} /"))
+        .arg(format!("--customize-hook={}", place.workshop.hook().display()))
+        .args(["--", &recipe.suite, "/dev/null", mirror])
+        .env("TMPDIR", &place.workshop.scratch)
+        // The kernel's package would make Debian's initial RAM disk, which we do not use: five seconds.
+        .env("INITRD", "No")
+        .deadline(INSTALL_DEADLINE)
+}
+
+/// From the hook's files to an image: everything in the building folder.
+async fn assemble(layout: &Layout, building: &Building<'_>) -> Result<Produced, Fault> {
+    let at = |name: &str| building.folder.join(name);
+    building.step("making the initial RAM disk");
+    let vmlinux = boot_files(&building.folder)?;
+    building.step("making the disk bootable");
+    let raw = at(hook::DISK);
+    let files = BootFiles {
+        loader: &at(hook::BOOT_LOADER),
+        kernel: &at(hook::KERNEL),
+        initrd: &at("initrd"),
+        command_line: &command_line(),
+    };
+    disk::make_bootable(&raw, layout, &files, &building.folder, building.stop).await?;
+    building.step("converting the disk to qcow2");
+    convert::to_qcow2(&raw, DiskFormat::Raw, &at("disk.qcow2"), building.stop).await?;
+    for name in [
+        hook::DISK,
+        hook::BOOT_LOADER,
+        hook::BUSYBOX,
+        hook::MODULES,
+        "files.tar",
+        "loader.conf",
+        "winstead.conf",
+        "mmdebstrap.log",
+        NOTE,
+    ] {
+        fs::remove_file(at(name))?;
+    }
+    if vmlinux == "vmlinux" {
+        fs::remove_file(at(hook::KERNEL))?;
+    }
+    Ok(Produced {
+        disk: "disk.qcow2".to_owned(),
+        format: DiskFormat::Qcow2,
+        virtual_size: layout.size,
+        kernel: Some(DirectKernel {
+            kernel: PathBuf::from(vmlinux),
+            initrd: Some(PathBuf::from("initrd")),
+            command_line: command_line(),
+        }),
+        provenance: crate::version::Provenance::default(),
+    })
+}
+
+/// Writes `initrd` and, when the kernel has a PVH entry, `vmlinux`; returns the name of the kernel to start.
+fn boot_files(folder: &Path) -> Result<&'static str, Fault> {
+    let modules = modules::collect(&folder.join(hook::MODULES), REQUIRED_MODULES, OPTIONAL_MODULES)?;
+    fs::write(folder.join("initrd"), initrd::initrd(fs::read(folder.join(hook::BUSYBOX))?, modules))?;
+    match kernel::uncompressed(&fs::read(folder.join(hook::KERNEL))?) {
+        Ok(elf) => {
+            fs::write(folder.join("vmlinux"), elf)?;
+            Ok("vmlinux")
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the packed kernel is used: guests start more slowly");
+            Ok(hook::KERNEL)
+        }
+    }
+}
+
+/// `http://user:password@host/debian` → `http://host/debian`.
+fn without_password(uri: &str) -> String {
+    let Some((scheme, rest)) = uri.split_once("://") else { return uri.to_owned() };
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    format!("{scheme}://{}/{path}", host.rsplit('@').next().unwrap_or(host))
+}
+
+async fn provenance(
+    recipe: &DebianRecipe,
+    mirror: &str,
+    building: &Building<'_>,
+) -> Result<crate::version::Provenance, Fault> {
+    let packages = building.folder.join(hook::PACKAGES);
+    Ok(crate::version::Provenance {
+        source: format!("debian {} from {}", recipe.suite, without_password(mirror)),
+        builder: crate::version::BUILDER.to_owned(),
+        tools: tools::versions(
+            &[("mmdebstrap", "--version"), ("mke2fs", "-V"), ("qemu-img", "--version")],
+            building.stop,
+        )
+        .await,
+        packages: Some(crate::digest::of_bytes(&fs::read(packages)?)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(suite: &str, packages: &[&str]) -> DebianRecipe {
+        DebianRecipe {
+            suite: suite.into(),
+            packages: packages.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn mmdebstrap_is_asked_for_exactly_this() {
+        let workshop = Workshop {
+            mode: workshop::Mode::Unshare,
+            scratch: "/var/tmp/s".into(),
+            exchange: "/var/tmp/e".into(),
+        };
+        let place = Place { log: Path::new("/b/log"), files: Path::new("/b/files.tar"), workshop: &workshop };
+        let command =
+            mmdebstrap(&recipe("trixie", &["curl", "dbus"]), "http://mirror.example/debian", &place);
+        insta::assert_snapshot!(command.shown().replace(" '", "\n'"), @r#"
+        mmdebstrap
+        '--mode=unshare'
+        '--variant=minbase'
+        '--format=null'
+        '--architectures=amd64'
+        '--components=main'
+        '--logfile=/b/log'
+        '--keyring=/usr/share/keyrings/debian-archive-keyring.gpg'
+        '--include=busybox-static,ca-certificates,curl,dbus,iproute2,kmod,linux-image-cloud-amd64,openssh-server,procps,qemu-guest-agent,systemd-boot-efi,systemd-sysv,udev'
+        '--dpkgopt=path-exclude=/usr/share/doc/*'
+        '--dpkgopt=path-include=/usr/share/doc/*/copyright'
+        '--dpkgopt=path-exclude=/usr/share/man/*'
+        '--dpkgopt=path-exclude=/usr/share/info/*'
+        '--dpkgopt=path-exclude=/usr/share/locale/*'
+        '--dpkgopt=path-exclude=/usr/share/bash-completion/*'
+        '--dpkgopt=path-exclude=/usr/share/zsh/*'
+        '--aptopt=Acquire::Retries "3"'
+        '--aptopt=Acquire::Languages "none"'
+        '--customize-hook=tar-in /b/files.tar /'
+        '--customize-hook=/var/tmp/s/hook' -- trixie /dev/null http://mirror.example/debian
+        "#);
+    }
+
+    #[test]
+    fn a_password_in_a_mirrors_address_is_not_kept() {
+        assert_eq!(without_password("http://user:pw@mirror.example/debian"), "http://mirror.example/debian");
+        assert_eq!(without_password("http://mirror.example/debian"), "http://mirror.example/debian");
+    }
+
+    #[test]
+    fn recipes_that_apt_would_read_as_something_else_are_refused() {
+        check(&recipe("trixie", &["g++", "libstdc++6", "python3.13"])).unwrap();
+        for word in ["", "-o=x", "./x.deb", "?essential", "a,b", "x=1", "x/sid", "A"] {
+            assert!(check(&recipe("trixie", &[word])).is_err(), "{word:?}");
+            assert!(check(&recipe(word, &[])).is_err(), "{word:?}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What can go wrong while an image is built.
+
+use std::io;
+
+use winstead_process::{CommandError, Failure};
+use winstead_spec::{ByteSize, Name};
+
+use crate::{convert::ConvertError, download::DownloadError, modules::ModulesError, version::RecordError};
+
+/// An image that was not built. Nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+#[error("build the image {image}")]
+pub struct BuildError {
+    /// Which.
+    pub image: Name,
+    /// Why.
+    #[source]
+    pub fault: Fault,
+}
+
+/// Why an image was not built.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The file system is full.
+    #[error("write the image: the disk of {folder} is full ({need} are needed)")]
+    DiskFull {
+        /// Where it was to be written.
+        folder: String,
+        /// What a build needs at least.
+        need: ByteSize,
+    },
+    /// Programs are missing. `.0` is what `apt-get install` takes.
+    #[error("find the programs that a build needs: install the packages {0}")]
+    MissingTools(String),
+    /// mmdebstrap cannot make a name space.
+    #[error(
+        "become root in a name space: {path} gives the user {user} no subordinate ids; add them as root with \
+         `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}`"
+    )]
+    NoSubordinateIds {
+        /// The user.
+        user: String,
+        /// The file that has no line for the user.
+        path: &'static str,
+    },
+    /// A word in the recipe that is no package or suite.
+    #[error("use {0:?} as the name of a Debian package or suite")]
+    NotAPackage(String),
+    /// The disk cannot hold the system.
+    #[error("put the system on a disk of {size}: it needs at least {smallest}")]
+    TooSmall {
+        /// As the recipe says.
+        size: ByteSize,
+        /// What works.
+        smallest: ByteSize,
+    },
+    /// `stop` was cancelled.
+    #[error("finish: it was interrupted")]
+    Interrupted,
+    /// A program failed.
+    #[error("use an external program")]
+    Command(#[source] Box<CommandError>),
+    /// A file could not be read or written.
+    #[error("read or write a file")]
+    Io(#[source] io::Error),
+    /// The kernel's modules.
+    #[error("make the initial RAM disk")]
+    Modules(#[from] ModulesError),
+    /// The file of the recipe.
+    #[error("use the disk image")]
+    Convert(#[from] ConvertError),
+    /// The URL of the recipe.
+    #[error("download the disk image")]
+    Download(#[from] DownloadError),
+    /// The catalogue's own files.
+    #[error("enter it into the catalogue")]
+    Record(#[from] RecordError),
+}
+
+impl From<CommandError> for Fault {
+    fn from(error: CommandError) -> Self {
+        match error.failure {
+            Failure::Cancelled => Self::Interrupted,
+            _ => Self::Command(Box::new(error)),
+        }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::Interrupted => Self::Interrupted,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl Fault {
+    /// Whether the reason was a full file system, also when only a program said so in words.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        let full = |error: &io::Error| {
+            error.raw_os_error() == Some(rustix::io::Errno::NOSPC.raw_os_error())
+                || error.kind() == io::ErrorKind::StorageFull
+        };
+        match self {
+            Self::Io(error) => full(error),
+            Self::Record(RecordError::Io { source, .. }) => full(source),
+            Self::Command(error) => said_full(&error.said),
+            Self::Convert(ConvertError::Command { source, .. }) => said_full(&source.said),
+            Self::Download(DownloadError::Io { source, .. }) => full(source),
+            _ => false,
+        }
+    }
+}
+
+fn said_full(said: &str) -> bool {
+    said.contains("No space left on device")
+}

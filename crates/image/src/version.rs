@@ -1,0 +1,238 @@
+//! A finished image: what it is, where it lies, where it came from.
+//!
+//! `image.json` in a version's folder is written last, so a folder without one is no version. The format has a
+//! number; a file with a higher one comes from a newer Winstead and is refused, not guessed at.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use fs_err as fs;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use winstead_spec::{ByteSize, DirectKernel, DiskFormat, GuestOs, Name, SeedKind, Sha256};
+
+/// The file that makes a folder a version.
+pub(crate) const RECORD: &str = "image.json";
+/// The format of [`RECORD`] that this release writes, and the highest that it reads.
+const FORMAT: u32 = 1;
+/// What built it.
+pub(crate) const BUILDER: &str = concat!("winstead ", env!("CARGO_PKG_VERSION"));
+
+/// One version of an image: immutable, told from others by the digest of its disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Version {
+    /// The image's name.
+    pub name: Name,
+    /// Of the disk file.
+    pub digest: Sha256,
+    /// Of the recipe that made it; the same recipe is not built again.
+    pub recipe: Sha256,
+    /// The operating system inside.
+    pub os: GuestOs,
+    /// How it takes its identity.
+    pub seed: SeedKind,
+    /// The disk file's container.
+    pub format: DiskFormat,
+    /// The disk file, absolute.
+    pub disk: PathBuf,
+    /// The size that a guest sees.
+    pub virtual_size: ByteSize,
+    /// What the whole version takes from the file system.
+    pub size_on_disk: ByteSize,
+    /// Started without a boot loader; absolute paths.
+    pub kernel: Option<DirectKernel>,
+    /// When.
+    pub built_at: Timestamp,
+    /// From what, with what.
+    pub provenance: Provenance,
+}
+
+/// From what a version was made, and with what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Provenance {
+    /// The source: suite and mirror, path or URL.
+    pub source: String,
+    /// Winstead's own version.
+    pub builder: String,
+    /// What each tool said its version was.
+    pub tools: BTreeMap<String, String>,
+    /// Of the list of packages with versions, for Debian; the list lies beside the disk as `packages`.
+    pub packages: Option<Sha256>,
+}
+
+/// A version's file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// It cannot be read or written.
+    #[error("use the image folder {path}")]
+    Io {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is damaged.
+    #[error("read {path}: it is not an image's description")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        source: serde_json::Error,
+    },
+    /// A newer Winstead wrote it.
+    #[error("read {path}: its format {found} is newer than {FORMAT}, the highest that this Winstead knows")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+}
+
+/// `image.json`. Paths are relative to its folder, so that a catalogue can be moved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Record {
+    pub(crate) format: u32,
+    pub(crate) name: Name,
+    pub(crate) recipe: Sha256,
+    pub(crate) os: GuestOs,
+    pub(crate) seed: SeedKind,
+    pub(crate) disk: String,
+    pub(crate) disk_format: DiskFormat,
+    pub(crate) virtual_size: ByteSize,
+    pub(crate) kernel: Option<DirectKernel>,
+    /// Of every file that a machine starts from.
+    pub(crate) digests: BTreeMap<String, Sha256>,
+    pub(crate) built_at: Timestamp,
+    pub(crate) provenance: Provenance,
+}
+
+/// Only the number, which every format has.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+impl Record {
+    pub(crate) const FORMAT: u32 = FORMAT;
+
+    pub(crate) fn read(folder: &Path) -> Result<Self, RecordError> {
+        let path = folder.join(RECORD);
+        let text = fs::read(&path).map_err(|source| RecordError::Io { path: path.clone(), source })?;
+        let damaged = |source| RecordError::Damaged { path: path.clone(), source };
+        let Format { format: found } = serde_json::from_slice(&text).map_err(damaged)?;
+        if found > FORMAT {
+            return Err(RecordError::Newer { path, found });
+        }
+        serde_json::from_slice(&text).map_err(damaged)
+    }
+
+    /// Writes it whole or not at all.
+    pub(crate) fn write(&self, folder: &Path) -> Result<(), RecordError> {
+        let path = folder.join(RECORD);
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|source| RecordError::Damaged { path: path.clone(), source })?;
+        write_atomically(&path, &text).map_err(|source| RecordError::Io { path, source })
+    }
+
+    pub(crate) fn into_version(self, folder: &Path) -> Result<Version, RecordError> {
+        let failed = |source| RecordError::Io { path: folder.to_owned(), source };
+        let digest = self.digests.get(&self.disk).cloned();
+        let digest =
+            digest.ok_or_else(|| failed(io::Error::other("the description has no digest of the disk")))?;
+        Ok(Version {
+            digest,
+            disk: folder.join(&self.disk),
+            size_on_disk: blocks(folder).map_err(failed)?,
+            kernel: self.kernel.map(|kernel| absolute(kernel, folder)),
+            name: self.name,
+            recipe: self.recipe,
+            os: self.os,
+            seed: self.seed,
+            format: self.disk_format,
+            virtual_size: self.virtual_size,
+            built_at: self.built_at,
+            provenance: self.provenance,
+        })
+    }
+}
+
+fn absolute(kernel: DirectKernel, folder: &Path) -> DirectKernel {
+    DirectKernel {
+        kernel: folder.join(kernel.kernel),
+        initrd: kernel.initrd.map(|initrd| folder.join(initrd)),
+        command_line: kernel.command_line,
+    }
+}
+
+/// stat(2) counts blocks of 512 bytes, whatever the file system's own are.
+fn blocks(folder: &Path) -> io::Result<ByteSize> {
+    let mut total = 0;
+    for entry in fs::read_dir(folder)? {
+        total += entry?.metadata()?.blocks() * 512;
+    }
+    Ok(ByteSize::from_bytes(total))
+}
+
+/// A new file beside it, synced, then renamed over it.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let next = path.with_extension("new");
+    fs::write(&next, bytes)?;
+    fs::File::open(&next)?.sync_all()?;
+    fs::rename(&next, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What release 0.1 wrote. Never changed: a later release must read it.
+    const FORMAT_1: &str = r#"{
+        "format": 1, "name": "debian",
+        "recipe": "sha256:1111111111111111111111111111111111111111111111111111111111111111",
+        "os": "linux", "seed": "fw-cfg", "disk": "disk.qcow2", "diskFormat": "qcow2", "virtualSize": 4294967296,
+        "kernel": {"kernel": "vmlinux", "initrd": "initrd", "commandLine": "root=LABEL=winstead-root"},
+        "digests": {"disk.qcow2": "sha256:2222222222222222222222222222222222222222222222222222222222222222"},
+        "builtAt": "2026-11-21T10:00:00Z",
+        "provenance": {"source": "debian trixie", "builder": "winstead 0.1.0", "tools": {"mke2fs": "1.47.0"}, "packages": null}
+    }"#;
+
+    #[test]
+    fn descriptions_of_release_0_1_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(RECORD), FORMAT_1).unwrap();
+        let version = Record::read(folder.path()).unwrap().into_version(folder.path()).unwrap();
+        assert_eq!((version.name.as_str(), version.digest.short()), ("debian", "222222222222"));
+        assert_eq!(version.disk, folder.path().join("disk.qcow2"));
+        assert_eq!(version.kernel.unwrap().initrd, Some(folder.path().join("initrd")));
+        assert!(version.size_on_disk.bytes() > 0);
+    }
+
+    #[test]
+    fn newer_and_damaged_descriptions_are_refused_with_their_path() {
+        let folder = tempfile::tempdir().unwrap();
+        for (text, expected) in
+            [(r#"{"format": 2, "later": 1}"#, "its format 2 is newer than 1"), ("{", "it is not an image")]
+        {
+            fs::write(folder.path().join(RECORD), text).unwrap();
+            let error = Record::read(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("image.json"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let record: Record = serde_json::from_str(FORMAT_1).unwrap();
+        record.write(folder.path()).unwrap();
+        assert_eq!(Record::read(folder.path()).unwrap(), record);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
