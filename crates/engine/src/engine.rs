@@ -19,6 +19,9 @@ use crate::{
 /// How long a command waits for another one that changes the same home.
 const LOCK_PATIENCE: Duration = Duration::from_secs(15 * 60);
 
+/// How long the supervisor may take to release a held machine after the file gave it more room.
+const RELEASE: Duration = Duration::from_secs(3);
+
 /// How an engine is opened.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -160,7 +163,7 @@ impl Engine {
         let outcome = self.carry_out(work).await;
         self.release_unused(&snapshot, listener, stop).await?;
         outcome.and(connected)?;
-        let machines = self.standing(documents).await?;
+        let machines = self.settled(documents).await?;
         Ok(UpReport { plan, took: begun.elapsed(), machines })
     }
 
@@ -290,6 +293,21 @@ impl Engine {
         let of_file = |name: &MachineName| documents.pools.iter().any(|pool| pool.name == name.pool);
         let entries = snapshot.machines.into_iter().filter(|(name, _)| of_file(name));
         Ok(entries.map(|(name, entry)| (name, entry.phase, entry.message)).collect())
+    }
+
+    /// The file's machines, after the supervisor has had the time to release those that have room again. One that is
+    /// still held is not what the file asks for.
+    async fn settled(&self, documents: &Documents) -> Result<Vec<(MachineName, Phase, String)>, EngineError> {
+        let until = tokio::time::Instant::now() + RELEASE;
+        loop {
+            let machines = self.standing(documents).await?;
+            let held = machines.iter().find(|(_, phase, _)| *phase == Phase::Held);
+            let Some((machine, _, reason)) = held else { return Ok(machines) };
+            if tokio::time::Instant::now() > until {
+                return Err(EngineError::Held { machine: machine.clone(), reason: reason.clone() });
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     pub(crate) async fn lock(

@@ -80,6 +80,14 @@ pub enum EngineError {
         /// The phase's deadline.
         after: std::time::Duration,
     },
+    /// A machine that is held.
+    #[error("bring {machine} up: it is held: {reason}")]
+    Held {
+        /// The machine.
+        machine: MachineName,
+        /// Why, and what frees it.
+        reason: String,
+    },
     /// A machine that failed.
     #[error("start {machine}: {reason}")]
     MachineFailed {

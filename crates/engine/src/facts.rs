@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 use winstead_hypervisor::qemu::{self, Accelerator, AcceleratorChoice, Qemu, RunAs};
 use winstead_spec::{Host, StoreKind};
 use winstead_store::{Features, Placement};
@@ -10,8 +11,11 @@ use winstead_store::{Features, Placement};
 use crate::{EngineError, Home, MachineRecord, act::chain, journal::Journal, view::QemuStatus};
 
 /// The first of the user ids that machines run as when we are root, one each. Far above what distributions and
-/// container runtimes hand out (they end below 2³¹ − 2²⁷), and below 2³¹.
+/// container runtimes hand out (they end below 2³¹ − 2²⁷), and with all homes' shares below 2³¹.
 const FIRST_USER: u32 = 2_013_265_920;
+/// User ids of one home, and how many shares there are: machines of two homes should not be one user either.
+const USERS: u32 = 8192;
+const SHARES: u128 = 16_384;
 
 /// The remembered answer of the accelerator trial, in the cache folder.
 const ACCELERATOR: &str = "accelerator.json";
@@ -27,12 +31,14 @@ pub(crate) struct Facts {
     pub(crate) store: Features,
     /// The group that may open `/dev/kvm`.
     kvm_group: Option<u32>,
+    /// The first of this home's share of user ids.
+    first_user: u32,
 }
 
 impl Facts {
     /// Looks at this computer; `kernel` is tried under KVM when that was never tried before.
     pub(crate) async fn gather(
-        home: &Home,
+        (home, id): (&Home, Uuid),
         kernel: Option<PathBuf>,
         stop: &CancellationToken,
     ) -> Result<Self, EngineError> {
@@ -41,7 +47,8 @@ impl Facts {
         let accelerator = qemu::choose_accelerator(&qemu, &cache, kernel.as_deref(), stop)
             .await
             .map_err(|error| EngineError::host("choose an accelerator")(error.into()))?;
-        Ok(Self { qemu, accelerator, store: features(home, stop).await?, kvm_group: kvm_group() })
+        let store = features(home, stop).await?;
+        Ok(Self { qemu, accelerator, store, kvm_group: kvm_group(), first_user: first_user(id) })
     }
 
     /// What a user should know of this computer before machines start: a slow accelerator, a weaker store.
@@ -53,7 +60,7 @@ impl Facts {
 
     /// The user that a machine's QEMU runs as: its own when we are root, ours otherwise.
     pub(crate) fn run_as(&self, record: &MachineRecord) -> Option<RunAs> {
-        let id = FIRST_USER + record.number;
+        let id = self.first_user + record.number % USERS;
         let run_as = || RunAs { uid: id, gid: id, groups: self.kvm_group.into_iter().collect() };
         is_root().then(run_as)
     }
@@ -105,7 +112,26 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Drawn from the home's own identity, so that it stays.
+fn first_user(home: Uuid) -> u32 {
+    FIRST_USER + u32::try_from(home.as_u128() % SHARES).unwrap_or(0) * USERS
+}
+
 fn kvm_group() -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
     fs_err::metadata("/dev/kvm").ok().map(|device| device.gid()).filter(|group| *group != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_home_has_a_share_of_users_below_the_largest_id() {
+        for id in [0, 1, SHARES - 1, u128::MAX] {
+            let first = first_user(Uuid::from_u128(id));
+            assert!(first >= FIRST_USER && first + USERS <= 1 << 31, "{id}: {first}");
+        }
+        assert_ne!(first_user(Uuid::from_u128(1)), first_user(Uuid::from_u128(2)));
+    }
 }

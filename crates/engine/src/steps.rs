@@ -68,6 +68,8 @@ pub(crate) const fn steps(action: Action) -> &'static [Step] {
             Enter(Phase::Provisioning),
             StopQemu,
             LeaveNetwork,
+            // From where it was: what is adopted may name another store.
+            RemoveOverlay,
             Adopt,
             MakeFolder,
             PlaceBase,
@@ -164,6 +166,15 @@ mod tests {
                 assert!(from.may_become(to), "{action:?}: {from} → {to}");
                 from = to;
             }
+        }
+    }
+
+    #[test]
+    fn what_the_old_record_names_is_taken_away_before_a_new_one_is_adopted() {
+        let renew = steps(Action::Renew);
+        let place = |step| renew.iter().position(|known| *known == step).unwrap();
+        for old in [StopQemu, LeaveNetwork, RemoveOverlay] {
+            assert!(place(old) < place(Adopt), "{old:?}");
         }
     }
 

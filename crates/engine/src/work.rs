@@ -185,7 +185,7 @@ impl Engine {
         listener: &Listener,
         stop: &CancellationToken,
     ) -> Result<Arc<Actor>, EngineError> {
-        let facts = Facts::gather(&self.home, kernel, stop).await?;
+        let facts = Facts::gather((&self.home, self.journal.home_id().await?), kernel, stop).await?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Arc::new(Actor {
             home: self.home.clone(),

@@ -16,8 +16,19 @@ impl MacAddress {
     /// as two machines with one address in the caller's journal, and a new uid ends it.
     #[must_use]
     pub fn of(uid: &[u8; 16]) -> Self {
-        let [_, _, _, a, b, c, d, e] = hash(uid).to_be_bytes();
-        Self([0x52, a, b, c, d, e])
+        Self::hashed(0x52, uid)
+    }
+
+    /// The address of a bridge or tap of this name: the same whenever it is made again, so that what machines know
+    /// of it stays true. A bridge without an address of its own has that of whichever port has the lowest: 0xfe, the
+    /// highest local unicast byte, keeps a tap from taking part in that (libvirt does the same).
+    pub(crate) fn of_interface(tag: &str, name: &str) -> Self {
+        Self::hashed(0xfe, format!("{tag} {name}").as_bytes())
+    }
+
+    fn hashed(first: u8, bytes: &[u8]) -> Self {
+        let [_, _, _, a, b, c, d, e] = hash(bytes).to_be_bytes();
+        Self([first, a, b, c, d, e])
     }
 }
 

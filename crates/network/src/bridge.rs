@@ -9,7 +9,7 @@ use winstead_process::Command;
 use winstead_spec::Subnet;
 
 use crate::{
-    NetworkError, address, dnsmasq, forwarding,
+    MacAddress, NetworkError, address, dnsmasq, forwarding,
     ip::{self, Link, Route},
     nat, server,
 };
@@ -67,7 +67,8 @@ pub async fn ensure_bridge(bridge: &OwnBridge, stop: &CancellationToken) -> Resu
     let mut lines = made;
     let address = format!("{}/{}", address::host(bridge.subnet), bridge.subnet.prefix());
     lines.push(format!("address replace {address} dev {}", bridge.name));
-    lines.push(format!("link set dev {} up", bridge.name));
+    let mac = MacAddress::of_interface(&bridge.tag, &bridge.name);
+    lines.push(format!("link set dev {} address {mac} up", bridge.name));
     ip::batch(&lines, stop).await?;
     let Some(link) = find(bridge, stop).await? else {
         return Err(NetworkError::Foreign { name: bridge.name.clone() });

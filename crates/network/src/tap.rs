@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::{NetworkError, ip};
+use crate::{MacAddress, NetworkError, ip};
 
 /// A tap to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +57,11 @@ fn commands(tap: &Tap, there: bool) -> Vec<String> {
     let make =
         [format!("tuntap add dev {name} mode tap{owner}"), format!("link set dev {name} alias \"{tag}\"")];
     let make = make.into_iter().filter(|_| !there);
-    make.chain([format!("link set dev {name} master {bridge} up")]).collect()
+    let mac = MacAddress::of_interface(tag, name);
+    // The address first: a bridge looks at it when the tap comes.
+    let attach =
+        [format!("link set dev {name} address {mac}"), format!("link set dev {name} master {bridge} up")];
+    make.chain(attach).collect()
 }
 
 #[cfg(test)]
@@ -68,7 +72,8 @@ mod tests {
     fn a_tap_is_made_once_and_attached_each_time() {
         let (name, bridge) = ("wtabc".to_owned(), "wt0".to_owned());
         let tap = Tap { name, bridge, owner: Some(2_013_265_921), tag: "winstead abcd1234".into() };
-        insta::assert_snapshot!(commands(&tap, false).join("\n"));
-        assert_eq!(commands(&tap, true), ["link set dev wtabc master wt0 up"]);
+        let all = commands(&tap, false);
+        insta::assert_snapshot!(all.join("\n"));
+        assert_eq!(commands(&tap, true), all[2..]);
     }
 }

@@ -143,6 +143,7 @@ fn engine_hints(error: &EngineError) -> Vec<String> {
             )
         }
         EngineError::Supervisor { log, .. } => format!("read {}", log.display()),
+        EngineError::Home(_) => "name a folder that you may write to with --home DIR".to_owned(),
         _ => "run it again with -vv to see what is done; it goes on where it stopped".to_owned(),
     }]
 }

@@ -46,7 +46,12 @@ impl FileArgs {
 fn documents(named: &[PathBuf]) -> Result<Documents, CliError> {
     let mut sources = Vec::new();
     for path in named {
-        sources.extend(read(path)?);
+        for source in read(path)? {
+            // `-f pools/ -f pools/agents.yaml` names one file twice.
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
+        }
     }
     parse(&sources).map_err(|problems| {
         let wrong = |file: &&str| problems.0.iter().any(|problem| problem.file == **file);

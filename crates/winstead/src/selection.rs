@@ -63,12 +63,18 @@ impl Known {
         }
     }
 
-    /// What several names mean together.
+    /// What several names mean together. A machine whose pool is named as well says nothing new.
     ///
     /// # Errors
     /// As [`Known::target`].
     pub(crate) fn selection(&self, words: &[String]) -> Result<Selection, CliError> {
-        let targets: Vec<Target> = words.iter().map(|word| self.target(word)).collect::<Result<_, _>>()?;
+        let mut targets: Vec<Target> =
+            words.iter().map(|word| self.target(word)).collect::<Result<_, _>>()?;
+        let named: Vec<Name> = targets.iter().filter_map(Target::pool).collect();
+        targets.retain(|target| match target {
+            Target::Machine(machine) => !self.machines.contains(machine) || !named.contains(&machine.pool),
+            Target::Pool(_) => true,
+        });
         let pools: Vec<Name> = targets.iter().filter_map(Target::pool).collect();
         if pools.len() == targets.len() {
             return Ok(Selection::Pools(pools));
@@ -79,7 +85,7 @@ impl Known {
         Ok(Selection::Machines(self.machines_of(&targets)))
     }
 
-    /// The machines that several names mean: each, and all of each pool.
+    /// The machines that several names mean: each, and all of each pool; none twice.
     pub(crate) fn machines_of(&self, targets: &[Target]) -> Vec<MachineName> {
         let machines = targets.iter().flat_map(|target| match target {
             Target::Machine(machine) => vec![machine.clone()],
@@ -87,7 +93,8 @@ impl Known {
                 self.machines.iter().filter(|machine| machine.pool == *pool).cloned().collect()
             }
         });
-        machines.collect()
+        let mut seen = BTreeSet::new();
+        machines.filter(|machine| seen.insert(machine.clone())).collect()
     }
 }
 
@@ -167,5 +174,17 @@ mod tests {
         );
         let both = known.selection(&words(&["web", "agents-0"])).unwrap();
         assert_eq!(both, Selection::Machines(vec![machine("web-0"), machine("agents-0")]));
+    }
+
+    #[test]
+    fn a_machine_that_is_named_twice_is_one_machine() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let known = known();
+        let pool = Selection::Pools(vec!["web".parse().unwrap()]);
+        assert_eq!(known.selection(&words(&["web", "web-0"])).unwrap(), pool);
+        let unknown = known.selection(&words(&["web", "web-7"])).unwrap();
+        assert_eq!(unknown, Selection::Machines(vec![machine("web-0"), machine("web-7")]));
+        let targets = ["web-0", "web", "web-0"].map(|word| known.target(word).unwrap());
+        assert_eq!(known.machines_of(&targets), [machine("web-0")]);
     }
 }

@@ -1,7 +1,9 @@
 //! `winstead image`: golden images.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
+use serde::Serialize;
 use winstead_engine::EngineError;
+use winstead_spec::API_VERSION;
 
 use crate::{
     commands::{get::chosen, tables},
@@ -88,11 +90,27 @@ struct RmArgs {
     #[arg(value_name = "NAME")]
     name: String,
     /// Only the version whose digest begins with this.
-    #[arg(long, value_name = "DIGITS")]
+    // An empty variable in a script must not mean all versions.
+    #[arg(long, value_name = "DIGITS", value_parser = NonEmptyStringValueParser::new())]
     digest: Option<String>,
     /// Shows what would be removed, and removes nothing.
     #[arg(long)]
     dry_run: bool,
+}
+
+/// The versions that are as they were built: what `image verify` found.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct VerifiedList {
+    api_version: &'static str,
+    kind: &'static str,
+    items: Vec<Verified>,
+}
+
+#[derive(Debug, Serialize)]
+struct Verified {
+    image: String,
+    digest: String,
 }
 
 impl ImageArgs {
@@ -157,9 +175,12 @@ async fn verify(context: &Context, args: &VerifyArgs) -> Result<(), CliError> {
     let wanted = args.name.as_deref().map(name).transpose()?;
     let engine = context.engine().await?;
     let checked = engine.verify_image(wanted.as_ref(), &context.stop).await?;
-    for (name, digest) in &checked {
-        context.ui.data(&format!("{name} {digest} ok\n"))?;
-    }
+    let items: Vec<Verified> =
+        checked.iter().map(|(name, digest)| Verified { image: name.to_string(), digest: digest.to_string() }).collect();
+    let list = VerifiedList { api_version: API_VERSION, kind: "VerifiedList", items };
+    output::show(&context.ui, context.format, &list, |list, _| {
+        list.items.iter().map(|item| format!("{} {} ok\n", item.image, item.digest)).collect()
+    })?;
     context.ui.note(&format!("{} as built", counted(checked.len(), "version")));
     Ok(())
 }

@@ -215,7 +215,7 @@ fn without_qemu_the_package_is_named() {
     assert!(ran.stderr.contains("qemu-system-x86"), "{}", ran.stderr);
 }
 
-fn qemu(lab: &Lab) -> u32 {
+pub(crate) fn qemu(lab: &Lab) -> u32 {
     by_command(lab, "qemu-system")
 }
 

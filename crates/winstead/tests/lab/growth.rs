@@ -35,8 +35,10 @@ fn a_machine_is_held_when_the_reserve_is_gone_and_a_larger_one_frees_it() {
     let held = lab.wait_for("held-0", "Held");
     let message = held["status"]["message"].as_str().unwrap();
     assert!(message.contains("`winstead reset held-0`"), "{message}");
+    let again = lab.run(&["up", "-f", lab.file(&files("2MiB")).to_str().unwrap()]);
+    assert_eq!(again.code, Some(1), "a held machine is not what the file asks for: {again:?}");
     lab.up(&lab.file(&files("64MiB")));
-    lab.wait_for("held-0", "Ready");
+    assert_eq!(lab.phases(), ["Ready"]);
     assert!(writer.wait().unwrap().success(), "the write went on where it was held");
 }
 

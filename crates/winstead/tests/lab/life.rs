@@ -75,6 +75,10 @@ fn disk_overlays_take_the_same_road() {
     assert_eq!(lab.mounts(), [] as [String; 0]);
     assert_eq!(lab.machine("slow-0")["status"]["disk"]["store"], "disk");
     lab.ok(&["reset", "slow-0"]);
+    for (disk, store) in [(ram("24MiB"), "ram"), ("disk: {store: disk, cap: 24MiB}".to_owned(), "disk")] {
+        lab.up(&lab.file(&pool("slow", 1, &disk)));
+        assert_eq!(lab.machine("slow-0")["status"]["disk"]["store"], store, "another store is a fresh overlay there");
+    }
     lab.ok(&["down", "slow"]);
     lab.assert_nothing_left();
 }
