@@ -175,8 +175,10 @@ async fn verify(context: &Context, args: &VerifyArgs) -> Result<(), CliError> {
     let wanted = args.name.as_deref().map(name).transpose()?;
     let engine = context.engine().await?;
     let checked = engine.verify_image(wanted.as_ref(), &context.stop).await?;
-    let items: Vec<Verified> =
-        checked.iter().map(|(name, digest)| Verified { image: name.to_string(), digest: digest.to_string() }).collect();
+    let items: Vec<Verified> = checked
+        .iter()
+        .map(|(name, digest)| Verified { image: name.to_string(), digest: digest.to_string() })
+        .collect();
     let list = VerifiedList { api_version: API_VERSION, kind: "VerifiedList", items };
     output::show(&context.ui, context.format, &list, |list, _| {
         list.items.iter().map(|item| format!("{} {} ok\n", item.image, item.digest)).collect()
