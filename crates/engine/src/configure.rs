@@ -147,3 +147,70 @@ fn backend(record: &MachineRecord) -> Backend {
         _ => Backend::Tap { name: winstead_network::tap_name(record.uid.as_bytes()) },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use winstead_spec::Subnet;
+
+    use super::*;
+    use crate::fixtures;
+
+    fn home() -> Home {
+        Home::at("/home")
+    }
+
+    fn record(edit: impl FnOnce(&mut MachineRecord)) -> MachineRecord {
+        let mut record = fixtures::record(&fixtures::pool("p", 1), 0, fixtures::image(7));
+        edit(&mut record);
+        record
+    }
+
+    #[test]
+    fn qemu_finds_everything_from_its_working_folder() {
+        let ram = record(|_| {});
+        let disk = record(|record| record.shape.disk.store = StoreKind::Disk);
+        assert_eq!(Paths::new(&home(), &ram).base, Path::new("../../../bases/070707070707/disk.qcow2"));
+        let on_disk = Path::new("../../../images/debian/070707070707/disk.qcow2");
+        assert_eq!(Paths::new(&home(), &disk).base, on_disk);
+        let elsewhere = record(|record| {
+            record.shape.disk.store = StoreKind::Disk;
+            record.image.disk = PathBuf::from("/srv/disk.qcow2");
+        });
+        assert_eq!(Paths::new(&home(), &elsewhere).base, Path::new("/srv/disk.qcow2"));
+    }
+
+    #[test]
+    fn the_firmware_follows_the_image_unless_the_file_says_otherwise() {
+        let kernel = DirectKernel { kernel: "/k".into(), initrd: None, command_line: String::new() };
+        let firmware = |edit: fn(&mut MachineRecord, DirectKernel)| {
+            let record = record(|record| edit(record, kernel.clone()));
+            firmware(&record, &Paths::new(&home(), &record))
+        };
+        assert_eq!(firmware(|_, _| {}), FirmwareConfig::Uefi);
+        assert!(matches!(
+            firmware(|record, kernel| record.image.kernel = Some(kernel)),
+            FirmwareConfig::Direct { .. }
+        ));
+        assert_eq!(firmware(|record, _| record.image.os = GuestOs::Windows), FirmwareConfig::SecureBoot);
+        let chosen = |record: &mut MachineRecord, kernel| {
+            record.image.kernel = Some(kernel);
+            record.shape.firmware = Some(Firmware::Uefi);
+        };
+        assert_eq!(firmware(chosen), FirmwareConfig::Uefi);
+    }
+
+    #[test]
+    fn a_guest_on_our_bridge_knows_its_address_and_one_on_another_asks() {
+        let subnet: Subnet = "10.77.0.0/24".parse().unwrap();
+        let own = record(|record| {
+            record.network = Network::Bridge(Bridge::Own { name: "wbr0".into(), subnet });
+            record.address = subnet.address(2);
+        });
+        let network = guest_network(&own);
+        assert_eq!(network.nameserver, subnet.address(1));
+        assert!(matches!(network.address, Address::Static { prefix: 24, .. }));
+        let other =
+            record(|record| record.network = Network::Bridge(Bridge::Existing { name: "br0".into() }));
+        assert_eq!(guest_network(&other).address, Address::Dhcp);
+    }
+}

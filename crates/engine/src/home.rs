@@ -72,6 +72,12 @@ impl Home {
         Ok(home)
     }
 
+    /// A home that is only a name.
+    #[cfg(test)]
+    pub(crate) fn at(root: &str) -> Self {
+        Self { root: root.into() }
+    }
+
     /// Waits until no other command changes this home, at most `patience`, and takes the lock.
     ///
     /// # Errors

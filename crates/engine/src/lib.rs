@@ -15,6 +15,8 @@ mod engine;
 mod error;
 mod event;
 mod facts;
+#[cfg(test)]
+mod fixtures;
 mod heal;
 mod home;
 pub mod journal;

@@ -6,6 +6,7 @@
 //!                │  └ reset ─── Held ←──┘ ───────┤
 //!                └──────────── Failed ───────────┘
 //! ```
+//! A machine whose taking away was cut short goes back to Provisioning when the file still wants it.
 //! Joining, Busy and Finishing come between Booting and Destroying when runners and clusters do.
 
 use std::{fmt, str::FromStr, time::Duration};
@@ -43,7 +44,7 @@ const TRANSITIONS: &[(Phase, &[Phase])] = &[
     (Ready, &[Provisioning, Held, Failed, Destroying]),
     (Held, &[Provisioning, Booting, Ready, Failed, Destroying]),
     (Failed, &[Provisioning, Destroying]),
-    (Destroying, &[Destroying, Gone]),
+    (Destroying, &[Provisioning, Destroying, Gone]),
     (Gone, &[]),
 ];
 

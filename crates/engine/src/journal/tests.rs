@@ -1,55 +1,12 @@
 //! The journal against real files.
 
-use std::path::PathBuf;
-
-use winstead_spec::{
-    ByteSize, Disk, DiskFormat, GuestOs, Host, MachineName, MachineShape, Network, Probe, Readiness,
-    SeedKind, Sha256, Span, StoreKind,
-};
-use winstead_store::{Location, Placement};
+use winstead_spec::{ByteSize, Host};
 
 use super::*;
-use crate::{ImageRef, MachineRecord, Phase};
+use crate::{MachineRecord, Phase, fixtures};
 
 fn record(index: u32) -> MachineRecord {
-    let name: MachineName = format!("p-{index}").parse().unwrap();
-    let disk = Disk { store: StoreKind::Ram, cap: ByteSize::from_mib(64) };
-    let placement = Placement::OwnTmpfs;
-    MachineRecord {
-        uid: uuid::Uuid::from_u128(u128::from(index) + 1),
-        number: index,
-        generation: 1,
-        shape: MachineShape { cpus: 1, memory: ByteSize::from_mib(256), disk, firmware: None, tpm: None },
-        network: Network::User,
-        ready: Readiness { probe: Probe::Ssh, deadline: Span::from_secs(60) },
-        image: ImageRef {
-            name: "debian".parse().unwrap(),
-            digest: Sha256::from([7; 32]),
-            os: GuestOs::Linux,
-            seed: SeedKind::FwCfg,
-            disk: PathBuf::from("/images/disk.qcow2"),
-            format: DiskFormat::Qcow2,
-            virtual_size: ByteSize::from_mib(4096),
-            stored_size: ByteSize::from_mib(300),
-            kernel: None,
-        },
-        location: Location {
-            placement,
-            disk: "/disk".into(),
-            tag: "winstead:1".into(),
-            name: name.to_string(),
-        },
-        mac: "52:54:00:00:00:01".into(),
-        address: None,
-        ssh_port: Some(2222),
-        host_key: String::new(),
-        qemu: None,
-        process: None,
-        tpm: None,
-        started_at: None,
-        ready_at: None,
-        name,
-    }
+    fixtures::record(&fixtures::pool("p", 1), index, fixtures::image(7))
 }
 
 async fn journal(folder: &tempfile::TempDir) -> Journal {

@@ -1,78 +1,19 @@
 //! Planning, with a simulated world instead of a real one.
 
-use std::path::PathBuf;
-
 use proptest::prelude::*;
-use uuid::Uuid;
-use winstead_spec::{
-    Disk, DiskFormat, GuestOs, MachineShape, Network, Probe, Readiness, SeedKind, Sha256, Span, StoreKind,
-};
-use winstead_store::{Location, Placement};
 
 use super::*;
-use crate::journal::Growth;
-
-fn digest(byte: u8) -> Sha256 {
-    Sha256::from([byte; 32])
-}
-
-fn pool(name: &str, replicas: u32) -> Pool {
-    let disk = Disk { store: StoreKind::Ram, cap: ByteSize::from_mib(64) };
-    Pool {
-        name: name.parse().unwrap(),
-        image: "debian".parse().unwrap(),
-        replicas,
-        machine: MachineShape { cpus: 1, memory: ByteSize::from_mib(256), disk, firmware: None, tpm: None },
-        network: Network::User,
-        ready: Readiness { probe: Probe::Ssh, deadline: Span::from_secs(60) },
-    }
-}
-
-fn image(byte: u8) -> ImageRef {
-    ImageRef {
-        name: "debian".parse().unwrap(),
-        digest: digest(byte),
-        os: GuestOs::Linux,
-        seed: SeedKind::FwCfg,
-        disk: PathBuf::from("/images/disk.qcow2"),
-        format: DiskFormat::Qcow2,
-        virtual_size: ByteSize::from_mib(4096),
-        stored_size: ByteSize::from_mib(300),
-        kernel: None,
-    }
-}
+use crate::{
+    fixtures::{image, pool, record},
+    journal::Growth,
+};
 
 fn wanted(pool: Pool, byte: u8) -> Desired {
     Desired { host: Host::local(), pools: vec![DesiredPool { pool, image: Some(image(byte)) }] }
 }
 
-fn machine(name: MachineName, wanted: &DesiredPool) -> Seen {
-    let image = wanted.image.clone().unwrap();
-    let record = MachineRecord {
-        uid: Uuid::nil(),
-        number: name.index,
-        generation: 1,
-        shape: wanted.pool.machine.clone(),
-        network: wanted.pool.network.clone(),
-        ready: wanted.pool.ready.clone(),
-        image,
-        location: Location {
-            placement: Placement::OwnTmpfs,
-            disk: PathBuf::from("/disk"),
-            tag: String::new(),
-            name: name.to_string(),
-        },
-        mac: String::new(),
-        address: None,
-        ssh_port: Some(2222),
-        host_key: String::new(),
-        qemu: None,
-        process: None,
-        tpm: None,
-        started_at: None,
-        ready_at: None,
-        name,
-    };
+fn machine(name: &MachineName, wanted: &DesiredPool) -> Seen {
+    let record = record(&wanted.pool, name.index, wanted.image.clone().unwrap());
     let entry = Entry { record, phase: Phase::Ready, held_from: None, message: String::new(), growth: None };
     Seen { entry, running: true, disk: true, used: ByteSize::from_mib(3) }
 }
@@ -84,7 +25,7 @@ fn carried_out(desired: &Desired, mut observed: Observed, plan: &Plan) -> Observ
         if change.action == Action::Destroy {
             observed.machines.remove(&change.machine);
         } else {
-            observed.machines.insert(change.machine.clone(), machine(change.machine.clone(), wanted));
+            observed.machines.insert(change.machine.clone(), machine(&change.machine, wanted));
         }
     }
     observed
@@ -174,8 +115,11 @@ fn a_cap_below_what_is_used_is_refused() {
 #[test]
 fn admission_counts_every_pool_of_the_home_and_each_image_once() {
     let mut observed = room();
-    let other =
-        PoolRecord { pool: pool("other", 2), digest: digest(1), applied_at: jiff::Timestamp::UNIX_EPOCH };
+    let other = PoolRecord {
+        pool: pool("other", 2),
+        digest: image(1).digest,
+        applied_at: jiff::Timestamp::UNIX_EPOCH,
+    };
     observed.pools.insert(other.pool.name.clone(), other);
     observed.capacity.memory = ByteSize::from_mib(1000);
     let sum = plan(&wanted(pool("p", 1), 1), &observed).memory;
@@ -223,7 +167,7 @@ proptest! {
         let mut observed = room();
         for (index, (phase, running, disk, image)) in (0..was).zip(&states) {
             let name = MachineName { pool: "p".parse().unwrap(), index };
-            let mut seen = machine(name.clone(), &wanted(pool("p", was), *image).pools[0]);
+            let mut seen = machine(&name, &wanted(pool("p", was), *image).pools[0]);
             (seen.entry.phase, seen.running, seen.disk) = (*phase, *running, *disk);
             observed.machines.insert(name, seen);
         }
@@ -238,7 +182,7 @@ proptest! {
     #[test]
     fn what_a_machine_grew_is_its_cap_less_the_files(cap in 64_u64..1000) {
         let desired = wanted(pool("p", 1), 1);
-        let mut seen = machine("p-0".parse().unwrap(), &desired.pools[0]);
+        let mut seen = machine(&"p-0".parse().unwrap(), &desired.pools[0]);
         seen.entry.growth = Some(Growth { cap: ByteSize::from_mib(cap), times: 1 });
         prop_assert_eq!(seen.entry.grown() + ByteSize::from_mib(64), seen.entry.cap());
     }

@@ -1,0 +1,69 @@
+//! What the tests of this crate start from.
+
+use std::path::PathBuf;
+
+use uuid::Uuid;
+use winstead_spec::{
+    ByteSize, Disk, DiskFormat, GuestOs, MachineName, MachineShape, Name, Network, Pool, Probe, Readiness,
+    SeedKind, Sha256, Span, StoreKind,
+};
+use winstead_store::{Location, Placement};
+
+use crate::{ImageRef, MachineRecord};
+
+pub(crate) fn pool(name: &str, replicas: u32) -> Pool {
+    let disk = Disk { store: StoreKind::Ram, cap: ByteSize::from_mib(64) };
+    Pool {
+        name: name.parse().unwrap(),
+        image: "debian".parse().unwrap(),
+        replicas,
+        machine: MachineShape { cpus: 1, memory: ByteSize::from_mib(256), disk, firmware: None, tpm: None },
+        network: Network::User,
+        ready: Readiness { probe: Probe::Ssh, deadline: Span::from_secs(60) },
+    }
+}
+
+/// An image version whose digest consists of one byte.
+pub(crate) fn image(byte: u8) -> ImageRef {
+    ImageRef {
+        name: "debian".parse().unwrap(),
+        digest: Sha256::from([byte; 32]),
+        os: GuestOs::Linux,
+        seed: SeedKind::FwCfg,
+        disk: PathBuf::from("/home/images/debian/070707070707/disk.qcow2"),
+        format: DiskFormat::Qcow2,
+        virtual_size: ByteSize::from_mib(4096),
+        stored_size: ByteSize::from_mib(300),
+        kernel: None,
+    }
+}
+
+/// A machine of that pool on that image, never started.
+pub(crate) fn record(pool: &Pool, index: u32, image: ImageRef) -> MachineRecord {
+    let name = MachineName { pool: Name::clone(&pool.name), index };
+    MachineRecord {
+        uid: Uuid::from_u128(u128::from(index) + 1),
+        number: index,
+        generation: 1,
+        shape: pool.machine.clone(),
+        network: pool.network.clone(),
+        ready: pool.ready.clone(),
+        image,
+        location: Location {
+            placement: Placement::OwnTmpfs,
+            disk: PathBuf::from("/disk"),
+            tag: "winstead:1".to_owned(),
+            name: name.to_string(),
+        },
+        mac: "52:54:00:00:00:01".to_owned(),
+        address: None,
+        ssh_port: Some(2222),
+        host_key: String::new(),
+        qemu: None,
+        process: None,
+        tpm: None,
+        started_at: None,
+        ready_at: None,
+        name,
+    }
+}
