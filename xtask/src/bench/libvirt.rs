@@ -1,0 +1,182 @@
+//! The same machines by libvirt: `virsh create`, same image, same accelerator, same disk in RAM, until SSH answers.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use fs_err as fs;
+
+use crate::{
+    bench::{
+        guests::{self, Copies, Guest},
+        lab::{Lab, timed},
+        record::{Bench, Series},
+        script::{self, Start},
+        up,
+    },
+    command::Command,
+};
+
+const COUNTS: [usize; 2] = [1, 4];
+
+/// Runs both arms in turn, for one machine and for four.
+///
+/// # Errors
+/// When libvirt cannot be started or a machine does not answer.
+pub(super) fn run(lab: &Lab) -> anyhow::Result<Bench> {
+    let libvirt = Libvirt::start(lab)?;
+    let measured =
+        COUNTS.iter().map(|count| measure(lab, &libvirt, *count)).collect::<anyhow::Result<Vec<_>>>();
+    libvirt.stop()?;
+    let series = measured?.into_iter().flatten().collect();
+    let method = "from the command until SSH answers on the last one; arms in turn; as many at a time as cores in both; \
+                  virsh finds overlays, seeds and the image's RAM copy ready, `up` makes its own"
+        .to_owned();
+    Ok(Bench { name: "libvirt", method, series, goals: Vec::new() })
+}
+
+fn measure(lab: &Lab, libvirt: &Libvirt, count: usize) -> anyhow::Result<[Series; 2]> {
+    lab.winstead(&["up", "-f", &lab.pool(count, "started")?])?;
+    let copies = Copies::of(lab, guests::running(lab)?)?;
+    lab.clear()?;
+    let measured = interleaved(lab, libvirt, &copies, count);
+    copies.remove()?;
+    measured
+}
+
+fn interleaved(lab: &Lab, libvirt: &Libvirt, copies: &Copies, count: usize) -> anyhow::Result<[Series; 2]> {
+    let file = lab.pool(count, "ssh")?;
+    let mut ours = Series::new(format!("winstead up, {count}"), "s");
+    let mut theirs = Series::new(format!("virsh create, {count}"), "s");
+    for repeat in 0..lab.repeats() {
+        for turn in 0..2 {
+            if (repeat + turn) % 2 == 0 {
+                ours.samples.push(timed("winstead up", || lab.winstead(&["up", "-f", &file]).map(drop))?);
+                lab.clear()?;
+            } else {
+                theirs.samples.push(libvirt.create_all(lab, copies)?);
+            }
+        }
+    }
+    Ok([ours, theirs])
+}
+
+/// A libvirt daemon of our own, if none runs.
+struct Libvirt {
+    folder: PathBuf,
+    started: bool,
+}
+
+impl Libvirt {
+    fn start(lab: &Lab) -> anyhow::Result<Self> {
+        let folder = lab.scratch().join("libvirt");
+        fs::create_dir_all(&folder)?;
+        if virsh(&["version"]).quiet()?.0.status.success() {
+            return Ok(Self { folder, started: false });
+        }
+        let configuration = folder.join("libvirtd.conf");
+        fs::write(&configuration, "unix_sock_group = \"root\"\nauth_unix_rw = \"none\"\n")?;
+        let pid = |name: &str| folder.join(name).display().to_string();
+        Command::new(["virtlogd", "-d", "-p", pid("virtlogd.pid").as_str()]).run()?;
+        let configuration = configuration.display().to_string();
+        Command::new(["libvirtd", "-d", "-f", configuration.as_str(), "-p", pid("libvirtd.pid").as_str()])
+            .run()?;
+        // The first call probes QEMU, 12 s; it is not part of any sample.
+        let until =
+            virsh(&["domcapabilities", "--virttype", "qemu"]).deadline(Duration::from_mins(2)).quiet()?;
+        anyhow::ensure!(until.0.status.success(), "libvirt does not answer: {}", until.1);
+        Ok(Self { folder, started: true })
+    }
+
+    fn create_all(&self, lab: &Lab, copies: &Copies) -> anyhow::Result<f64> {
+        copies.renew()?;
+        let mut starts = Vec::new();
+        for guest in &copies.guests {
+            let path = self.folder.join(format!("{}.xml", guest.name));
+            fs::write(&path, domain(guest, &copies.base(guest)?.display().to_string())?)?;
+            let command = format!("virsh -q -c qemu:///system create {} > /dev/null", path.display());
+            starts.push(Start { command, port: guest.port });
+        }
+        let cores = std::thread::available_parallelism()?.get();
+        let name = format!("virsh-{}", copies.guests.len());
+        let seconds = up::run_script(lab, &name, &script::text(&starts, cores));
+        for guest in &copies.guests {
+            virsh(&["destroy", &guest.name]).quiet()?;
+        }
+        seconds
+    }
+
+    fn stop(&self) -> anyhow::Result<()> {
+        if !self.started {
+            return Ok(());
+        }
+        for name in ["libvirtd.pid", "virtlogd.pid"] {
+            let pid = fs::read_to_string(self.folder.join(name))?;
+            Command::new(["kill", pid.trim()]).run()?;
+        }
+        Ok(())
+    }
+}
+
+fn virsh(arguments: &[&str]) -> Command {
+    Command::new(["virsh", "-q", "-c", "qemu:///system"].iter().chain(arguments).copied())
+}
+
+/// The machine as libvirt describes it. What it cannot say (a seed by fw_cfg, forwarded ports) is passed on to QEMU.
+fn domain(guest: &Guest, base: &str) -> anyhow::Result<String> {
+    let value = |option: &str| {
+        let at = guest.argv.iter().position(|word| word == option);
+        at.and_then(|at| guest.argv.get(at + 1)).cloned().with_context(|| format!("find {option}"))
+    };
+    let absolute = |path: String| guest.run.join(path).display().to_string();
+    let passed = ["-netdev", "-fw_cfg"].map(|option| value(option).map(|value| [option.to_owned(), value]));
+    let [netdev, seed] = passed;
+    let [netdev, mut seed] = [netdev?, seed?];
+    seed[1] = seed[1].replace("../", &format!("{}/", guest.run.with_file_name("").display()));
+    let card =
+        guest.argv.iter().find(|word| word.starts_with("virtio-net-pci")).context("find the network card")?;
+    let card = ["-device".to_owned(), card.clone()];
+    let passed = [netdev, seed, card].concat();
+    let passed = passed.iter().map(|word| format!("    <qemu:arg value='{}'/>\n", escaped(word)));
+    Ok(TEMPLATE
+        .replace("@NAME@", &guest.name)
+        .replace("@MEMORY@", value("-m")?.trim_end_matches('M'))
+        .replace("@KERNEL@", &absolute(value("-kernel")?))
+        .replace("@INITRD@", &absolute(value("-initrd")?))
+        .replace("@CMDLINE@", &escaped(&value("-append")?))
+        .replace("@OVERLAY@", &absolute("../disk/overlay.qcow2".into()))
+        .replace("@BASE@", base)
+        .replace("@PASSED@", &passed.collect::<String>()))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('\'', "&apos;")
+}
+
+const TEMPLATE: &str = "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>@NAME@</name>
+  <memory unit='MiB'>@MEMORY@</memory>
+  <vcpu>1</vcpu>
+  <os>
+    <type arch='x86_64' machine='pc'>hvm</type>
+    <kernel>@KERNEL@</kernel>
+    <initrd>@INITRD@</initrd>
+    <cmdline>@CMDLINE@</cmdline>
+  </os>
+  <features><acpi/><tcg><tb-cache unit='MiB'>256</tb-cache></tcg></features>
+  <cpu mode='custom' match='exact' check='none'><model>Nehalem</model><feature policy='disable' name='cx16'/></cpu>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' cache='none' io='io_uring' discard='unmap' detect_zeroes='unmap'/>
+      <source file='@OVERLAY@'/>
+      <backingStore type='file'><format type='qcow2'/><source file='@BASE@'/></backingStore>
+      <target dev='vda' bus='virtio'/>
+    </disk>
+    <serial type='null'/>
+    <memballoon model='none'/>
+    <rng model='virtio'><backend model='builtin'/></rng>
+  </devices>
+  <seclabel type='none'/>
+  <qemu:commandline>
+@PASSED@  </qemu:commandline>
+</domain>
+";

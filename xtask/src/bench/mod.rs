@@ -1,0 +1,115 @@
+//! `./x bench`: the numbers that the documents claim, measured again. One file per benchmark; each is one function that
+//! returns every sample it took.
+
+mod guests;
+mod host;
+mod lab;
+mod libvirt;
+mod memory;
+mod overlay;
+mod plan;
+mod record;
+mod reset;
+mod script;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use crate::{
+    BenchArguments,
+    bench::{
+        lab::Lab,
+        record::{Bench, Record},
+    },
+    interrupt,
+    packages::{self, Need},
+    place, report,
+};
+
+struct Entry {
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Lab) -> anyhow::Result<Bench>,
+    /// Run when nothing is named.
+    usual: bool,
+}
+
+const BENCHES: &[Entry] = &[
+    Entry { name: "overlay", what: "create and mount one machine's overlay", run: overlay::run, usual: true },
+    Entry { name: "plan", what: "`plan` for 1,000 machines", run: plan::run, usual: true },
+    Entry { name: "reset", what: "`reset`, before the guest's own boot", run: reset::run, usual: true },
+    Entry { name: "memory", what: "what the CLI itself needs, in `up` of 8", run: memory::cli, usual: true },
+    Entry {
+        name: "disk",
+        what: "RAM per machine's disk, per byte its guest wrote",
+        run: memory::disk,
+        usual: true,
+    },
+    Entry {
+        name: "up",
+        what: "`up` of 8 against shell scripts with the same QEMUs",
+        run: up::run,
+        usual: true,
+    },
+    Entry {
+        name: "libvirt",
+        what: "1 and 4 machines until SSH, against virsh",
+        run: libvirt::run,
+        usual: false,
+    },
+];
+
+/// Runs the named benchmarks, or all usual ones.
+///
+/// # Errors
+/// When one fails: a missing sample is an error, not a gap. What was measured before it is kept.
+pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
+    if arguments.list {
+        for entry in BENCHES {
+            report::line(format_args!("{:<10} {}", entry.name, entry.what));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let chosen = choose(&arguments.names)?;
+    ensure_packages(&chosen)?;
+    let lab = Lab::open(arguments.repeats)?;
+    let mut record = Record::new(host::describe(&lab)?);
+    let mut failure = None;
+    for entry in chosen {
+        report::heading(format_args!("{}: {}", entry.name, entry.what));
+        match (entry.run)(&lab) {
+            Ok(bench) => record.add(bench),
+            Err(error) => {
+                failure = Some(error.context(format!("measure `{}`", entry.name)));
+                break;
+            }
+        }
+    }
+    interrupt::heard();
+    lab.clear()?;
+    let path = record.save()?;
+    report::heading("result");
+    report::line(record.markdown());
+    report::line(format_args!("\nevery sample: {}", path.display()));
+    failure.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Entry>> {
+    if names.is_empty() {
+        return Ok(BENCHES.iter().filter(|entry| entry.usual).collect());
+    }
+    let find = |name: &String| {
+        let found = BENCHES.iter().find(|entry| entry.name == name);
+        found.with_context(|| format!("find a benchmark called `{name}`; `./x bench --list` shows them"))
+    };
+    names.iter().map(find).collect()
+}
+
+fn ensure_packages(chosen: &[&Entry]) -> anyhow::Result<()> {
+    let mut needs = vec![Need::Product];
+    needs.extend((!place::is_root()).then_some(Need::Rootless));
+    needs.extend(chosen.iter().any(|entry| entry.name == "libvirt").then_some(Need::Libvirt));
+    packages::ensure(&needs)
+}

@@ -1,0 +1,119 @@
+//! `./x demo`: the main job from a fresh checkout, typed out as a user would type it, then the times and the RAM.
+//!
+//! The home is `target/demo-home`: it keeps the built image for the next time, and no other home of the user is touched.
+
+mod numbers;
+mod traces;
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    interrupt,
+    packages::{self, Need},
+    place,
+    product::{Machine, Product, Profile},
+    report,
+};
+
+const FILE: &str = "examples/quickstart.yaml";
+const MARK: &str = "/root/only-until-reset";
+
+/// What was measured, in order.
+type Times = Vec<(String, Duration)>;
+
+/// Runs it; whatever happens, no machine is left.
+///
+/// # Errors
+/// When a step fails or is interrupted; the machines have been taken away then, or the error says that they were not.
+pub(crate) fn run() -> anyhow::Result<ExitCode> {
+    let begun = Instant::now();
+    let mut times = Times::new();
+    packages::ensure(&needs())?;
+    note(&mut times, "packages", begun.elapsed());
+    report::heading("build (profile dev: quicker to build than release, and the guests decide the times)");
+    let (product, built) = Product::build(Profile::Dev, place::target().join("demo-home"))?;
+    note(&mut times, "cargo build", built.took);
+    interrupt::would_leave(&format!(
+        "machines may be left; take them away with: target/debug/winstead --home {} down --all",
+        product.home().display()
+    ));
+    if let Err(error) = show(&product, &mut times) {
+        interrupt::heard();
+        report::heading("failed: taking everything away");
+        return match product.take_away() {
+            Ok(()) => Err(error),
+            Err(second) => Err(error.context(format!("machines are left, because: {second:#}"))),
+        };
+    }
+    note(&mut times, "total", begun.elapsed());
+    report::heading("times");
+    report::line(numbers::times(&times));
+    report::line(format_args!(
+        "\ndemo: all steps worked and nothing is left; {}",
+        report::seconds(begun.elapsed())
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn needs() -> Vec<Need> {
+    let mut needs = vec![Need::Product];
+    needs.extend((!place::is_root()).then_some(Need::Rootless));
+    needs
+}
+
+fn note(times: &mut Times, what: &str, took: Duration) {
+    times.push((what.to_owned(), took));
+}
+
+/// The main job, one step after the other.
+fn show(product: &Product, times: &mut Times) -> anyhow::Result<()> {
+    report::heading("the main job");
+    report::line(format_args!("$ export WINSTEAD_HOME={}", product.home().display()));
+    clear_earlier(product)?;
+    note(times, "image build", product.typed(&["image", "build", "-f", FILE])?.took);
+    let up = product.typed(&["up", "-f", FILE])?;
+    note(times, "up", up.took);
+    product.typed(&["get", "machines"])?;
+    let machines = product.machines()?;
+    anyhow::ensure!(!machines.is_empty(), "up started no machine");
+    each_answers(product, &machines, times)?;
+    reset_forgets(product, &machines[0].metadata.name, times)?;
+    report::heading("RAM really used");
+    report::line(numbers::memory(&product.machines()?, traces::base_bytes(product.home())));
+    report::line(format_args!("`winstead up` itself held at most {}", report::bytes(up.peak_bytes)));
+    let traces = traces::Traces::of(product.home(), &machines);
+    note(times, "down", product.typed(&["down", "--all"])?.took);
+    traces.ensure_gone()
+}
+
+/// A demo that was killed may have left machines; they would be in the way of the numbers.
+fn clear_earlier(product: &Product) -> anyhow::Result<()> {
+    if product.home().exists() && !product.machines()?.is_empty() {
+        report::line("an earlier demo left machines:");
+        product.take_away()?;
+    }
+    Ok(())
+}
+
+fn each_answers(product: &Product, machines: &[Machine], times: &mut Times) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    for machine in machines {
+        product.typed(&["exec", &machine.metadata.name, "--", "hostname"])?;
+    }
+    note(times, &format!("exec on {} machines", machines.len()), begun.elapsed());
+    Ok(())
+}
+
+fn reset_forgets(product: &Product, name: &str, times: &mut Times) -> anyhow::Result<()> {
+    product.typed(&["exec", name, "--", "touch", MARK])?;
+    let there = product.typed_any_status(&["exec", name, "--", "test", "-e", MARK])?;
+    anyhow::ensure!(there.status.code() == Some(0), "{MARK} was not written on {name}");
+    note(times, "reset until it answers", product.typed(&["reset", name])?.took);
+    let gone = product.typed_any_status(&["exec", name, "--", "test", "-e", MARK])?;
+    anyhow::ensure!(gone.status.code() == Some(1), "{name} was reset, but {MARK} is still there");
+    report::line("exit code 1: the file is gone, the machine is golden again");
+    Ok(())
+}
