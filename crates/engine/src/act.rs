@@ -3,7 +3,7 @@
 use std::{
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -61,7 +61,6 @@ impl Actor {
     /// Carries one action out. A failed machine is journalled as `Failed`; an interrupted one stays where it is, and
     /// the next command goes on from there.
     pub(crate) async fn run(&self, action: Action, mut job: Job) -> Result<Phase, EngineError> {
-        let begun = Instant::now();
         let mut limit = Limit::default();
         let mut permit: Option<SemaphorePermit<'_>> = None;
         for step in steps(action) {
@@ -74,8 +73,7 @@ impl Actor {
             if let Step::Enter(phase) = step {
                 limit = Limit::of(*phase);
             }
-            if let Err(error) =
-                limit.keep(*step, &job.record.name.clone(), self.step(*step, &mut job, begun)).await
+            if let Err(error) = limit.keep(*step, &job.record.name.clone(), self.step(*step, &mut job)).await
             {
                 self.fail(&job, &error).await?;
                 return Err(error);
@@ -103,14 +101,14 @@ impl Actor {
         Ok(())
     }
 
-    async fn step(&self, step: Step, job: &mut Job, begun: Instant) -> Result<(), EngineError> {
+    async fn step(&self, step: Step, job: &mut Job) -> Result<(), EngineError> {
         let machine = job.record.name.clone();
         if !matches!(step, Step::Enter(_)) {
             self.listener.tell(Event::Step { name: machine.clone(), step: step.label() });
         }
         let done = match step {
             Step::Enter(phase) => return self.enter(job, phase, &job.why.clone()).await,
-            Step::AwaitReady => return self.await_ready(job, begun).await,
+            Step::AwaitReady => return self.await_ready(job).await,
             Step::Adopt => self.adopt(job).await,
             Step::MakeFolder => self.make_folder(&job.record),
             Step::PlaceBase => self.place_base(&job.record).await,
@@ -294,7 +292,7 @@ impl Actor {
         Ok(())
     }
 
-    async fn await_ready(&self, job: &mut Job, begun: Instant) -> Result<(), EngineError> {
+    async fn await_ready(&self, job: &mut Job) -> Result<(), EngineError> {
         let run = self.home.run(&job.record.name);
         let log = run.join("qemu.log");
         let gone = || EngineError::MachineFailed {
@@ -315,9 +313,11 @@ impl Actor {
             let found = reach::found_on(bridge, &job.record, &self.stop).await;
             job.record.address = found.ok().flatten().or(job.record.address);
         }
-        job.record.ready_at = Some(Timestamp::now());
+        let now = Timestamp::now();
+        job.record.ready_at = Some(now);
         self.journal.update(&job.record).await?;
-        let message = format!("{answer} after {:.1} s", begun.elapsed().as_secs_f64());
+        let seconds = now.duration_since(job.record.started_at.unwrap_or(now)).as_secs_f64();
+        let message = format!("{answer} after {seconds:.1} s");
         self.enter(job, Phase::Ready, &message).await
     }
 

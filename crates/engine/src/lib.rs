@@ -1,8 +1,8 @@
 //! Observe, plan, act.
 //!
 //! [`Engine`] is what every face of Winstead stands on: it reads the [`journal`], looks at what really runs
-//! ([`observe`]), decides without touching anything ([`plan`]), and carries the plan out step by step ([`act`]).
-//! A [`supervisor`] of its own process watches running machines while no command runs.
+//! (`observe`), decides without touching anything ([`plan`]), and carries the plan out step by step (`act`).
+//! A `supervisor` of its own process watches running machines while no command runs.
 //!
 //! It never prints and never reads the environment: what happens is told through [`Event`]s.
 

@@ -3,6 +3,8 @@
 //! Pure: no clock, no I/O. The same input gives the same plan, and a plan over what it made is empty
 //! (property-tested).
 
+mod bridges;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -140,6 +142,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
             why: format!("replicas is {}", wanted.pool.replicas),
         }));
     }
+    refusals.extend(bridges::conflicts(desired, observed));
     let demands = demands(desired, observed);
     let builds: BTreeSet<&Name> = desired
         .pools

@@ -108,7 +108,10 @@ impl Wait<'_> {
 
     /// Where SSH will answer; on a bridge of others, as soon as the machine has an address there.
     async fn address(&self, stop: &CancellationToken) -> Result<SocketAddr, String> {
-        let found = reach::ssh(self.record, stop).await.map_err(said)?;
+        let mut found = reach::ssh(self.record, stop).await.map_err(said)?;
+        if found.is_none() && reach::existing_bridge(self.record).is_some() {
+            found = reach::told(self.record, &self.run.join("agent.sock"), stop).await;
+        }
         let unknown = || format!("no address is known for {} yet", self.record.mac);
         found.map(SocketAddr::from).ok_or_else(unknown)
     }

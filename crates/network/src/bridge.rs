@@ -10,7 +10,7 @@ use winstead_spec::Subnet;
 
 use crate::{
     MacAddress, NetworkError, address, dnsmasq, forwarding,
-    ip::{self, Link, Route},
+    ip::{self, Addresses, Link, Route},
     nat, server,
 };
 
@@ -70,6 +70,7 @@ pub async fn ensure_bridge(bridge: &OwnBridge, stop: &CancellationToken) -> Resu
     let mac = MacAddress::of_interface(&bridge.tag, &bridge.name);
     lines.push(format!("link set dev {} address {mac} up", bridge.name));
     ip::batch(&lines, stop).await?;
+    ip::batch(&outdated(&bridge.name, &address, stop).await?, stop).await?;
     let Some(link) = find(bridge, stop).await? else {
         return Err(NetworkError::Foreign { name: bridge.name.clone() });
     };
@@ -140,6 +141,19 @@ async fn find(bridge: &OwnBridge, stop: &CancellationToken) -> Result<Option<Lin
         return Err(NetworkError::Foreign { name: bridge.name.clone() });
     }
     Ok(link)
+}
+
+/// Commands that take away all IPv4 addresses of the bridge but this one: it had another subnet before.
+async fn outdated(
+    bridge: &str,
+    address: &str,
+    stop: &CancellationToken,
+) -> Result<Vec<String>, NetworkError> {
+    let links: Vec<Addresses> = ip::ask(&["-4", "address", "show", "dev", bridge], stop).await?;
+    let all = links.iter().flat_map(|link| &link.addr_info);
+    let all = all.map(|other| format!("{}/{}", other.local, other.prefixlen));
+    let others = all.filter(|other| other != address);
+    Ok(others.map(|other| format!("address delete {other} dev {bridge}")).collect())
 }
 
 async fn refuse_overlap(bridge: &OwnBridge, stop: &CancellationToken) -> Result<(), NetworkError> {

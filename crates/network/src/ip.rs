@@ -35,6 +35,20 @@ impl Link {
     }
 }
 
+/// The addresses of an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Addresses {
+    #[serde(default)]
+    pub(crate) addr_info: Vec<Address>,
+}
+
+/// An address of an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Address {
+    pub(crate) local: Ipv4Addr,
+    pub(crate) prefixlen: u8,
+}
+
 /// A route. IPv6 ones are among them when all tables are asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Route {
@@ -89,6 +103,9 @@ pub(crate) async fn links(stop: &CancellationToken) -> Result<Vec<Link>, Network
 /// Runs these lines by one `ip -batch`, which goes on when this process is killed: an interface and its tag are
 /// made together. (The kernel ignores an alias in the request that makes the interface.)
 pub(crate) async fn batch(lines: &[String], stop: &CancellationToken) -> Result<(), NetworkError> {
+    if lines.is_empty() {
+        return Ok(());
+    }
     Command::new("ip").args(["-batch", "-"]).input(lines.join("\n") + "\n").run(stop).await?;
     Ok(())
 }

@@ -37,6 +37,7 @@ async fn a_bridge_serves_its_guests_heals_and_leaves_nothing() {
     leases_change_while_it_runs(&bridge, &stop).await;
     an_address_is_free_for_the_next_machine(&bridge, home.path(), &stop).await;
     it_heals(&bridge, &stop).await;
+    another_subnet_replaces_the_first(&bridge, &stop).await;
     taps_come_and_go(&bridge, &stop).await;
     strangers_are_refused(&bridge, &stop).await;
     nothing_is_left(&bridge, &stop).await;
@@ -206,6 +207,16 @@ async fn it_heals(bridge: &OwnBridge, stop: &CancellationToken) {
     fs::remove_file(bridge.folder.join("dnsmasq.json")).unwrap();
     ensure_bridge(bridge, stop).await.unwrap();
     assert!(!unrecorded.is_alive() && server(bridge).is_alive());
+}
+
+async fn another_subnet_replaces_the_first(bridge: &OwnBridge, stop: &CancellationToken) {
+    let mac = sh("ip -o link show dev fwd | grep -o 'ether [^ ]*'").await;
+    let moved = OwnBridge { subnet: "10.78.0.0/24".parse().unwrap(), ..bridge.clone() };
+    ensure_bridge(&moved, stop).await.unwrap();
+    let addresses = sh("ip -4 -o address show dev fwd").await;
+    assert!(addresses.contains("10.78.0.1/24") && !addresses.contains("10.77."), "{addresses}");
+    ensure_bridge(bridge, stop).await.unwrap();
+    assert_eq!(sh("ip -o link show dev fwd | grep -o 'ether [^ ]*'").await, mac);
 }
 
 async fn taps_come_and_go(bridge: &OwnBridge, stop: &CancellationToken) {

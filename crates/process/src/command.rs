@@ -187,7 +187,10 @@ impl Command {
     pub fn interactive(&self) -> std::process::Command {
         #[expect(clippy::disallowed_methods, reason = "this is the place that the ban points to")]
         let mut command = std::process::Command::new(&self.argv[0]);
-        command.args(&self.argv[1..]).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+            .args(&self.argv[1..])
+            .env("PATH", search_path())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
@@ -220,6 +223,19 @@ impl Command {
         let words = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
         CommandError { command: self.shown(), failure, said: last_lines(words) }
     }
+}
+
+/// Where programs are looked for: as our user does, and then where Debian keeps those that it thinks a normal user does
+/// not need (sfdisk, mke2fs), although they need no rights.
+fn search_path() -> OsString {
+    // Handed on, not read: what the children find is our user's business.
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    // An empty part would mean the working folder.
+    if !path.is_empty() {
+        path.push(":");
+    }
+    path.push("/usr/local/sbin:/usr/sbin:/sbin");
+    path
 }
 
 async fn feed_and_collect(child: &mut Child, input: &[u8], output: &mut Output) -> io::Result<ExitStatus> {

@@ -1,6 +1,7 @@
 //! `./x bench`: the numbers that the documents claim, measured again. One file per benchmark; each is one function that
 //! returns every sample it took.
 
+mod growth;
 mod guests;
 mod host;
 mod lab;
@@ -38,6 +39,7 @@ struct Entry {
 
 const BENCHES: &[Entry] = &[
     Entry { name: "overlay", what: "create and mount one machine's overlay", run: overlay::run, usual: true },
+    Entry { name: "growth", what: "1,000 growths of a full overlay", run: growth::run, usual: true },
     Entry { name: "plan", what: "`plan` for 1,000 machines", run: plan::run, usual: true },
     Entry { name: "reset", what: "`reset`, before the guest's own boot", run: reset::run, usual: true },
     Entry { name: "memory", what: "what the CLI itself needs, in `up` of 8", run: memory::cli, usual: true },

@@ -78,6 +78,21 @@ fn broken_machines_are_mended_with_the_least() {
 }
 
 #[test]
+fn what_is_planned_for_a_phase_may_be_begun_in_it() {
+    for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::Gone) {
+        let whatever = [(true, true), (false, true), (false, false)];
+        for (running, disk) in whatever {
+            let planned = after(|seen| (seen.entry.phase, seen.running, seen.disk) = (phase, running, disk));
+            for (_, action) in actions(&planned) {
+                if let Some(crate::Step::Enter(first)) = crate::steps::steps(action).first() {
+                    assert!(phase.may_become(*first), "{phase}: {action:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn an_edit_changes_only_what_it_must() {
     let before = wanted(pool("p", 3), 1);
     let observed = carried_out(&before, room(), &plan(&before, &room()));
@@ -186,4 +201,21 @@ proptest! {
         seen.entry.growth = Some(Growth { cap: ByteSize::from_mib(cap), times: 1 });
         prop_assert_eq!(seen.entry.grown() + ByteSize::from_mib(64), seen.entry.cap());
     }
+}
+
+#[test]
+fn a_bridge_keeps_the_subnet_that_pools_beside_the_file_have() {
+    let on = |name: &str, subnet: &str| {
+        let own = winstead_spec::Bridge::Own { name: "br1".to_owned(), subnet: subnet.parse().unwrap() };
+        wanted(Pool { network: winstead_spec::Network::Bridge(own), ..pool(name, 1) }, 1)
+    };
+    let (old, new) = (on("old", "10.77.0.0/24"), on("new", "10.78.0.0/24"));
+    let name = MachineName { pool: "old".parse().unwrap(), index: 0 };
+    let mut observed = Observed::default();
+    observed.machines.insert(name.clone(), machine(&name, &old.pools[0]));
+    let said =
+        "pool new: the bridge br1 is ours with 10.77.0.0/24 for the pool old, not ours with 10.78.0.0/24";
+    assert_eq!(plan(&new, &observed).refusals, [said]);
+    assert!(plan(&on("new", "10.77.0.0/24"), &observed).refusals.is_empty());
+    assert!(plan(&on("old", "10.78.0.0/24"), &observed).refusals.is_empty(), "the file moves its own pool");
 }

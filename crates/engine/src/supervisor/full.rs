@@ -1,12 +1,17 @@
 //! A full overlay: grow it from the reserve and continue, or hold the machine.
 
-use std::time::Instant;
+use std::{path::Path, time::Instant};
 
 use winstead_hypervisor::qemu::qmp::Client;
-use winstead_spec::ByteSize;
+use winstead_spec::{ByteSize, MachineName};
+use winstead_store::Placement;
 
 use super::watch::Watch;
 use crate::{EngineError, Phase, journal::Entry};
+
+/// A folder that others use too and that has less than this is full, whatever the caps say: eight clusters of an
+/// overlay.
+const ROOM: ByteSize = ByteSize::from_mib(1);
 
 /// Called while the guest is stopped. Grows the overlay by one step and lets the guest go on; when the reserve is
 /// gone, the machine is held.
@@ -14,8 +19,12 @@ pub(super) async fn relieve(watch: &Watch, monitor: &mut Client) -> Result<(), E
     let begun = Instant::now();
     let Some(entry) = watch.entry().await? else { return Ok(()) };
     let host = watch.journal.host().await?;
+    // A larger cap makes no room where the folder itself is full.
+    if let Some(folder) = full_folder(&entry.record.location.placement, free) {
+        return hold(watch, &folder_is_full(&watch.name, folder)).await;
+    }
     let Some(cap) = watch.journal.grow(&entry, &host).await? else {
-        return hold(watch, &entry, host.growth.reserve).await;
+        return hold(watch, &reserve_is_gone(&watch.name, entry.cap(), host.growth.reserve)).await;
     };
     grow(&entry, cap)?;
     resume(monitor).await?;
@@ -32,6 +41,9 @@ pub(super) async fn try_release(
     entry: &Entry,
     monitor: &mut Client,
 ) -> Result<(), EngineError> {
+    if full_folder(&entry.record.location.placement, free).is_some() {
+        return Ok(());
+    }
     let host = watch.journal.host().await?;
     let used = winstead_store::usage(&entry.record.location).map_or(ByteSize::default(), |usage| usage.used);
     let room = used + host.growth.step <= entry.cap();
@@ -60,13 +72,54 @@ fn grow(entry: &Entry, cap: ByteSize) -> Result<(), EngineError> {
     grown.map_err(|error| EngineError::host("let the overlay grow")(error.into()))
 }
 
-async fn hold(watch: &Watch, entry: &Entry, reserve: ByteSize) -> Result<(), EngineError> {
-    let (name, cap) = (&watch.name, entry.cap());
-    let why = format!(
+async fn hold(watch: &Watch, why: &str) -> Result<(), EngineError> {
+    tracing::warn!(machine = %watch.name, why, "held");
+    watch.advance(Phase::Held, why).await
+}
+
+fn free(folder: &Path) -> Option<ByteSize> {
+    winstead_store::free_space(folder).ok()
+}
+
+/// The folder that a machine's disk shares with others, when `free` says that it is full.
+fn full_folder(placement: &Placement, free: impl Fn(&Path) -> Option<ByteSize>) -> Option<&Path> {
+    match placement {
+        Placement::OwnTmpfs => None,
+        Placement::SharedRam { folder } | Placement::Folder { folder } => {
+            free(folder).is_some_and(|free| free < ROOM).then_some(folder)
+        }
+    }
+}
+
+fn folder_is_full(name: &MachineName, folder: &Path) -> String {
+    format!(
+        "{} is full; free space there and it goes on, or `winstead reset {name}` throws its changes away",
+        folder.display()
+    )
+}
+
+fn reserve_is_gone(name: &MachineName, cap: ByteSize, reserve: ByteSize) -> String {
+    format!(
         "its overlay is full ({cap}) and the host's growth reserve ({reserve}) is used up; \
          `winstead reset {name}` throws its changes away, \
          or raise growth.reserve of the Host or disk.cap of the pool and run `winstead up` again"
-    );
-    tracing::warn!(machine = %name, why, "held");
-    watch.advance(Phase::Held, &why).await
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_shared_folder_can_be_full_below_the_cap() {
+        let folder = Path::new("/dev/shm/w");
+        let shared = Placement::SharedRam { folder: folder.to_owned() };
+        let disk = Placement::Folder { folder: folder.to_owned() };
+        let kib = |kib: u64| move |_: &Path| Some(ByteSize::from_bytes(kib << 10));
+        assert_eq!(full_folder(&shared, kib(1023)), Some(folder));
+        assert_eq!(full_folder(&disk, kib(0)), Some(folder));
+        assert_eq!(full_folder(&shared, kib(1024)), None);
+        assert_eq!(full_folder(&shared, |_| None), None, "what cannot be measured is not full");
+        assert_eq!(full_folder(&Placement::OwnTmpfs, kib(0)), None);
+    }
 }

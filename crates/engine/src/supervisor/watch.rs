@@ -75,6 +75,7 @@ impl Watch {
         let console = qemu::console_log(&self.home.run(&self.name));
         let panic = console::wait_for_panic(&console, 0, &self.stop);
         tokio::pin!(panic);
+        let mut powered_off = false;
         loop {
             let wake = tokio::select! {
                 Some(panic) = &mut panic => Wake::Panic(panic),
@@ -82,11 +83,14 @@ impl Watch {
             };
             match wake {
                 Wake::Stop => return Ok(()),
-                Wake::Gone => return self.gone(process).await,
+                Wake::Gone => return self.gone(process, powered_off).await,
                 Wake::Panic(panic) => {
                     return self.fail(&format!("its kernel panicked: {}", panic.headline())).await;
                 }
-                Wake::Event(event) => self.event(&event, &mut monitor).await?,
+                Wake::Event(event) => {
+                    powered_off |= is_power_off(&event);
+                    self.event(&event, &mut monitor).await?;
+                }
                 Wake::Glance => {
                     let Some(entry) = self.entry().await?.filter(|entry| entry.phase.runs()) else {
                         return Ok(());
@@ -116,7 +120,7 @@ impl Watch {
                     Err(error) => tracing::debug!(machine = %self.name, %error, "no monitor yet"),
                 }
             } else if entry.record.process.is_some() {
-                self.journal_death().await?;
+                self.journal_death(false).await?;
                 return Ok(None);
             }
             tokio::select! {
@@ -167,21 +171,24 @@ impl Watch {
         Ok(())
     }
 
-    async fn gone(&self, process: ProcessId) -> Result<(), EngineError> {
+    async fn gone(&self, process: ProcessId, powered_off: bool) -> Result<(), EngineError> {
         let until = tokio::time::Instant::now() + ANSWER;
         while process.is_alive() && tokio::time::Instant::now() < until {
             tokio::time::sleep(GLANCE).await;
         }
-        self.journal_death().await
+        self.journal_death(powered_off).await
     }
 
     /// Journals that QEMU ended, unless a command ended it and has said so.
-    async fn journal_death(&self) -> Result<(), EngineError> {
+    async fn journal_death(&self, powered_off: bool) -> Result<(), EngineError> {
         tokio::time::sleep(SETTLE).await;
         let Some(entry) = self.entry().await? else { return Ok(()) };
         let restarted = observe::process(&entry.record).is_some();
         if !entry.phase.runs() || restarted {
             return Ok(());
+        }
+        if powered_off {
+            return self.fail("its guest switched itself off").await;
         }
         let words = last_words(&self.home.run(&self.name).join("qemu.log"));
         self.fail(&format!("its QEMU ended: {words}")).await
@@ -199,5 +206,28 @@ impl Watch {
             Err(Transition { .. } | Unknown(_)) | Ok(_) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Whether the guest switched its machine off. QEMU's own end by a command or a signal is not that.
+fn is_power_off(event: &qmp::Event) -> bool {
+    event.name == "SHUTDOWN" && event.data["guest"] == true
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_the_guests_own_shutdown_is_a_power_off() {
+        let shutdown = |guest, reason| qmp::Event {
+            name: "SHUTDOWN".to_owned(),
+            data: json!({"guest": guest, "reason": reason}),
+        };
+        assert!(is_power_off(&shutdown(true, "guest-shutdown")));
+        assert!(!is_power_off(&shutdown(false, "host-qmp-quit")));
+        assert!(!is_power_off(&qmp::Event { name: "STOP".to_owned(), data: json!({}) }));
     }
 }

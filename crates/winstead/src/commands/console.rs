@@ -14,6 +14,9 @@ use tokio::{
     sync::mpsc::{Receiver, channel},
 };
 
+use winstead_engine::EngineError;
+use winstead_spec::MachineName;
+
 use crate::{commands::logs, context::Context, error::CliError, selection::machine_name, terminal::Raw};
 
 /// Ctrl-], as in telnet and virsh.
@@ -53,17 +56,28 @@ pub(crate) async fn run(context: &Context, args: &ConsoleArgs) -> Result<(), Cli
     if args.log {
         return logs::print_console(context, &folder);
     }
-    let socket = connect(&folder).await.map_err(|source| CliError::System {
-        what: format!("open the console of {name}"),
-        source,
-        hints: vec![format!("`winstead describe {name}` says whether it runs")],
-    })?;
+    let socket = connect(&folder).await.map_err(|source| not_open(&name, source))?;
     context.ui.note(&format!("console of {name}; Ctrl-] leaves"));
     let raw = Raw::enter().map_err(CliError::runtime)?;
     let outcome = attach(context, socket).await;
     drop(raw);
     context.ui.note("");
     outcome.map(|end| context.ui.note(end))
+}
+
+fn not_open(name: &MachineName, source: io::Error) -> CliError {
+    // QEMU makes the socket; one that was killed leaves it, and nobody answers.
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            let state = "not running".to_owned();
+            EngineError::NotRunning { machine: name.clone(), state }.into()
+        }
+        _ => CliError::System {
+            what: format!("open the console of {name}"),
+            source,
+            hints: vec![format!("`winstead describe {name}` says whether it runs")],
+        },
+    }
 }
 
 /// Connects by the folder's descriptor, because a socket's whole path may be longer than 107 bytes (unix(7)).
@@ -156,6 +170,14 @@ mod tests {
         fs_err::rename(folder.path().join("real"), deep.join(SOCKET)).unwrap();
         let (client, server) = tokio::join!(connect(&deep), listener.accept());
         assert!(client.is_ok() && server.is_ok());
+        drop(listener);
+        let name: MachineName = "agents-0".parse().unwrap();
+        for dead in [deep.as_path(), folder.path(), &folder.path().join("none")] {
+            let error = not_open(&name, connect(dead).await.unwrap_err());
+            insta::allow_duplicates! {
+                insta::assert_snapshot!(error, @"reach agents-0: it is not running");
+            }
+        }
         let linked = folder.path().join("linked");
         fs_err::create_dir(&linked).unwrap();
         fs_err::os::unix::fs::symlink(deep.join(SOCKET), linked.join(SOCKET)).unwrap();

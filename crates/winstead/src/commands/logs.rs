@@ -61,7 +61,8 @@ pub(crate) async fn run(context: &Context, args: &LogsArgs) -> Result<(), CliErr
     }
     log.print(context)?;
     if args.follow {
-        return log.follow(context).await;
+        log.follow(context, &engine.home().machine(&name)).await?;
+        context.ui.note(&format!("{name} has been taken away"));
     }
     Ok(())
 }
@@ -127,15 +128,16 @@ impl Log {
         Ok(())
     }
 
-    /// Prints what comes, until somebody drops it.
-    async fn follow(&mut self, context: &Context) -> Result<(), CliError> {
-        loop {
+    /// Prints what comes, until the machine has been taken away with its folder, or somebody drops it.
+    async fn follow(&mut self, context: &Context, folder: &Path) -> Result<(), CliError> {
+        while folder.exists() {
             tokio::time::sleep(INTERVAL).await;
             self.print(context)?;
             if self.is_another() && self.reopen()? {
                 self.print(context)?;
             }
         }
+        Ok(())
     }
 
     /// Moves to where the last `lines` lines begin, reading backwards.

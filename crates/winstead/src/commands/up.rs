@@ -1,7 +1,7 @@
 //! `winstead up`: makes what is like what the file says.
 
 use clap::Args;
-use winstead_engine::{UpReport, plan::Action};
+use winstead_engine::{Engine, UpReport, plan::Action};
 use winstead_spec::Documents;
 
 use crate::{
@@ -53,9 +53,19 @@ pub(crate) async fn run(context: &Context, args: &UpArgs) -> Result<(), CliError
     output::show(&context.ui, context.format, &machines, tables::machines)?;
     if let Some(first) = machines.items.first() {
         let name = &first.metadata.name;
+        write_ssh_config(&engine, name).await;
         context.ui.hint(&format!("`winstead exec {name} -- uname -a` runs a command in one"));
     }
     Ok(())
+}
+
+/// `ssh -F HOME/ssh/config NAME` works from now on, for every running machine.
+async fn write_ssh_config(engine: &Engine, name: &str) {
+    let Ok(name) = name.parse() else { return };
+    if let Err(error) = engine.endpoint(&name).await {
+        // `ssh`, `exec` and `cp` write it anew before they need it, and say what is wrong.
+        tracing::debug!(%name, %error, "no configuration of ssh yet");
+    }
 }
 
 fn is_of(documents: &Documents, pool: &str) -> bool {
@@ -71,7 +81,8 @@ fn summary(report: &UpReport) -> String {
     let count = |is: fn(Action) -> bool| plan.changes.iter().filter(|change| is(change.action)).count();
     let parts = [
         (count(|action| action == Action::Create), "created"),
-        (count(|action| matches!(action, Action::Renew | Action::Start)), "started again"),
+        (count(|action| action == Action::Renew), "reset"),
+        (count(|action| action == Action::Start), "started again"),
         (count(|action| matches!(action, Action::Await | Action::Update)), "brought up to date"),
         (count(|action| action == Action::Destroy), "taken away"),
         (plan.unchanged, "unchanged"),

@@ -1,6 +1,6 @@
 //! The main job: up, get, exec, reset, down.
 
-use crate::lab::{Lab, pool, ram};
+use crate::lab::{Lab, pool, ram, system};
 
 #[test]
 fn machines_live_in_ram_go_back_to_golden_and_go_away() {
@@ -8,6 +8,12 @@ fn machines_live_in_ram_go_back_to_golden_and_go_away() {
     let file = lab.file(&pool("life", 2, &ram("24MiB")));
     lab.up(&file);
     assert_eq!(lab.phases(), ["Ready", "Ready"]);
+    let config = lab.home().join("ssh/config").display().to_string();
+    assert_eq!(
+        system(&["ssh", "-F", &config, "life-1", "hostname"]).unwrap(),
+        "life-1\n",
+        "any ssh knows them"
+    );
     assert_eq!(lab.exec("life-1", "hostname").stdout, "life-1\n");
 
     let before = lab.machine("life-0");

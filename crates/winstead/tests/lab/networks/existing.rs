@@ -13,7 +13,7 @@ fn machines_on_a_bridge_of_others_are_reached_where_its_dhcp_put_them() {
     namespace.run(&["ip", "link", "set", "br0", "up"]);
     // A port like a host's own card: without an address of its own, the bridge has this one's.
     namespace.run(&["ip", "link", "add", "card", "type", "veth", "peer", "name", "wire"]);
-    namespace.run(&["ip", "link", "set", "card", "address", "bc:24:11:00:00:01", "master", "br0"]);
+    namespace.run(&["ip", "link", "set", "card", "address", "fc:24:11:00:00:01", "master", "br0"]);
     let before = bridge(&namespace);
     let leases = lab.folder().join("leases");
     let _dhcp = namespace.start(&[
@@ -64,7 +64,7 @@ fn a_bridge_that_is_not_there_is_named_and_not_made() {
 /// What the machine was given is what `get` says and where `exec` goes.
 fn is_reached(lab: &Lab, name: &str, leases: &std::path::Path) {
     let address = address(lab, name);
-    let given = fs_err::read_to_string(leases).unwrap();
+    let given = fs_err::read_to_string(leases).expect("the leases");
     assert!(given.lines().any(|line| line.contains(&format!(" {address} "))), "{address} in {given:?}");
     assert_eq!(lab.machine(name)["status"]["ssh"]["host"], address.as_str());
     let ran = lab.exec(name, "hostname; ip -4 addr");
@@ -74,9 +74,9 @@ fn is_reached(lab: &Lab, name: &str, leases: &std::path::Path) {
 /// What nobody but its owner may change.
 fn bridge(namespace: &Namespace) -> [serde_json::Value; 4] {
     let links = namespace.run(&["ip", "-j", "-d", "address", "show", "dev", "br0"]);
-    let mut links: serde_json::Value = serde_json::from_str(&links).unwrap();
+    let mut links: serde_json::Value = serde_json::from_str(&links).expect("JSON from ip");
     let link = &mut links[0];
-    let addresses = link["addr_info"].as_array().unwrap().iter();
+    let addresses = link["addr_info"].as_array().expect("a list").iter();
     let addresses: Vec<_> = addresses.filter(|address| address["family"] == "inet").cloned().collect();
     [link["ifindex"].take(), link["address"].take(), link["ifalias"].take(), addresses.into()]
 }

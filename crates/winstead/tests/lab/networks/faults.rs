@@ -21,7 +21,7 @@ fn lab(name: &str, wrapper: &[&str]) -> Option<(Namespace, Lab, std::path::PathB
 
 /// `up` that must fail, with one error.
 fn refused(lab: &Lab, file: &std::path::Path) -> Ran {
-    let ran = lab.run(&["up", "-f", file.to_str().unwrap()]);
+    let ran = lab.run(&["up", "-f", file.to_str().expect("a path in UTF-8")]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert_eq!(ran.stderr.matches("error:").count(), 1, "{}", ran.stderr);
     ran

@@ -83,7 +83,7 @@ fn services_of_the_host_are_closed(lab: &Lab, namespace: &Namespace) {
     namespace.serve("0.0.0.0:8080");
     for host in ["10.77.0.1:8080", "198.51.100.1:8080"] {
         assert!(namespace.connects(host), "the service itself does not answer");
-        let (ip, port) = host.split_once(':').unwrap();
+        let (ip, port) = host.split_once(':').expect("host:port");
         let refused = lab.exec("net-0", &format!("nc -w 5 {ip} {port} < /dev/null"));
         assert!(refused.code == Some(1) && refused.stdout.is_empty(), "{host}: {refused:?}");
     }
@@ -91,7 +91,8 @@ fn services_of_the_host_are_closed(lab: &Lab, namespace: &Namespace) {
 }
 
 fn generations(lab: &Lab) -> Vec<u64> {
-    let generation = |machine: &serde_json::Value| machine["status"]["generation"].as_u64().unwrap();
+    let generation =
+        |machine: &serde_json::Value| machine["status"]["generation"].as_u64().expect("a number");
     lab.machines().iter().map(generation).collect()
 }
 

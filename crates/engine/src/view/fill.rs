@@ -1,0 +1,268 @@
+//! Filling the lists from the journal and from what really is.
+
+use std::collections::BTreeMap;
+
+use tokio_util::sync::CancellationToken;
+use winstead_guest::ssh::Endpoint;
+use winstead_hypervisor::qemu;
+use winstead_image::Version;
+use winstead_process::ProcessId;
+use winstead_spec::{API_VERSION, MachineName};
+
+use super::{
+    Condition, DiskStatus, Host, HostSpec, HostStatus, Image, ImageStatus, ImageVersion, ImageVersions, List,
+    Machine, MachineSpec, MachineStatus, MemoryStatus, Metadata, Pool, PoolSpec, PoolStatus, Ssh,
+};
+use crate::{
+    Engine, EngineError, Phase,
+    engine::unknown_machine,
+    facts,
+    observe::{self, observe},
+    plan::{Observed, Seen},
+    reach, supervisor,
+};
+
+impl Engine {
+    /// All machines.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn machines(&self) -> Result<List<Machine>, EngineError> {
+        let (mut observed, _) = observe(&self.home, &self.journal).await?;
+        reach::refresh(&mut observed).await;
+        let supervised = supervisor::lives(&self.home);
+        let items = observed.machines.values().map(|seen| machine(seen, supervised)).collect();
+        Ok(List::of("MachineList", items))
+    }
+
+    /// One machine.
+    ///
+    /// # Errors
+    /// When it is not there; the nearest name is in the hint.
+    pub async fn machine(&self, name: &MachineName) -> Result<Machine, EngineError> {
+        let (mut observed, _) = observe(&self.home, &self.journal).await?;
+        reach::refresh(&mut observed).await;
+        let supervised = supervisor::lives(&self.home);
+        let seen = observed.machines.get(name).ok_or_else(|| unknown_machine(name, &observed))?;
+        Ok(machine(seen, supervised))
+    }
+
+    /// All pools.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn pools(&self) -> Result<List<Pool>, EngineError> {
+        let (observed, _) = observe(&self.home, &self.journal).await?;
+        Ok(List::of("PoolList", pools(&observed)))
+    }
+
+    /// All images with their versions.
+    ///
+    /// # Errors
+    /// When the catalogue or the journal cannot be read.
+    pub async fn images(&self) -> Result<List<Image>, EngineError> {
+        let mut images: BTreeMap<String, Vec<ImageVersion>> = BTreeMap::new();
+        for version in self.versions(None)? {
+            let users = self.image_users(&version).await?;
+            let users = users.iter().map(ToString::to_string).collect();
+            images.entry(version.name.to_string()).or_default().push(image_version(version, users));
+        }
+        let items = images.into_iter().map(|(name, versions)| Image {
+            api_version: API_VERSION,
+            kind: "Image",
+            metadata: metadata(&name, None, None),
+            status: ImageVersions { versions },
+        });
+        Ok(List::of("ImageList", items.collect()))
+    }
+
+    /// All hosts: today this computer.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn hosts(&self) -> Result<List<Host>, EngineError> {
+        let (observed, _) = observe(&self.home, &self.journal).await?;
+        let spec = self.journal.host().await?;
+        let memory = winstead_store::host_memory();
+        let memory = memory.map_err(|error| EngineError::host("read the host's memory")(error.into()))?;
+        let status = HostStatus {
+            machines: observed.machines.len(),
+            memory_total_bytes: memory.total.bytes(),
+            memory_available_bytes: observed.capacity.memory.bytes(),
+            grown_bytes: observed.machines.values().map(|seen| seen.entry.grown().bytes()).sum(),
+            supervised: supervisor::lives(&self.home),
+            qemu: facts::qemu_status(&self.home).await,
+            store: facts::features(&self.home, &CancellationToken::new()).await?,
+        };
+        let metadata = metadata(spec.name.as_str(), None, None);
+        Ok(List::of(
+            "HostList",
+            vec![Host {
+                api_version: API_VERSION,
+                kind: "Host",
+                metadata,
+                spec: HostSpec::of(&spec),
+                status,
+            }],
+        ))
+    }
+
+    /// Where a machine's SSH answers. Writes `ssh`'s configuration and known hosts anew, so that they are true.
+    ///
+    /// # Errors
+    /// When the machine is not there, or does not run.
+    pub async fn endpoint(&self, name: &MachineName) -> Result<Endpoint, EngineError> {
+        let (mut observed, _) = observe(&self.home, &self.journal).await?;
+        reach::refresh(&mut observed).await;
+        let seen = observed.machines.get(name).ok_or_else(|| unknown_machine(name, &observed))?;
+        let not_running = |state| EngineError::NotRunning { machine: name.clone(), state };
+        if !seen.running || seen.entry.phase == Phase::Held {
+            return Err(not_running(format!("{}, {}", seen.entry.phase, seen.entry.message)));
+        }
+        let endpoint = endpoint(seen).ok_or_else(|| not_running("without a known address".to_owned()))?;
+        let running = observed.machines.values().filter(|seen| seen.running);
+        let keys: Vec<(String, String)> = running
+            .clone()
+            .map(|seen| (seen.entry.record.name.to_string(), seen.entry.record.host_key.clone()))
+            .collect();
+        let endpoints: Vec<Endpoint> = running.filter_map(self::endpoint).collect();
+        let files = self.ssh();
+        let failed = |error: winstead_guest::ssh::SshError| {
+            EngineError::host("write ssh's configuration")(error.into())
+        };
+        files.write_known_hosts(&keys).map_err(failed)?;
+        files.write_config(&endpoints).map_err(failed)?;
+        Ok(endpoint)
+    }
+}
+
+fn endpoint(seen: &Seen) -> Option<Endpoint> {
+    let record = &seen.entry.record;
+    let (host, port) = record.ssh_address()?;
+    Some(Endpoint {
+        host: host.to_string(),
+        port,
+        user: record.login().to_owned(),
+        name: record.name.to_string(),
+        os: record.image.os,
+    })
+}
+
+fn machine(seen: &Seen, supervised: bool) -> Machine {
+    let (entry, record) = (&seen.entry, &seen.entry.record);
+    let endpoint = endpoint(seen);
+    Machine {
+        api_version: API_VERSION,
+        kind: "Machine",
+        metadata: metadata(
+            &record.name.to_string(),
+            Some(record.uid.to_string()),
+            Some(record.name.pool.as_str()),
+        ),
+        spec: MachineSpec {
+            pool: record.name.pool.to_string(),
+            cpus: record.shape.cpus,
+            memory_bytes: record.shape.memory.bytes(),
+            os: record.image.os,
+            network: record.network.clone(),
+        },
+        status: MachineStatus {
+            phase: entry.phase,
+            message: entry.message.clone(),
+            host: "local".to_owned(),
+            addresses: record.address.map(|address| address.to_string()).into_iter().collect(),
+            ssh: endpoint.map(|at| Ssh { host: at.host, port: at.port, user: at.user }),
+            image: ImageStatus {
+                name: record.image.name.to_string(),
+                digest: record.image.digest.to_string(),
+            },
+            disk: DiskStatus {
+                store: record.shape.disk.store,
+                cap_bytes: entry.cap().bytes(),
+                used_bytes: seen.used.bytes(),
+            },
+            memory: MemoryStatus {
+                guest_bytes: record.shape.memory.bytes(),
+                resident_bytes: resident(observe::process(record).filter(|_| seen.running)),
+            },
+            started_at: record.started_at,
+            ready_at: record.ready_at,
+            generation: record.generation,
+            conditions: conditions(seen, supervised),
+        },
+    }
+}
+
+fn resident(process: Option<ProcessId>) -> Option<u64> {
+    let resident = qemu::resident(process?).ok()?;
+    Some(resident.pss.unwrap_or(resident.rss).bytes())
+}
+
+fn conditions(seen: &Seen, supervised: bool) -> Vec<Condition> {
+    let entry = &seen.entry;
+    let condition = |kind, is: bool, reason: &str, message: &str| Condition {
+        kind,
+        status: if is { "True" } else { "False" },
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+    };
+    let ready = entry.phase == Phase::Ready && seen.running && seen.disk;
+    let ready_message = match (seen.running, seen.disk) {
+        (false, _) if entry.phase.runs() => "its QEMU is gone; `winstead up` starts it again",
+        (_, false) if entry.phase.runs() => "its disk is gone; `winstead up` makes it anew",
+        _ => &entry.message,
+    };
+    let mut conditions = vec![condition("Ready", ready, &entry.phase.to_string(), ready_message)];
+    if let Some(growth) = entry.growth {
+        let message = format!("its overlay grew {} times, by {} in all", growth.times, entry.grown());
+        conditions.push(condition("Grown", true, "OverlayFull", &message));
+    }
+    if entry.phase.runs() && !supervised {
+        let message = "nobody watches it: its overlay cannot grow; `winstead up` starts the supervisor";
+        conditions.push(condition("Supervised", false, "NoSupervisor", message));
+    }
+    conditions
+}
+
+fn pools(observed: &Observed) -> Vec<Pool> {
+    let count = |pool: &str, phase: Option<Phase>| {
+        let of_pool = observed.machines.iter().filter(|(name, _)| name.pool.as_str() == pool);
+        of_pool.filter(|(_, seen)| phase.is_none_or(|phase| seen.entry.phase == phase)).count()
+    };
+    let pools = observed.pools.values().map(|record| {
+        let name = record.pool.name.as_str();
+        Pool {
+            api_version: API_VERSION,
+            kind: "Pool",
+            metadata: metadata(name, None, None),
+            spec: PoolSpec::of(&record.pool),
+            status: PoolStatus {
+                replicas: count(name, None),
+                ready: count(name, Some(Phase::Ready)),
+                held: count(name, Some(Phase::Held)),
+                failed: count(name, Some(Phase::Failed)),
+                image: ImageStatus { name: record.pool.image.to_string(), digest: record.digest.to_string() },
+                applied_at: record.applied_at,
+            },
+        }
+    });
+    pools.collect()
+}
+
+fn image_version(version: Version, users: Vec<String>) -> ImageVersion {
+    ImageVersion {
+        digest: version.digest.to_string(),
+        recipe: version.recipe.to_string(),
+        os: version.os,
+        virtual_bytes: version.virtual_size.bytes(),
+        disk_bytes: version.size_on_disk.bytes(),
+        built_at: version.built_at,
+        provenance: version.provenance,
+        users,
+    }
+}
+
+fn metadata(name: &str, uid: Option<String>, pool: Option<&str>) -> Metadata {
+    let labels = pool.map(|pool| ("winstead.dev/pool".to_owned(), pool.to_owned())).into_iter().collect();
+    Metadata { name: name.to_owned(), uid, labels }
+}
