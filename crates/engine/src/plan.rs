@@ -190,8 +190,11 @@ fn decide(wanted: &DesiredPool, seen: Option<&Seen>) -> Decision {
             "its overlay holds {used}, more than the new cap of {cap}; reset it first, or keep the cap"
         ));
     }
+    if seen.entry.phase == Phase::Failed {
+        return Decision::Change(Action::Start, format!("{}; it keeps its disk", seen.entry.message));
+    }
     if !seen.running {
-        return Decision::Change(Action::Start, "its QEMU is gone, its disk is whole".to_owned());
+        return Decision::Change(Action::Start, "its QEMU is gone; it keeps its disk".to_owned());
     }
     match adjusted(wanted, record) {
         Some(why) => Decision::Change(Action::Update, why),
@@ -207,10 +210,16 @@ fn broken(seen: &Seen) -> Option<String> {
     match seen.entry.phase {
         Phase::Planned | Phase::Provisioning => Some("it was never finished".to_owned()),
         Phase::Destroying | Phase::Gone => Some("it was being taken away".to_owned()),
-        Phase::Failed => Some(format!("it failed: {}", seen.entry.message)),
+        Phase::Failed if !keeps_its_disk(seen) => Some(format!("it failed: {}", seen.entry.message)),
         _ if !seen.disk => Some("its disk is gone".to_owned()),
-        Phase::Booting | Phase::Ready | Phase::Held => None,
+        Phase::Failed | Phase::Booting | Phase::Ready | Phase::Held => None,
     }
+}
+
+/// A machine that was ready once has work on its disk, and is started again on it. One that never came so far since its
+/// last start is better made anew.
+fn keeps_its_disk(seen: &Seen) -> bool {
+    seen.disk && seen.entry.record.ready_at.is_some()
 }
 
 /// What the file says that a running machine cannot become.

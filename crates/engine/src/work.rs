@@ -245,6 +245,12 @@ impl Recorder<'_> {
         let image = wanted.image.as_ref().ok_or_else(|| not_built(wanted))?;
         let home = (&self.engine.home, placement);
         let record = allocate::record((wanted, image), change.machine.clone(), home, &mut self.taken)?;
+        if self.engine.home.machine(&record.name).exists() {
+            // The journal that knew this machine is lost: what is left of it would be in the new one's way.
+            sweep::remove(&self.engine.home, &record.name)
+                .await
+                .map_err(EngineError::host("remove a stray machine"))?;
+        }
         self.engine.journal.add(record.clone()).await?;
         Ok(Job { target: record.clone(), record, why: change.why.clone() })
     }

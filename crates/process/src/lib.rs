@@ -5,11 +5,13 @@
 //! some is given.
 
 mod command;
+mod descriptors;
 mod error;
 mod identity;
 mod shown;
 
 pub use command::{Command, Output};
+pub use descriptors::keep_inherited_descriptors;
 pub use error::{CommandError, Failure};
 pub use identity::ProcessId;
 pub use shown::shown;

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use crate::{cli::Cli, context::Context, environment::Environment, error::CliError, ui::Ui};
 
 fn main() -> ExitCode {
+    let private = winstead_process::keep_inherited_descriptors();
     let environment = Environment::read();
     let cli = match Cli::read() {
         Ok(cli) => cli,
@@ -27,6 +28,9 @@ fn main() -> ExitCode {
     };
     let ui = Ui::new(&cli.global, &environment);
     ui::log_to_stderr(&cli.global, &cli.command, &environment);
+    if let Err(error) = private {
+        tracing::warn!(%error, "open files of the caller may stay open in machines");
+    }
     let outcome = run(cli, &environment, &ui);
     ui.finish(outcome)
 }

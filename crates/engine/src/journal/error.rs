@@ -49,7 +49,10 @@ impl JournalError {
     /// Whether the disk under the journal is full.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
+        // SQLite reports a WAL index that cannot grow as an I/O error of its own: SQLITE_IOERR_SHMSIZE.
+        const SHMSIZE: i32 = 4874;
         matches!(self, Self::Sqlite { source, .. }
-            if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull))
+            if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+                || source.sqlite_error().is_some_and(|error| error.extended_code == SHMSIZE))
     }
 }

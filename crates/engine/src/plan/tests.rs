@@ -93,6 +93,19 @@ fn what_is_planned_for_a_phase_may_be_begun_in_it() {
 }
 
 #[test]
+fn a_failed_machine_that_was_ready_keeps_its_disk() {
+    let failed = |disk| {
+        actions(&after(|seen| {
+            seen.entry.phase = Phase::Failed;
+            seen.entry.record.ready_at = Some(jiff::Timestamp::UNIX_EPOCH);
+            seen.disk = disk;
+        }))
+    };
+    assert_eq!(failed(true), [("p-0".into(), Action::Start)]);
+    assert_eq!(failed(false), [("p-0".into(), Action::Renew)]);
+}
+
+#[test]
 fn an_edit_changes_only_what_it_must() {
     let before = wanted(pool("p", 3), 1);
     let observed = carried_out(&before, room(), &plan(&before, &room()));

@@ -58,6 +58,7 @@ fn a_killed_qemu_is_noticed_and_started_again_on_its_disk() {
     assert!(failed["status"]["message"].as_str().unwrap().contains("QEMU ended"), "{failed:#}");
     lab.up(&file);
     assert_eq!(lab.phases(), ["Ready"]);
+    assert_eq!(lab.exec("dead-0", "cat /root/note").stdout, "kept\n");
 }
 
 #[test]

@@ -50,3 +50,26 @@ fn roots_guests_run_as_users_of_their_own_in_a_sandbox() {
     assert_eq!(users.len(), 2, "{users:?}");
     assert!(!users.contains(&"0".to_owned()));
 }
+
+/// A script that holds a lock, or a CI job's pipe, must not hold it for as long as a machine lives.
+#[test]
+fn open_files_of_the_caller_do_not_stay_open_in_machines() {
+    let lab = Lab::new();
+    let file = lab.file(&pool("tidy", 1, &ram("24MiB")));
+    let held = lab.folder().join("lock");
+    let script = format!(
+        "exec 9>{} && exec {} up -f {}",
+        held.display(),
+        env!("CARGO_BIN_EXE_winstead"),
+        file.display()
+    );
+    let home = format!("WINSTEAD_HOME={}", lab.home().display());
+    system(&["env", &home, "sh", "-c", &script]).unwrap();
+    let processes = lab.processes();
+    assert_eq!(processes.len(), 2, "QEMU and the supervisor");
+    for pid in processes {
+        let files = fs_err::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        let open = files.filter_map(|file| fs_err::read_link(file.path()).ok());
+        assert!(open.into_iter().all(|path| path != held), "process {pid} has the caller's file open");
+    }
+}
