@@ -189,7 +189,7 @@ fn a_full_disk_under_the_journal_is_one_clear_error() {
     let Some(lab) = Lab::as_root() else { return };
     let file = lab.file(&pool("full", 1, &ram("24MiB")));
     let home = lab.home();
-    fs_err::create_dir(&home).unwrap();
+    fs_err::create_dir_all(&home).unwrap();
     system(&["mount", "-t", "tmpfs", "-o", "size=256k,mode=0711", "tmpfs", home.to_str().unwrap()]).unwrap();
     lab.ok(&["get", "machines"]);
     let rest = home.join("rest");
