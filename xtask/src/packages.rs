@@ -81,6 +81,12 @@ const PACKAGES: &[Package] = &[
     ),
     package("swtpm", Sign::Program("swtpm"), Need::Tests, "is the TPM of Windows machines"),
     package("libvirt-daemon", Sign::Program("libvirtd"), Need::Libvirt, "is what Winstead is compared with"),
+    package(
+        "libvirt-daemon-system",
+        Sign::AnyFile(&["/usr/share/doc/libvirt-daemon-system/copyright"]),
+        Need::Libvirt,
+        "makes the user that libvirt's machines run as",
+    ),
     package("libvirt-clients", Sign::Program("virsh"), Need::Libvirt, "drives it"),
     package(
         "libvirt-daemon-driver-qemu",

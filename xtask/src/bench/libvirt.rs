@@ -75,6 +75,8 @@ impl Libvirt {
         }
         let configuration = folder.join("libvirtd.conf");
         fs::write(&configuration, "unix_sock_group = \"root\"\nauth_unix_rw = \"none\"\n")?;
+        // Its package leaves this to systemd, which not every computer runs.
+        fs::create_dir_all("/var/log/libvirt")?;
         let pid = |name: &str| folder.join(name).display().to_string();
         Command::new(["virtlogd", "-d", "-p", pid("virtlogd.pid").as_str()]).run()?;
         let configuration = configuration.display().to_string();
