@@ -172,7 +172,7 @@ impl Actor {
     async fn renew_overlay(&self, job: &mut Job) -> Result<(), Failure> {
         job.record.generation += 1;
         self.journal.update(&job.record).await?;
-        winstead_store::renew(&self.overlay(&job.record), &self.stop).await?;
+        winstead_store::create(&self.overlay(&job.record), &self.stop).await?;
         Ok(self.journal.shrink(job.record.uid).await?)
     }
 

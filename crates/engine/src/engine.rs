@@ -128,7 +128,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the journal cannot be read, or a pool's image is nowhere.
-    pub async fn plan(&self, documents: &Documents, _stop: &CancellationToken) -> Result<Plan, EngineError> {
+    pub async fn plan(&self, documents: &Documents) -> Result<Plan, EngineError> {
         let desired = self.desired(documents)?;
         let (observed, _) = observe(&self.home, &self.journal).await?;
         Ok(plan::plan(&desired, &observed))
@@ -149,7 +149,7 @@ impl Engine {
     ) -> Result<UpReport, EngineError> {
         let begun = std::time::Instant::now();
         let _lock = self.lock(listener, stop).await?;
-        let first = admitted(self.plan(documents, stop).await?)?;
+        let first = admitted(self.plan(documents).await?)?;
         self.build_missing(documents, &first, listener, stop).await?;
         let desired = self.desired(documents)?;
         let (observed, snapshot) = observe(&self.home, &self.journal).await?;

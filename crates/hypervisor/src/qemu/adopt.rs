@@ -142,14 +142,6 @@ pub async fn pause(folder: &Path) -> Result<(), QmpError> {
     Client::connect(folder, COMMAND_SOCKET, LIMIT).await?.pause().await
 }
 
-/// Presses a machine's power button. What the guest makes of it, the caller observes.
-///
-/// # Errors
-/// When its QEMU does not answer, or refuses.
-pub async fn power_down(folder: &Path) -> Result<(), QmpError> {
-    Client::connect(folder, COMMAND_SOCKET, LIMIT).await?.power_down().await
-}
-
 /// Waits until a process is gone, at most `limit`; returns whether it is.
 pub(crate) async fn gone_within(process: ProcessId, limit: Duration) -> bool {
     let until = Instant::now() + limit;

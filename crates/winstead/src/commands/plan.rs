@@ -73,7 +73,7 @@ struct Steps {
 pub(crate) async fn run(context: &Context, args: &PlanArgs) -> Result<ExitCode, CliError> {
     let documents = args.files.documents("plan", &context.stop).await?;
     let engine = context.engine().await?;
-    let plan = engine.plan(&documents, &context.stop).await?;
+    let plan = engine.plan(&documents).await?;
     show(context, &engine, &plan, args.steps)?;
     admitted(&plan)?;
     let code = if args.exit_code && !plan.is_empty() { CHANGES } else { 0 };

@@ -42,7 +42,7 @@ pub(crate) async fn run(context: &Context, args: &UpArgs) -> Result<(), CliError
     let documents = args.files.documents("up", &context.stop).await?;
     let engine = context.engine().await?;
     if args.dry_run {
-        let planned = engine.plan(&documents, &context.stop).await?;
+        let planned = engine.plan(&documents).await?;
         plan::show(context, &engine, &planned, false)?;
         return plan::admitted(&planned);
     }

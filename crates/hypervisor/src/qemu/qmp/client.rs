@@ -198,14 +198,6 @@ impl Client {
         }
     }
 
-    /// Presses the power button.
-    ///
-    /// # Errors
-    /// As [`Client::execute`].
-    pub async fn power_down(&mut self) -> Result<(), QmpError> {
-        self.execute("system_powerdown", None).await.map(drop)
-    }
-
     fn text_in<'a>(&self, answer: &'a Value, key: &str, command: &str) -> Result<&'a str, QmpError> {
         let missing = || self.error(command, QmpErrorKind::Protocol(format!("its answer has no {key}")));
         answer.get(key).and_then(Value::as_str).ok_or_else(missing)
