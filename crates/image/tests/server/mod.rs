@@ -7,6 +7,10 @@ use std::{
     thread,
 };
 
+/// Each connection ends with its answer, and says so: a client that tried to use it again would meet its end by chance.
+const CLOSE: &str = "Connection: close\r\n";
+const EMPTY: &str = "Connection: close\r\nContent-Length: 0\r\n";
+
 /// What it does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Behaviour {
@@ -73,9 +77,9 @@ fn answer(
     }
     seen.lock().unwrap().push(range);
     match behaviour {
-        Behaviour::Missing => return write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
+        Behaviour::Missing => return write!(stream, "HTTP/1.1 404 Not Found\r\n{EMPTY}\r\n"),
         Behaviour::Redirects => {
-            return write!(stream, "HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n");
+            return write!(stream, "HTTP/1.1 302 Found\r\nLocation: /again\r\n{EMPTY}\r\n");
         }
         _ => {}
     }
@@ -90,7 +94,7 @@ fn answer(
         )?,
         None => write!(stream, "HTTP/1.1 200 OK\r\n")?,
     }
-    write!(stream, "Content-Length: {}\r\n\r\n", body.len())?;
+    write!(stream, "{CLOSE}Content-Length: {}\r\n\r\n", body.len())?;
     match behaviour {
         Behaviour::CutAfter(limit) => stream.write_all(&body[..limit.min(body.len())]),
         Behaviour::StallAfter(limit) => {
