@@ -103,6 +103,18 @@ impl Copies {
         Ok(copies)
     }
 
+    /// Lets all run as this user and group.
+    ///
+    /// # Errors
+    /// When a file cannot be given away.
+    pub(super) fn give_to(&mut self, owner: (u32, u32)) -> anyhow::Result<()> {
+        for guest in &mut self.guests {
+            guest.owner = owner;
+            give(&guest.run.with_file_name("seed.tar"), owner)?;
+        }
+        self.renew()
+    }
+
     /// Fresh working folders and overlays for all.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use crate::{
         up,
     },
     command::Command,
+    interrupt,
 };
 
 const COUNTS: [usize; 2] = [1, 4];
@@ -29,15 +30,17 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Bench> {
     libvirt.stop()?;
     let series = measured?.into_iter().flatten().collect();
     let method = "from the command until SSH answers on the last one; arms in turn; as many at a time as cores in both; \
-                  virsh finds overlays, seeds and the image's RAM copy ready, `up` makes its own"
+                  virsh finds overlays, seeds and the image's RAM copy ready, `up` makes its own; libvirt adds no I/O thread and \
+                  no cache for the overlay's tables, and keeps QEMU's default devices"
         .to_owned();
     Ok(Bench { name: "libvirt", method, series, goals: Vec::new() })
 }
 
 fn measure(lab: &Lab, libvirt: &Libvirt, count: usize) -> anyhow::Result<[Series; 2]> {
     lab.winstead(&["up", "-f", &lab.pool(count, "started")?])?;
-    let copies = Copies::of(lab, guests::running(lab)?)?;
+    let mut copies = Copies::of(lab, guests::running(lab)?)?;
     lab.clear()?;
+    copies.give_to(qemu_user()?)?;
     let measured = interleaved(lab, libvirt, &copies, count);
     copies.remove()?;
     measured
@@ -58,6 +61,17 @@ fn interleaved(lab: &Lab, libvirt: &Libvirt, copies: &Copies, count: usize) -> a
         }
     }
     Ok([ours, theirs])
+}
+
+/// The user and group that libvirt runs QEMU as: it may read nothing that is not its own, and libvirt gives it only the
+/// files that it knows of, not the seed.
+fn qemu_user() -> anyhow::Result<(u32, u32)> {
+    let entry = Command::new(["getent", "passwd", "libvirt-qemu"]).read().context("find libvirt's user")?;
+    let mut numbers = entry.split(':').skip(2).map(|field| field.trim().parse());
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(user)), Some(Ok(group))) => Ok((user, group)),
+        _ => anyhow::bail!("no user and group in {entry:?}"),
+    }
 }
 
 /// A libvirt daemon of our own, if none runs.
@@ -95,12 +109,16 @@ impl Libvirt {
         for guest in &copies.guests {
             let path = self.folder.join(format!("{}.xml", guest.name));
             fs::write(&path, domain(guest, &copies.base(guest)?.display().to_string())?)?;
-            let command = format!("virsh -q -c qemu:///system create {} > /dev/null", path.display());
+            // A machine that was not made will never answer: the script ends with an error at once.
+            let command =
+                format!("virsh -q -c qemu:///system create {} > /dev/null || kill $$", path.display());
             starts.push(Start { command, port: guest.port });
         }
         let cores = std::thread::available_parallelism()?.get();
         let name = format!("virsh-{}", copies.guests.len());
         let seconds = up::run_script(lab, &name, &script::text(&starts, cores));
+        // Also after Ctrl-C: nobody else knows of libvirt's machines.
+        interrupt::heard();
         for guest in &copies.guests {
             virsh(&["destroy", &guest.name]).quiet()?;
         }
@@ -136,10 +154,14 @@ fn domain(guest: &Guest, base: &str) -> anyhow::Result<String> {
     seed[1] = seed[1].replace("../", &format!("{}/", guest.run.with_file_name("").display()));
     let card =
         guest.argv.iter().find(|word| word.starts_with("virtio-net-pci")).context("find the network card")?;
-    let card = ["-device".to_owned(), card.clone()];
+    // libvirt numbers only its own devices, from the first slot on.
+    let card = ["-device".to_owned(), format!("{card},addr=0x10")];
     let passed = [netdev, seed, card].concat();
     let passed = passed.iter().map(|word| format!("    <qemu:arg value='{}'/>\n", escaped(word)));
+    let (kind, processor) = processor(&value("-accel")?);
     Ok(TEMPLATE
+        .replace("@TYPE@", kind)
+        .replace("@PROCESSOR@", processor)
         .replace("@NAME@", &guest.name)
         .replace("@MEMORY@", value("-m")?.trim_end_matches('M'))
         .replace("@KERNEL@", &absolute(value("-kernel")?))
@@ -154,7 +176,17 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('\'', "&apos;")
 }
 
-const TEMPLATE: &str = "<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+/// How libvirt says what `-accel` and `-cpu` say of ours: its domain type, and its elements.
+fn processor(accelerator: &str) -> (&'static str, &'static str) {
+    if accelerator.starts_with("kvm") {
+        return ("kvm", "  <features><acpi/></features>\n  <cpu mode='host-passthrough'/>");
+    }
+    let emulated = "  <features><acpi/><tcg><tb-cache unit='MiB'>256</tb-cache></tcg></features>\n  \
+                    <cpu mode='custom' match='exact' check='none'><model>Nehalem</model><feature policy='disable' name='cx16'/></cpu>";
+    ("qemu", emulated)
+}
+
+const TEMPLATE: &str = "<domain type='@TYPE@' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>@NAME@</name>
   <memory unit='MiB'>@MEMORY@</memory>
   <vcpu>1</vcpu>
@@ -164,8 +196,7 @@ const TEMPLATE: &str = "<domain type='qemu' xmlns:qemu='http://libvirt.org/schem
     <initrd>@INITRD@</initrd>
     <cmdline>@CMDLINE@</cmdline>
   </os>
-  <features><acpi/><tcg><tb-cache unit='MiB'>256</tb-cache></tcg></features>
-  <cpu mode='custom' match='exact' check='none'><model>Nehalem</model><feature policy='disable' name='cx16'/></cpu>
+@PROCESSOR@
   <devices>
     <disk type='file' device='disk'>
       <driver name='qemu' type='qcow2' cache='none' io='io_uring' discard='unmap' detect_zeroes='unmap'/>
