@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params, types::Type};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
+use winstead_process::ProcessId;
 use winstead_spec::{ByteSize, Host, MachineName, Name};
 
 use super::{Entry, Growth, Journal, JournalError, PoolRecord, Shared, SharedKind, Snapshot, Transition};
@@ -103,6 +104,32 @@ impl Journal {
             Some((from, false)) => Err(JournalError::Transition { machine: name.clone(), from, to }),
             None => Err(JournalError::Unknown(name.to_string())),
         }
+    }
+
+    /// Moves a machine to `Failed` for what happened to the QEMU that is `process`, and returns whether it did: not
+    /// when a command is changing the machine, or has given it another QEMU meanwhile. One transaction, so that no
+    /// command's word can come in between.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn fail(
+        &self,
+        name: &MachineName,
+        process: ProcessId,
+        message: &str,
+    ) -> Result<bool, JournalError> {
+        let (key, machine, message) = (name.to_string(), name.clone(), message.to_owned());
+        self.write(move |transaction| {
+            let query = format!("{MACHINE} WHERE name = ?1");
+            let found = transaction.query_row(&query, [&key], entry).optional()?;
+            let its = |entry: &Entry| entry.phase.runs() && entry.record.process == Some(process);
+            let Some(found) = found.filter(its) else { return Ok(false) };
+            move_to(transaction, &key, (found.phase, Phase::Failed), &message)?;
+            let line = transition(&machine, Some(found.phase), Phase::Failed, &message);
+            remember(transaction, &found.record.uid, &line)?;
+            Ok(true)
+        })
+        .await
     }
 
     /// Takes `step` from the reserve for a machine whose overlay is full, before the overlay grows. Returns the new

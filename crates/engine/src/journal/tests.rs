@@ -1,5 +1,6 @@
 //! The journal against real files.
 
+use winstead_process::ProcessId;
 use winstead_spec::{ByteSize, Host};
 
 use super::*;
@@ -46,6 +47,29 @@ async fn only_the_tables_transitions_are_taken_and_all_are_remembered() {
     let history = journal.history(&name).await.unwrap();
     let phases: Vec<String> = history.iter().map(|line| line.to.to_string()).collect();
     assert_eq!(phases.join(" "), "Planned Provisioning Booting Ready Held Destroying Gone");
+}
+
+#[tokio::test]
+async fn a_machine_fails_only_for_the_qemu_that_it_stands_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = journal(&folder).await;
+    let process = ProcessId::of(std::process::id()).unwrap();
+    let mut machine = MachineRecord { process: Some(process), ..record(0) };
+    let name = machine.name.clone();
+    journal.add(machine.clone()).await.unwrap();
+    for phase in [Phase::Provisioning, Phase::Booting, Phase::Ready, Phase::Provisioning] {
+        journal.advance(&name, phase, "").await.unwrap();
+    }
+    assert!(!journal.fail(&name, process, "it ended").await.unwrap(), "a command is changing it");
+    machine.process = None;
+    journal.update(&machine).await.unwrap();
+    journal.advance(&name, Phase::Booting, "").await.unwrap();
+    assert!(!journal.fail(&name, process, "it ended").await.unwrap(), "its next QEMU is being started");
+    machine.process = Some(process);
+    journal.update(&machine).await.unwrap();
+    assert!(journal.fail(&name, process, "it ended").await.unwrap());
+    assert_eq!(journal.machine(&name).await.unwrap().unwrap().phase, Phase::Failed);
+    assert_eq!(journal.history(&name).await.unwrap().last().unwrap().message, "it ended");
 }
 
 #[tokio::test]

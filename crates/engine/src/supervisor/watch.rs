@@ -24,8 +24,6 @@ use crate::{
 const GLANCE: Duration = Duration::from_millis(200);
 /// How long QEMU may take to answer its monitor.
 const ANSWER: Duration = Duration::from_secs(5);
-/// QEMU's end often reaches us before the command that ends it has journalled the next phase.
-const SETTLE: Duration = Duration::from_millis(500);
 
 /// One machine's watcher.
 pub(super) struct Watch {
@@ -85,26 +83,32 @@ impl Watch {
                 Wake::Stop => return Ok(()),
                 Wake::Gone => return self.gone(process, powered_off).await,
                 Wake::Panic(panic) => {
-                    return self.fail(&format!("its kernel panicked: {}", panic.headline())).await;
+                    let why = format!("its kernel panicked: {}", panic.headline());
+                    return self.fail(process, &why).await;
                 }
                 Wake::Event(event) => {
                     powered_off |= is_power_off(&event);
-                    self.event(&event, &mut monitor).await?;
+                    self.event(&event, process, &mut monitor).await?;
                 }
                 Wake::Glance => {
                     let Some(entry) = self.entry().await?.filter(|entry| entry.phase.runs()) else {
                         return Ok(());
                     };
-                    self.glance(&entry, &mut monitor).await?;
+                    self.glance(&entry, process, &mut monitor).await?;
                 }
             }
         }
     }
 
-    async fn event(&self, event: &qmp::Event, monitor: &mut Client) -> Result<(), EngineError> {
+    async fn event(
+        &self,
+        event: &qmp::Event,
+        process: ProcessId,
+        monitor: &mut Client,
+    ) -> Result<(), EngineError> {
         match event.name.as_str() {
             "STOP" => self.look(monitor).await,
-            "GUEST_PANICKED" => self.fail("its kernel panicked").await,
+            "GUEST_PANICKED" => self.fail(process, "its kernel panicked").await,
             _ => Ok(()),
         }
     }
@@ -119,8 +123,8 @@ impl Watch {
                     Ok(monitor) => return Ok(Some((monitor, process))),
                     Err(error) => tracing::debug!(machine = %self.name, %error, "no monitor yet"),
                 }
-            } else if entry.record.process.is_some() {
-                self.journal_death(false).await?;
+            } else if let Some(process) = entry.record.process {
+                self.journal_death(process, false).await?;
                 return Ok(None);
             }
             tokio::select! {
@@ -154,10 +158,15 @@ impl Watch {
         Ok(())
     }
 
-    async fn glance(&self, entry: &Entry, monitor: &mut Client) -> Result<(), EngineError> {
+    async fn glance(
+        &self,
+        entry: &Entry,
+        process: ProcessId,
+        monitor: &mut Client,
+    ) -> Result<(), EngineError> {
         let location = &entry.record.location;
         if let Presence::Absent = winstead_store::exists(location) {
-            return self.fail("its disk is gone: the store was unmounted or deleted").await;
+            return self.fail(process, "its disk is gone: the store was unmounted or deleted").await;
         }
         if entry.phase == Phase::Held {
             return full::try_release(self, entry, monitor).await;
@@ -176,27 +185,25 @@ impl Watch {
         while process.is_alive() && tokio::time::Instant::now() < until {
             tokio::time::sleep(GLANCE).await;
         }
-        self.journal_death(powered_off).await
+        self.journal_death(process, powered_off).await
     }
 
-    /// Journals that QEMU ended, unless a command ended it and has said so.
-    async fn journal_death(&self, powered_off: bool) -> Result<(), EngineError> {
-        tokio::time::sleep(SETTLE).await;
-        let Some(entry) = self.entry().await? else { return Ok(()) };
-        let restarted = observe::process(&entry.record).is_some();
-        if !entry.phase.runs() || restarted {
-            return Ok(());
-        }
+    /// Journals that QEMU ended, unless a command ended it: that one journals its own phase first.
+    async fn journal_death(&self, process: ProcessId, powered_off: bool) -> Result<(), EngineError> {
         if powered_off {
-            return self.fail("its guest switched itself off").await;
+            return self.fail(process, "its guest switched itself off").await;
         }
         let words = last_words(&self.home.run(&self.name).join("qemu.log"));
-        self.fail(&format!("its QEMU ended: {words}")).await
+        self.fail(process, &format!("its QEMU ended: {words}")).await
     }
 
-    async fn fail(&self, why: &str) -> Result<(), EngineError> {
-        tracing::warn!(machine = %self.name, why, "failed");
-        self.advance(Phase::Failed, why).await
+    /// Fails the machine for what happened to this QEMU. A machine that stands on another one by now, or waits for
+    /// its next start, is not meant.
+    async fn fail(&self, process: ProcessId, why: &str) -> Result<(), EngineError> {
+        if self.journal.fail(&self.name, process, why).await? {
+            tracing::warn!(machine = %self.name, why, "failed");
+        }
+        Ok(())
     }
 
     /// Moves the machine, unless a command moved it somewhere else meanwhile: the command's word counts.

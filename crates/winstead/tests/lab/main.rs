@@ -5,5 +5,6 @@ mod faults;
 mod growth;
 mod lab;
 mod life;
+mod many;
 mod networks;
 mod rights;
