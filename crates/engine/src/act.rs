@@ -68,7 +68,7 @@ impl Actor {
                 return Err(EngineError::Interrupted);
             }
             if step.starts_a_guest() && permit.is_none() {
-                permit = self.starts.acquire().await.ok();
+                permit = Some(self.turn().await?);
             }
             if let Step::Enter(phase) = step {
                 limit = Limit::of(*phase);
@@ -80,6 +80,15 @@ impl Actor {
             }
         }
         Ok(self.journal.machine(&job.record.name).await?.map_or(Phase::Gone, |entry| entry.phase))
+    }
+
+    /// Waits until a guest may be started, or the user stops waiting.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, EngineError> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(EngineError::Interrupted),
+            permit = self.starts.acquire() => permit.map_err(|_| EngineError::Interrupted),
+        }
     }
 
     async fn fail(&self, job: &Job, error: &EngineError) -> Result<(), EngineError> {
@@ -110,6 +119,7 @@ impl Actor {
             Step::Enter(phase) => return self.enter(job, phase, &job.why.clone()).await,
             Step::AwaitReady => return self.await_ready(job).await,
             Step::Adopt => self.adopt(job).await,
+            Step::GiveUpDisk => self.give_up_disk(job).await,
             Step::MakeFolder => self.make_folder(&job.record),
             Step::PlaceBase => self.place_base(&job.record).await,
             Step::MakeOverlay => self.make_overlay(job).await,
@@ -131,8 +141,20 @@ impl Actor {
         })
     }
 
+    /// What the file says; the rest of the record is what this command itself has found and done.
     async fn adopt(&self, job: &mut Job) -> Result<(), Failure> {
-        job.record = job.target.clone();
+        let was = &job.record;
+        job.record = MachineRecord {
+            process: was.process,
+            tpm: was.tpm,
+            was_ready: was.was_ready,
+            ..job.target.clone()
+        };
+        Ok(self.journal.update(&job.record).await?)
+    }
+
+    async fn give_up_disk(&self, job: &mut Job) -> Result<(), Failure> {
+        job.record.was_ready = false;
         Ok(self.journal.update(&job.record).await?)
     }
 
@@ -315,6 +337,7 @@ impl Actor {
         }
         let now = Timestamp::now();
         job.record.ready_at = Some(now);
+        job.record.was_ready = true;
         self.journal.update(&job.record).await?;
         let seconds = now.duration_since(job.record.started_at.unwrap_or(now)).as_secs_f64();
         let message = format!("{answer} after {seconds:.1} s");

@@ -85,6 +85,7 @@ pub(crate) fn record(
         tpm: None,
         started_at: None,
         ready_at: None,
+        was_ready: false,
         name,
     };
     connect(&mut record, taken)?;

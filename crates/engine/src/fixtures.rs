@@ -64,6 +64,7 @@ pub(crate) fn record(pool: &Pool, index: u32, image: ImageRef) -> MachineRecord 
         tpm: None,
         started_at: None,
         ready_at: None,
+        was_ready: false,
         name,
     }
 }

@@ -51,8 +51,11 @@ pub struct MachineRecord {
     pub tpm: Option<ProcessId>,
     /// When QEMU was last started.
     pub started_at: Option<Timestamp>,
-    /// When the guest last became ready.
+    /// When the guest became ready since its last start.
     pub ready_at: Option<Timestamp>,
+    /// Whether it was ready since its overlay is new: then its disk may hold work, and is kept.
+    #[serde(default)]
+    pub was_ready: bool,
 }
 
 /// The version of an image that a machine stands on.

@@ -190,48 +190,46 @@ fn decide(wanted: &DesiredPool, seen: Option<&Seen>) -> Decision {
             "its overlay holds {used}, more than the new cap of {cap}; reset it first, or keep the cap"
         ));
     }
-    if seen.entry.phase == Phase::Failed {
-        return Decision::Change(Action::Start, format!("{}; it keeps its disk", seen.entry.message));
+    if let Some(why) = stopped(seen) {
+        return Decision::Change(Action::Start, format!("{why}; it keeps its disk"));
     }
-    if !seen.running {
-        return Decision::Change(Action::Start, "its QEMU is gone; it keeps its disk".to_owned());
+    if seen.entry.phase == Phase::Booting {
+        return Decision::Change(Action::Await, "it runs and is not ready yet".to_owned());
     }
-    match adjusted(wanted, record) {
-        Some(why) => Decision::Change(Action::Update, why),
-        None if seen.entry.phase == Phase::Booting => {
-            Decision::Change(Action::Await, "it runs and is not ready yet".to_owned())
-        }
-        None => Decision::Keep,
+    adjusted(wanted, record).map_or(Decision::Keep, |why| Decision::Change(Action::Update, why))
+}
+
+/// Why a machine has to be started again on the disk that it has.
+fn stopped(seen: &Seen) -> Option<String> {
+    match seen.entry.phase {
+        Phase::Failed => Some(seen.entry.message.clone()),
+        Phase::Provisioning => Some("its start was not finished".to_owned()),
+        _ => (!seen.running).then(|| "its QEMU is gone".to_owned()),
     }
 }
 
 /// Why a machine has to go back to golden whatever the file says.
 fn broken(seen: &Seen) -> Option<String> {
     match seen.entry.phase {
+        Phase::Provisioning | Phase::Failed if keeps_its_disk(seen) => None,
         Phase::Planned | Phase::Provisioning => Some("it was never finished".to_owned()),
         Phase::Destroying | Phase::Gone => Some("it was being taken away".to_owned()),
-        Phase::Failed if !keeps_its_disk(seen) => Some(format!("it failed: {}", seen.entry.message)),
-        _ if !seen.disk => Some("its disk is gone".to_owned()),
-        Phase::Failed | Phase::Booting | Phase::Ready | Phase::Held => None,
+        Phase::Failed => Some(format!("it failed: {}", seen.entry.message)),
+        Phase::Booting | Phase::Ready | Phase::Held => (!seen.disk).then(|| "its disk is gone".to_owned()),
     }
 }
 
-/// A machine that was ready once has work on its disk, and is started again on it. One that never came so far since its
-/// last start is better made anew.
+/// A machine that was ready once has work on its disk, and is started again on it. One that never came so far is
+/// better made anew.
 fn keeps_its_disk(seen: &Seen) -> bool {
-    seen.disk && seen.entry.record.ready_at.is_some()
+    seen.disk && seen.entry.record.was_ready
 }
 
 /// What the file says that a running machine cannot become.
 fn outdated(wanted: &DesiredPool, record: &MachineRecord) -> Option<String> {
     let (shape, was) = (&wanted.pool.machine, &record.shape);
-    let image = wanted.image.as_ref().map(|image| &image.digest);
     let differences = [
-        (image.is_some_and(|digest| *digest != record.image.digest)).then(|| {
-            format!("image {} → {}", record.image.digest.short(), image.map_or("", |digest| digest.short()))
-        }),
-        (wanted.pool.image != record.image.name)
-            .then(|| format!("image {} → {}", record.image.name, wanted.pool.image)),
+        other_image(wanted, record),
         (shape.cpus != was.cpus).then(|| format!("cpus {} → {}", was.cpus, shape.cpus)),
         (shape.memory != was.memory).then(|| format!("memory {} → {}", was.memory, shape.memory)),
         (shape.disk.store != was.disk.store).then(|| "another store".to_owned()),
@@ -241,6 +239,18 @@ fn outdated(wanted: &DesiredPool, record: &MachineRecord) -> Option<String> {
     ];
     let said: Vec<String> = differences.into_iter().flatten().collect();
     (!said.is_empty()).then(|| said.join(", "))
+}
+
+fn other_image(wanted: &DesiredPool, record: &MachineRecord) -> Option<String> {
+    let (name, was) = (&wanted.pool.image, &record.image);
+    match &wanted.image {
+        _ if *name != was.name => Some(format!("image {} → {name}", was.name)),
+        None => Some(format!("image {name} → a new build")),
+        Some(image) if image.digest != was.digest => {
+            Some(format!("image {} → {}", was.digest.short(), image.digest.short()))
+        }
+        Some(_) => None,
+    }
 }
 
 /// What the file says that a running machine can become.

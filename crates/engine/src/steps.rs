@@ -13,6 +13,8 @@ pub enum Step {
     Enter(Phase),
     /// Journals what the file says now: image, shape, network.
     Adopt,
+    /// Journals that nothing on its disk is kept.
+    GiveUpDisk,
     /// The machine's folder.
     MakeFolder,
     /// The shared RAM copy of its image.
@@ -44,8 +46,8 @@ pub enum Step {
 }
 
 use Step::{
-    Adopt, AwaitReady, Enter, JoinNetwork, LeaveNetwork, MakeFolder, MakeOverlay, PlaceBase, RemoveFolder,
-    RemoveOverlay, RenewOverlay, Resume, SetCap, StartQemu, StopQemu, WriteSeed,
+    Adopt, AwaitReady, Enter, GiveUpDisk, JoinNetwork, LeaveNetwork, MakeFolder, MakeOverlay, PlaceBase,
+    RemoveFolder, RemoveOverlay, RenewOverlay, Resume, SetCap, StartQemu, StopQemu, WriteSeed,
 };
 
 /// The steps of an action, in order.
@@ -66,6 +68,8 @@ pub(crate) const fn steps(action: Action) -> &'static [Step] {
         ],
         Action::Renew => &[
             Enter(Phase::Provisioning),
+            // Somebody asked for it: who continues after a crash goes on to golden, not back to the old disk.
+            GiveUpDisk,
             StopQemu,
             LeaveNetwork,
             // From where it was: what is adopted may name another store.
@@ -84,9 +88,11 @@ pub(crate) const fn steps(action: Action) -> &'static [Step] {
         Action::Start => &[
             Enter(Phase::Provisioning),
             StopQemu,
+            Adopt,
             MakeFolder,
             PlaceBase,
             MakeOverlay,
+            SetCap,
             WriteSeed,
             JoinNetwork,
             Enter(Phase::Booting),
@@ -94,7 +100,7 @@ pub(crate) const fn steps(action: Action) -> &'static [Step] {
             Resume,
             AwaitReady,
         ],
-        Action::Await => &[Resume, AwaitReady],
+        Action::Await => &[Adopt, SetCap, Resume, AwaitReady],
         Action::Update => &[Adopt, SetCap],
         Action::Destroy => &[
             Enter(Phase::Destroying),
@@ -108,10 +114,11 @@ pub(crate) const fn steps(action: Action) -> &'static [Step] {
 }
 
 impl Step {
-    /// Whether the step loads the host's CPUs: no more of these at once than there are cores.
+    /// Whether the step loads the host's CPUs: no more of these at once than there are cores. A machine that waits for
+    /// its turn is not `Booting` yet.
     #[must_use]
     pub const fn starts_a_guest(self) -> bool {
-        matches!(self, StartQemu | Resume | AwaitReady)
+        matches!(self, Enter(Phase::Booting) | StartQemu | Resume | AwaitReady)
     }
 
     /// The step as a person would say it.
@@ -120,6 +127,7 @@ impl Step {
         match self {
             Enter(_) => "journal",
             Adopt => "record what the file says",
+            GiveUpDisk => "record that its disk is given up",
             MakeFolder => "make its folder",
             PlaceBase => "place the image in RAM",
             MakeOverlay => "make the overlay",
@@ -179,11 +187,27 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_is_given_up_before_it_is_removed_and_only_to_be_made_anew() {
+        for action in ACTIONS {
+            let list = steps(action);
+            let place = |step| list.iter().position(|known| *known == step);
+            assert_eq!(place(GiveUpDisk).is_some(), action == Action::Renew, "{action:?}");
+            assert!(place(GiveUpDisk) <= place(RemoveOverlay), "{action:?}");
+        }
+    }
+
+    #[test]
     fn nothing_is_started_before_booting_is_journalled() {
         for action in ACTIONS {
             let list = steps(action);
             if let Some(start) = list.iter().position(|step| *step == StartQemu) {
                 assert!(list[..start].contains(&Enter(Phase::Booting)), "{action:?}");
+                let turn = list.iter().position(|step| step.starts_a_guest());
+                assert_eq!(
+                    list[turn.unwrap()],
+                    Enter(Phase::Booting),
+                    "{action:?} waits for its turn before that"
+                );
             }
         }
     }

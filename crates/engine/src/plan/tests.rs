@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    Step,
     fixtures::{image, pool, record},
     journal::Growth,
 };
@@ -14,19 +15,53 @@ fn wanted(pool: Pool, byte: u8) -> Desired {
 
 fn machine(name: &MachineName, wanted: &DesiredPool) -> Seen {
     let record = record(&wanted.pool, name.index, wanted.image.clone().unwrap());
-    let entry = Entry { record, phase: Phase::Ready, held_from: None, message: String::new(), growth: None };
-    Seen { entry, running: true, disk: true, used: ByteSize::from_mib(3) }
+    let entry =
+        Entry { record, phase: Phase::Planned, held_from: None, message: String::new(), growth: None };
+    let planned = Seen { entry, running: false, disk: false, used: ByteSize::default() };
+    let mut made = act(planned, wanted, Action::Create).unwrap();
+    made.used = ByteSize::from_mib(3);
+    made
+}
+
+/// A machine after the steps of an action; `None` when it is gone.
+fn act(mut seen: Seen, wanted: &DesiredPool, action: Action) -> Option<Seen> {
+    for step in crate::steps::steps(action) {
+        let record = &mut seen.entry.record;
+        match step {
+            Step::Enter(Phase::Gone) => return None,
+            Step::Enter(phase) => {
+                assert!(seen.entry.phase.may_become(*phase), "{} to {phase} by {action:?}", seen.entry.phase);
+                seen.entry.phase = *phase;
+            }
+            Step::Adopt => {
+                record.image = wanted.image.clone().unwrap();
+                record.shape = wanted.pool.machine.clone();
+                record.ready = wanted.pool.ready.clone();
+            }
+            Step::GiveUpDisk => record.was_ready = false,
+            Step::MakeOverlay | Step::RenewOverlay => seen.disk = true,
+            Step::RemoveOverlay => (seen.disk, seen.used) = (false, ByteSize::default()),
+            Step::StartQemu => seen.running = true,
+            Step::StopQemu => seen.running = false,
+            Step::AwaitReady => {
+                assert!(seen.running && seen.disk, "{action:?} waits for what cannot answer");
+                (seen.entry.phase, record.was_ready) = (Phase::Ready, true);
+            }
+            _ => {}
+        }
+    }
+    Some(seen)
 }
 
 /// The world after a plan was carried out without a fault.
 fn carried_out(desired: &Desired, mut observed: Observed, plan: &Plan) -> Observed {
     for change in &plan.changes {
         let wanted = desired.pools.iter().find(|wanted| wanted.pool.name == change.machine.pool).unwrap();
-        if change.action == Action::Destroy {
-            observed.machines.remove(&change.machine);
-        } else {
-            observed.machines.insert(change.machine.clone(), machine(&change.machine, wanted));
-        }
+        let after = match observed.machines.remove(&change.machine) {
+            Some(seen) => act(seen, wanted, change.action),
+            None => Some(machine(&change.machine, wanted)),
+        };
+        observed.machines.extend(after.map(|seen| (change.machine.clone(), seen)));
     }
     observed
 }
@@ -72,7 +107,8 @@ fn broken_machines_are_mended_with_the_least() {
         (Phase::Failed, Action::Renew),
         (Phase::Destroying, Action::Renew),
     ] {
-        assert_eq!(actions(&after(|seen| seen.entry.phase = phase)), [("p-0".into(), action)], "{phase}");
+        let never_ready = |seen: &mut Seen| (seen.entry.phase, seen.entry.record.was_ready) = (phase, false);
+        assert_eq!(actions(&after(never_ready)), [("p-0".into(), action)], "{phase}");
     }
     assert_eq!(actions(&after(|seen| seen.entry.phase = Phase::Held)), []);
 }
@@ -93,16 +129,44 @@ fn what_is_planned_for_a_phase_may_be_begun_in_it() {
 }
 
 #[test]
-fn a_failed_machine_that_was_ready_keeps_its_disk() {
-    let failed = |disk| {
-        actions(&after(|seen| {
-            seen.entry.phase = Phase::Failed;
-            seen.entry.record.ready_at = Some(jiff::Timestamp::UNIX_EPOCH);
-            seen.disk = disk;
-        }))
-    };
-    assert_eq!(failed(true), [("p-0".into(), Action::Start)]);
-    assert_eq!(failed(false), [("p-0".into(), Action::Renew)]);
+fn a_machine_that_was_ready_keeps_its_disk_over_failures_and_unfinished_starts() {
+    for phase in [Phase::Failed, Phase::Provisioning] {
+        let stopped = |disk| actions(&after(|seen| (seen.entry.phase, seen.disk) = (phase, disk)));
+        assert_eq!(stopped(true), [("p-0".into(), Action::Start)], "{phase}");
+        assert_eq!(stopped(false), [("p-0".into(), Action::Renew)], "{phase}");
+    }
+}
+
+#[test]
+fn a_machine_that_is_started_again_becomes_what_the_file_says_now() {
+    let before = wanted(pool("p", 1), 1);
+    let observed = carried_out(&before, room(), &plan(&before, &room()));
+    let mut edited = pool("p", 1);
+    edited.machine.disk.cap = ByteSize::from_mib(128);
+    let desired = wanted(edited, 1);
+    for (phase, running, action) in [
+        (Phase::Booting, true, Action::Await),
+        (Phase::Ready, false, Action::Start),
+        (Phase::Failed, true, Action::Start),
+    ] {
+        let mut observed = observed.clone();
+        let seen = observed.machines.values_mut().next().unwrap();
+        (seen.entry.phase, seen.running) = (phase, running);
+        let first = plan(&desired, &observed);
+        assert_eq!(actions(&first), [("p-0".into(), action)], "{phase}");
+        assert!(plan(&desired, &carried_out(&desired, observed, &first)).is_empty(), "{phase}");
+    }
+}
+
+#[test]
+fn an_image_that_is_to_be_built_resets_what_stands_on_an_older_one() {
+    let before = wanted(pool("p", 1), 1);
+    let observed = carried_out(&before, room(), &plan(&before, &room()));
+    let mut desired = wanted(pool("p", 1), 1);
+    desired.pools[0].image = None;
+    let planned = plan(&desired, &observed);
+    assert_eq!(actions(&planned), [("p-0".into(), Action::Renew)]);
+    assert_eq!(planned.changes[0].why, "image debian → a new build");
 }
 
 #[test]
@@ -189,14 +253,18 @@ proptest! {
     fn one_plan_converges_from_any_state(
         replicas in 0_u32..12,
         was in 0_u32..12,
-        states in proptest::collection::vec((any_phase(), any::<bool>(), any::<bool>(), 0_u8..3), 12),
+        states in proptest::collection::vec((any_phase(), any::<[bool; 4]>(), 0_u8..3), 12),
     ) {
         let desired = wanted(pool("p", replicas), 1);
         let mut observed = room();
-        for (index, (phase, running, disk, image)) in (0..was).zip(&states) {
+        for (index, (phase, [running, disk, was_ready, edited], image)) in (0..was).zip(&states) {
             let name = MachineName { pool: "p".parse().unwrap(), index };
             let mut seen = machine(&name, &wanted(pool("p", was), *image).pools[0]);
             (seen.entry.phase, seen.running, seen.disk) = (*phase, *running, *disk);
+            seen.entry.record.was_ready = *was_ready;
+            if *edited {
+                seen.entry.record.shape.disk.cap = ByteSize::from_mib(32);
+            }
             observed.machines.insert(name, seen);
         }
         let first = plan(&desired, &observed);

@@ -62,6 +62,21 @@ fn a_killed_qemu_is_noticed_and_started_again_on_its_disk() {
 }
 
 #[test]
+fn a_start_killed_at_any_transition_never_costs_the_disk() {
+    let lab = Lab::new();
+    let file = lab.file(&pool("keep", 1, &ram("24MiB")));
+    lab.up(&file);
+    assert_eq!(lab.exec("keep-0", "echo kept > /root/note && sync").code, Some(0));
+    kill(qemu(&lab), Signal::KILL).unwrap();
+    lab.wait_for("keep-0", "Failed");
+    let points = killed_everywhere(&lab, &["up", "-f", file.to_str().unwrap()], |_| {});
+    assert!(points > 8, "only {points} points were passed");
+    assert_eq!(lab.phases(), ["Ready"]);
+    assert_eq!(lab.exec("keep-0", "cat /root/note").stdout, "kept\n");
+    assert_eq!(lab.machine("keep-0")["status"]["generation"], 1);
+}
+
+#[test]
 fn a_store_unmounted_under_a_machine_is_noticed_and_made_anew() {
     let Some(lab) = Lab::as_root() else { return };
     let file = lab.file(&pool("gone", 1, &ram("24MiB")));
