@@ -1,25 +1,26 @@
 //! Carrying a plan out: one interpreter for the lists of [`crate::steps`], thin over the adapters.
 
 use std::{
+    collections::BTreeSet,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use jiff::Timestamp;
-use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex, OnceCell, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use winstead_guest::{keys, seed};
 use winstead_hypervisor::qemu::{self, StartError};
 use winstead_network::{Lease, MacAddress, OwnBridge, Tap};
 use winstead_spec::{Bridge, MachineName, Network, SeedKind, StoreKind};
-use winstead_store::OverlaySpec;
+use winstead_store::{BaseLocation, OverlaySpec};
 
 use crate::{
     EngineError, Event, Home, Listener, MachineRecord, Phase, Step,
     configure::{self, Paths},
-    facts::Facts,
-    journal::{Journal, Shared},
+    facts::{Facts, Users},
+    journal::{Journal, Shared, SharedKind},
     observe,
     plan::Action,
     reach,
@@ -38,7 +39,11 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) struct Actor {
     pub(crate) home: Home,
     pub(crate) journal: Journal,
-    pub(crate) facts: Facts,
+    pub(crate) users: Users,
+    /// What this computer can do, asked when the first step needs it: taking machines away never does.
+    pub(crate) facts: OnceCell<Facts>,
+    /// A kernel that can be tried under KVM.
+    pub(crate) kernel: Option<PathBuf>,
     pub(crate) listener: Listener,
     /// As many guests start at once as there are cores: more cost more than double the time.
     pub(crate) starts: Semaphore,
@@ -58,6 +63,12 @@ pub(crate) struct Job {
 }
 
 impl Actor {
+    /// What this computer can do.
+    pub(crate) async fn facts(&self) -> Result<&Facts, EngineError> {
+        let gather = || Facts::gather(&self.home, self.kernel.as_deref(), &self.stop);
+        self.facts.get_or_try_init(gather).await
+    }
+
     /// Carries one action out. A failed machine is journalled as `Failed`; an interrupted one stays where it is, and
     /// the next command goes on from there.
     pub(crate) async fn run(&self, action: Action, mut job: Job) -> Result<Phase, EngineError> {
@@ -75,7 +86,9 @@ impl Actor {
             }
             if let Err(error) = limit.keep(*step, &job.record.name.clone(), self.step(*step, &mut job)).await
             {
-                self.fail(&job, &error).await?;
+                if let Err(unwritten) = self.fail(&job, &error).await {
+                    tracing::warn!(machine = %job.record.name, error = chain(&unwritten), "its failure is not journalled");
+                }
                 return Err(error);
             }
         }
@@ -134,11 +147,15 @@ impl Actor {
             Step::RemoveOverlay => winstead_store::remove(&job.record.location).await.map_err(Failure::from),
             Step::RemoveFolder => remove_folder(&self.home.machine(&machine)),
         };
-        done.map_err(|source| match source.downcast::<EngineError>() {
+        done.map_err(|source| self.failed(step, &machine, source))
+    }
+
+    fn failed(&self, step: Step, machine: &MachineName, source: Failure) -> EngineError {
+        match source.downcast::<EngineError>() {
             Ok(error) => *error,
             Err(_) if self.stop.is_cancelled() => EngineError::Interrupted,
-            Err(source) => EngineError::Step { machine, step: step.label(), source },
-        })
+            Err(source) => EngineError::Step { machine: machine.clone(), step: step.label(), source },
+        }
     }
 
     /// What the file says; the rest of the record is what this command itself has found and done.
@@ -162,7 +179,7 @@ impl Actor {
         self.home.make(&self.home.machine(&record.name))?;
         let run = self.home.run(&record.name);
         self.home.make(&run)?;
-        if let Some(user) = self.facts.run_as(record) {
+        if let Some(user) = self.users.run_as(record) {
             std::os::unix::fs::chown(&run, Some(user.uid), Some(user.gid))?;
         }
         Ok(())
@@ -172,29 +189,61 @@ impl Actor {
         if record.shape.disk.store == StoreKind::Disk {
             return Ok(());
         }
-        let (target, image) = (configure::base_location(&self.home, record), &record.image);
+        let image = &record.image;
         let _one = self.sharing.lock().await;
-        self.journal.add_shared(image.digest.short(), &Shared::Base(target.clone())).await?;
-        winstead_store::place_base(&image.disk, &target, &image.digest, &self.stop).await?;
+        let target = self.base_place(record).await?;
+        // A copy outlives the future that waits for it, for it runs on a thread: dropping the future ends it.
+        let stop = self.stop.child_token();
+        let _copying = stop.clone().drop_guard();
+        winstead_store::place_base(&image.disk, &target, &image.digest, &stop).await?;
         Ok(())
     }
 
-    fn overlay(&self, record: &MachineRecord) -> OverlaySpec {
+    /// Where the RAM copy of a machine's image is. One copy serves all machines: where the journal knows one, there it
+    /// stays, also when the Host's stores or our rights are others by now.
+    async fn base_place(&self, record: &MachineRecord) -> Result<BaseLocation, Failure> {
+        let (own, name) = (configure::base_location(&self.home, record), record.image.digest.short());
+        if let Some(Shared::Base(known)) = self.journal.shared(SharedKind::Base, name).await? {
+            if winstead_store::has_base(&record.image.disk, &known)? {
+                return Ok(known);
+            }
+            winstead_store::remove_base(&known).await?;
+        }
+        self.journal.add_shared(name, &Shared::Base(own.clone())).await?;
+        Ok(own)
+    }
+
+    /// Places the images that these machines start from. It may take minutes, so it is done before any of them is in a
+    /// phase with a deadline; their own step finds it done.
+    pub(crate) async fn place_bases(&self, jobs: &[(Action, Job)]) -> Result<(), EngineError> {
+        let mut placed = BTreeSet::new();
+        for (_, Job { target, .. }) in jobs.iter().filter(|(action, _)| starts_from_an_image(*action)) {
+            if target.shape.disk.store == StoreKind::Ram && placed.insert(&target.image.digest) {
+                let (machine, step) = (&target.name, Step::PlaceBase);
+                self.listener.tell(Event::Step { name: machine.clone(), step: step.label() });
+                let done = self.place_base(target).await;
+                done.map_err(|source| self.failed(step, machine, source))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn overlay(&self, record: &MachineRecord) -> Result<OverlaySpec, EngineError> {
         let base = Paths::new(&self.home, record).base;
-        let owner = self.facts.run_as(record).map(|user| (user.uid, user.gid));
-        configure::overlay(record, base, owner, &self.facts.store)
+        let owner = self.users.run_as(record).map(|user| (user.uid, user.gid));
+        Ok(configure::overlay(record, base, owner, &self.facts().await?.store))
     }
 
     async fn make_overlay(&self, job: &mut Job) -> Result<(), Failure> {
         job.record.generation = job.record.generation.max(1);
         self.journal.update(&job.record).await?;
-        Ok(winstead_store::create(&self.overlay(&job.record), &self.stop).await?)
+        Ok(winstead_store::create(&self.overlay(&job.record).await?, &self.stop).await?)
     }
 
     async fn renew_overlay(&self, job: &mut Job) -> Result<(), Failure> {
         job.record.generation += 1;
         self.journal.update(&job.record).await?;
-        winstead_store::create(&self.overlay(&job.record), &self.stop).await?;
+        winstead_store::create(&self.overlay(&job.record).await?, &self.stop).await?;
         Ok(self.journal.shrink(job.record.uid).await?)
     }
 
@@ -214,7 +263,7 @@ impl Actor {
             }
             SeedKind::None => return Ok(()),
         };
-        if let Some(user) = self.facts.run_as(&job.record) {
+        if let Some(user) = self.users.run_as(&job.record) {
             std::os::unix::fs::lchown(&path, Some(user.uid), Some(user.gid))?;
         }
         Ok(())
@@ -239,7 +288,7 @@ impl Actor {
         let Network::Bridge(Bridge::Own { name, .. } | Bridge::Existing { name }) = &record.network else {
             return Ok(None);
         };
-        let owner = self.facts.run_as(record).map(|user| user.uid);
+        let owner = self.users.run_as(record).map(|user| user.uid);
         let tap = winstead_network::tap_name(record.uid.as_bytes());
         Ok(Some(Tap { name: tap, bridge: name.clone(), owner, tag: self.tag().await? }))
     }
@@ -274,13 +323,14 @@ impl Actor {
     async fn start_qemu(&self, job: &mut Job) -> Result<(), Failure> {
         let run = self.home.run(&job.record.name);
         forget_last_run(&run)?;
+        let facts = self.facts().await?;
         for attempt in 1.. {
-            let config = configure::qemu(&self.home, &job.record, &self.facts);
+            let config = configure::qemu(&self.home, &job.record, facts, self.users.run_as(&job.record));
             job.record.qemu = Some(config.clone());
             job.record.started_at = Some(Timestamp::now());
             job.record.ready_at = None;
             self.journal.update(&job.record).await?;
-            match qemu::start(&config, &self.facts.qemu, &run, &self.stop).await {
+            match qemu::start(&config, &facts.qemu, &run, &self.stop).await {
                 Ok(running) => {
                     job.record.process = Some(running.process);
                     job.record.tpm = running.tpm;
@@ -366,6 +416,11 @@ impl Actor {
         job.record.tpm = None;
         Ok(self.journal.update(&job.record).await?)
     }
+}
+
+/// Whether an action starts a machine from its image, or again on an overlay over it.
+pub(crate) fn starts_from_an_image(action: Action) -> bool {
+    steps(action).contains(&Step::PlaceBase)
 }
 
 /// Until when a machine may stay in the phase that it entered last.

@@ -6,7 +6,9 @@ use winstead_guest::{
     keys::KeyPair,
     seed::{Address, GuestNetwork, Identity},
 };
-use winstead_hypervisor::qemu::{Backend, DiskConfig, FirmwareConfig, MachineConfig, NicConfig, SeedConfig};
+use winstead_hypervisor::qemu::{
+    Backend, DiskConfig, FirmwareConfig, MachineConfig, NicConfig, RunAs, SeedConfig,
+};
 use winstead_spec::{Bridge, DirectKernel, Firmware, GuestOs, Network, SeedKind, StoreKind};
 use winstead_store::{BaseLocation, Features, OverlaySpec};
 
@@ -95,7 +97,12 @@ fn guest_network(record: &MachineRecord) -> GuestNetwork {
     }
 }
 
-pub(crate) fn qemu(home: &Home, record: &MachineRecord, facts: &Facts) -> MachineConfig {
+pub(crate) fn qemu(
+    home: &Home,
+    record: &MachineRecord,
+    facts: &Facts,
+    run_as: Option<RunAs>,
+) -> MachineConfig {
     let paths = Paths::new(home, record);
     MachineConfig {
         name: record.name.to_string(),
@@ -120,7 +127,7 @@ pub(crate) fn qemu(home: &Home, record: &MachineRecord, facts: &Facts) -> Machin
             SeedKind::None => SeedConfig::None,
         },
         accelerator: facts.accelerator.accelerator,
-        run_as: facts.run_as(record),
+        run_as,
     }
 }
 

@@ -8,7 +8,7 @@ use winstead_image::Catalog;
 use winstead_spec::{Documents, Image, MachineName, Name};
 
 use crate::{
-    EngineError, Home, HomeLock, ImageRef, Listener, Phase, Step, catalogue, heal,
+    EngineError, Home, HomeError, HomeLock, ImageRef, Listener, Phase, Step, catalogue, facts, heal,
     journal::{Faults, Journal, Transition},
     observe::observe,
     plan::{self, Action, Change, Desired, DesiredPool, Observed, Plan},
@@ -150,20 +150,24 @@ impl Engine {
         let begun = std::time::Instant::now();
         let _lock = self.lock(listener, stop).await?;
         let first = admitted(self.plan(documents).await?)?;
+        if first.makes() {
+            facts::find_qemu(stop).await?;
+        }
         self.build_missing(documents, &first, listener, stop).await?;
         let desired = self.desired(documents)?;
         let (observed, snapshot) = observe(&self.home, &self.journal).await?;
         let plan = admitted(plan::plan(&desired, &observed))?;
         let actor = self.actor(desired_kernel(&desired), listener, stop).await?;
-        if plan.changes.iter().any(|change| change.action != Action::Destroy) {
-            actor.facts.notes().for_each(|note| listener.note(note));
+        if plan.makes() {
+            actor.facts().await?.notes().for_each(|note| listener.note(note));
         }
         let work = self.prepare(&desired, &observed, &plan, Arc::clone(&actor)).await?;
         let connected = heal::networks(&desired, &observed, &plan, &actor).await;
         let outcome = self.carry_out(work).await;
         self.release_unused(&snapshot, listener, stop).await?;
         outcome.and(connected)?;
-        let machines = self.settled(documents).await?;
+        let of_file = |name: &MachineName| documents.pools.iter().any(|pool| pool.name == name.pool);
+        let machines = self.settled(of_file).await?;
         Ok(UpReport { plan, took: begun.elapsed(), machines })
     }
 
@@ -198,7 +202,7 @@ impl Engine {
             self.forget_pools(selection).await?;
         }
         if *selection == Selection::All {
-            self.sweep(listener).await?;
+            self.sweep(listener, stop).await?;
         }
         self.release_unused(&snapshot, listener, stop).await?;
         outcome?;
@@ -208,7 +212,7 @@ impl Engine {
     /// Puts machines back to golden: a fresh overlay, the same name, address and keys. Returns when they are ready.
     ///
     /// # Errors
-    /// When a name is unknown, or a machine does not come up.
+    /// When a name is unknown, an image is not what it was (nothing was changed then), or a machine does not come up.
     pub async fn reset(
         &self,
         names: &[MachineName],
@@ -227,7 +231,8 @@ impl Engine {
             why: "reset".to_owned(),
         });
         let work = self.renewals(changes.collect(), &observed, listener, stop).await?;
-        self.carry_out(work).await
+        self.carry_out(work).await?;
+        self.settled(|name| names.contains(name)).await.map(drop)
     }
 
     /// What happened to a machine, oldest first.
@@ -285,22 +290,17 @@ impl Engine {
         Ok(())
     }
 
-    async fn standing(
+    /// The chosen machines, after the supervisor has had the time to release those that have room again. One that is
+    /// still held is not what was asked for.
+    async fn settled(
         &self,
-        documents: &Documents,
+        chosen: impl Fn(&MachineName) -> bool,
     ) -> Result<Vec<(MachineName, Phase, String)>, EngineError> {
-        let snapshot = self.journal.snapshot().await?;
-        let of_file = |name: &MachineName| documents.pools.iter().any(|pool| pool.name == name.pool);
-        let entries = snapshot.machines.into_iter().filter(|(name, _)| of_file(name));
-        Ok(entries.map(|(name, entry)| (name, entry.phase, entry.message)).collect())
-    }
-
-    /// The file's machines, after the supervisor has had the time to release those that have room again. One that is
-    /// still held is not what the file asks for.
-    async fn settled(&self, documents: &Documents) -> Result<Vec<(MachineName, Phase, String)>, EngineError> {
         let until = tokio::time::Instant::now() + RELEASE;
         loop {
-            let machines = self.standing(documents).await?;
+            let entries =
+                self.journal.snapshot().await?.machines.into_iter().filter(|(name, _)| chosen(name));
+            let machines: Vec<_> = entries.map(|(name, entry)| (name, entry.phase, entry.message)).collect();
             let held = machines.iter().find(|(_, phase, _)| *phase == Phase::Held);
             let Some((machine, _, reason)) = held else { return Ok(machines) };
             if tokio::time::Instant::now() > until {
@@ -315,8 +315,9 @@ impl Engine {
         listener: &Listener,
         stop: &CancellationToken,
     ) -> Result<HomeLock, EngineError> {
-        if let Ok(lock) = self.home.lock(Duration::ZERO).await {
-            return Ok(lock);
+        match self.home.lock(Duration::ZERO).await {
+            Err(HomeError::Busy { .. }) => {}
+            lock => return Ok(lock?),
         }
         listener.note("another winstead command is changing this home; waiting for it");
         tokio::select! {

@@ -133,8 +133,10 @@ pub enum EngineError {
         source: std::io::Error,
     },
     /// Several machines failed.
-    #[error("bring {} of {of} machines up", .failed.len())]
+    #[error("{verb} {} of {of} machines", .failed.len())]
     Several {
+        /// What was to be done with them: `bring up`, `take away`.
+        verb: &'static str,
         /// How many there were.
         of: usize,
         /// What went wrong, machine by machine.
@@ -195,13 +197,18 @@ impl EngineError {
                 .collect(),
             Self::NotRunning { machine, .. } => {
                 vec![format!(
-                    "`winstead describe {machine}` says more; `winstead reset {machine}` starts it from golden"
+                    "`winstead describe {machine}` says more; `winstead up -f FILE` starts it again on its disk, \
+                     `winstead reset {machine}` throws its disk away"
                 )]
             }
             Self::NotReady { machine, .. } | Self::MachineFailed { machine, .. } => {
                 vec![format!(
-                    "`winstead logs {machine}` shows its console; `winstead reset {machine}` tries again"
+                    "`winstead logs {machine}` shows its console; `winstead up -f FILE` tries again, \
+                     `winstead reset {machine}` from golden"
                 )]
+            }
+            Self::Held { machine, .. } => {
+                vec![format!("`winstead describe {machine}` shows how full its disk is")]
             }
             Self::Several { failed, .. } => failed.first().map_or(Vec::new(), |(_, error)| error.hints()),
             Self::Journal(error) if error.is_disk_full() => {
@@ -223,4 +230,23 @@ impl EngineError {
 
 fn listed(names: &[MachineName]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_the_disk_is_advised_before_what_throws_it_away() {
+        let machine: MachineName = "p-0".parse().unwrap();
+        let errors = [
+            EngineError::NotRunning { machine: machine.clone(), state: String::new() },
+            EngineError::MachineFailed { machine: machine.clone(), reason: String::new() },
+            EngineError::NotReady { machine, after: std::time::Duration::ZERO, last_seen: String::new() },
+        ];
+        for error in errors {
+            let hint = error.hints().join(" ");
+            assert!(hint.find("winstead up").unwrap() < hint.find("winstead reset").unwrap(), "{hint}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What this computer can do, asked once for each command.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -29,26 +29,45 @@ pub(crate) struct Facts {
     pub(crate) accelerator: AcceleratorChoice,
     /// What the stores can do.
     pub(crate) store: Features,
+}
+
+/// The users that machines run as when we are root.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Users {
+    /// The first of this home's share of ids.
+    first: u32,
     /// The group that may open `/dev/kvm`.
     kvm_group: Option<u32>,
-    /// The first of this home's share of user ids.
-    first_user: u32,
+}
+
+impl Users {
+    /// Those of the home with this identity.
+    pub(crate) fn of(home: Uuid) -> Self {
+        Self { first: first_user(home), kvm_group: kvm_group() }
+    }
+
+    /// The user that a machine's QEMU runs as: its own when we are root, ours otherwise.
+    pub(crate) fn run_as(self, record: &MachineRecord) -> Option<RunAs> {
+        let id = self.first + record.number % USERS;
+        let run_as = || RunAs { uid: id, gid: id, groups: self.kvm_group.into_iter().collect() };
+        is_root().then(run_as)
+    }
 }
 
 impl Facts {
     /// Looks at this computer; `kernel` is tried under KVM when that was never tried before.
     pub(crate) async fn gather(
-        (home, id): (&Home, Uuid),
-        kernel: Option<PathBuf>,
+        home: &Home,
+        kernel: Option<&Path>,
         stop: &CancellationToken,
     ) -> Result<Self, EngineError> {
-        let qemu = qemu::find(stop).await.map_err(|error| EngineError::host("use QEMU")(error.into()))?;
+        let qemu = find_qemu(stop).await?;
         let cache = home.cache().join(ACCELERATOR);
-        let accelerator = qemu::choose_accelerator(&qemu, &cache, kernel.as_deref(), stop)
+        let accelerator = qemu::choose_accelerator(&qemu, &cache, kernel, stop)
             .await
             .map_err(|error| EngineError::host("choose an accelerator")(error.into()))?;
         let store = features(home, stop).await?;
-        Ok(Self { qemu, accelerator, store, kvm_group: kvm_group(), first_user: first_user(id) })
+        Ok(Self { qemu, accelerator, store })
     }
 
     /// What a user should know of this computer before machines start: a slow accelerator, a weaker store.
@@ -57,13 +76,11 @@ impl Facts {
             (self.accelerator.accelerator == Accelerator::Tcg).then_some(self.accelerator.reason.as_str());
         slow.into_iter().chain(self.store.notes.iter().map(String::as_str))
     }
+}
 
-    /// The user that a machine's QEMU runs as: its own when we are root, ours otherwise.
-    pub(crate) fn run_as(&self, record: &MachineRecord) -> Option<RunAs> {
-        let id = self.first_user + record.number % USERS;
-        let run_as = || RunAs { uid: id, gid: id, groups: self.kvm_group.into_iter().collect() };
-        is_root().then(run_as)
-    }
+/// The QEMU that is installed: a cheap question, for before long work that would be in vain.
+pub(crate) async fn find_qemu(stop: &CancellationToken) -> Result<Qemu, EngineError> {
+    qemu::find(stop).await.map_err(|error| EngineError::host("use QEMU")(error.into()))
 }
 
 /// What the stores of this home can do.

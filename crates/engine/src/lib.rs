@@ -11,6 +11,7 @@ pub mod admission;
 mod allocate;
 mod catalogue;
 mod configure;
+mod draft;
 mod engine;
 mod error;
 mod event;

@@ -113,6 +113,12 @@ impl Plan {
         self.builds.is_empty() && self.changes.is_empty()
     }
 
+    /// Whether it makes, starts or changes machines, and not only takes some away.
+    #[must_use]
+    pub fn makes(&self) -> bool {
+        self.changes.iter().any(|change| change.action != Action::Destroy)
+    }
+
     /// Whether it may be carried out.
     #[must_use]
     pub fn is_admitted(&self) -> bool {
@@ -143,6 +149,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
         }));
     }
     refusals.extend(bridges::conflicts(desired, observed));
+    refusals.extend(bridges::without_room(desired, observed));
     let demands = demands(desired, observed);
     let builds: BTreeSet<&Name> = desired
         .pools

@@ -1,7 +1,11 @@
 //! Finding and removing what no machine needs any more.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use tokio_util::sync::CancellationToken;
 use winstead_process::ProcessId;
 use winstead_store::{Location, Placement};
 
@@ -10,6 +14,9 @@ use crate::{
     journal::{Shared, Snapshot},
 };
 use winstead_spec::{Bridge, MachineName, Network, StoreKind};
+
+/// How long a killed process may take to be gone.
+const LAST_BREATH: Duration = Duration::from_secs(20);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -57,13 +64,15 @@ pub(crate) fn strays(home: &Home, known: &Snapshot) -> Vec<MachineName> {
     names.filter(|name| !known.machines.contains_key(name)).collect()
 }
 
-/// Ends the processes that work in a stray machine's folder, unmounts its disk and deletes it.
-pub(crate) async fn remove(home: &Home, name: &MachineName) -> Result<(), Failure> {
+/// Ends the machine that works in a stray folder, unmounts its disk and deletes it.
+pub(crate) async fn remove(home: &Home, name: &MachineName, stop: &CancellationToken) -> Result<(), Failure> {
     let folder = home.machine(name);
     for process in working_in(&folder) {
         process.kill()?;
-        while process.is_alive() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::select! {
+            () = gone(process) => {}
+            () = tokio::time::sleep(LAST_BREATH) => return Err(outlived(process).into()),
+            () = stop.cancelled() => return Err("interrupted".into()),
         }
     }
     let disk = folder.join("disk");
@@ -77,12 +86,47 @@ pub(crate) async fn remove(home: &Home, name: &MachineName) -> Result<(), Failur
     Ok(fs_err::remove_dir_all(&folder)?)
 }
 
-/// Processes whose working folder lies in `folder`: QEMU and its TPM run there, nothing else does.
+async fn gone(process: ProcessId) {
+    while process.is_alive() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn outlived(process: ProcessId) -> String {
+    format!("process {} was killed and is still there after {LAST_BREATH:?}", process.pid)
+}
+
+/// A machine's own processes whose working folder lies in `folder`. Others may stand there as well: a user's shell.
 fn working_in(folder: &Path) -> Vec<ProcessId> {
     let Ok(processes) = fs_err::read_dir("/proc") else { return Vec::new() };
     let here = |entry: &fs_err::DirEntry| {
-        fs_err::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder))
+        let inside = fs_err::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder));
+        inside && fs_err::read(entry.path().join("cmdline")).is_ok_and(|command| is_a_machines(&command))
     };
     let pids = processes.flatten().filter(here).filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter_map(ProcessId::of).collect()
+}
+
+/// Whether a command line, its words ended by NUL, is that of a QEMU or a TPM as we start them.
+fn is_a_machines(command: &[u8]) -> bool {
+    let mut words = command.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    let program = words.next().unwrap_or_default();
+    let program = program.rsplit('/').next().unwrap_or_default().to_owned();
+    let mut has = |option: &str| words.any(|word| word == option);
+    (program.starts_with("qemu-system") && has("-uuid")) || (program == "swtpm" && has("--tpmstate"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_qemu_and_its_tpm_are_a_machines_processes() {
+        let is = |words: &[&str]| is_a_machines(words.join("\0").as_bytes());
+        assert!(is(&["/usr/bin/qemu-system-x86_64", "-name", "p-0", "-uuid", "1"]));
+        assert!(is(&["swtpm", "socket", "--tpmstate", "dir=."]));
+        for others in [&["bash"][..], &["vi", "qemu.log"], &["qemu-system-x86_64", "-version"], &[]] {
+            assert!(!is(others), "{others:?}");
+        }
+    }
 }

@@ -1,18 +1,20 @@
 //! From a plan to machines on their way: records are made, the supervisor is there, everything runs side by side.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 use winstead_image::Depth;
-use winstead_spec::{Host, MachineName};
-use winstead_store::Placement;
+use winstead_spec::MachineName;
 
 use crate::{
     Engine, EngineError, Listener, MachineRecord, Selection,
-    act::{Actor, Job, chain},
-    allocate::{self, Taken},
-    facts::{self, Facts},
+    act::{Actor, Job, chain, starts_from_an_image},
+    draft::Draft,
+    facts::Users,
     journal::{PoolRecord, Shared, SharedKind, Snapshot},
     plan::{Action, Change, Desired, DesiredPool, Observed, Plan},
     supervisor, sweep,
@@ -25,7 +27,8 @@ pub(crate) struct Work {
 }
 
 impl Engine {
-    /// Records what `plan` will make, before anything of it is made.
+    /// Decides what every machine of the plan gets, and records what it will make before anything of it is made. What
+    /// cannot be done is refused before the first write.
     pub(crate) async fn prepare(
         &self,
         desired: &Desired,
@@ -33,27 +36,28 @@ impl Engine {
         plan: &Plan,
         actor: Arc<Actor>,
     ) -> Result<Work, EngineError> {
-        self.verify_images(desired, plan, &actor.stop).await?;
+        let jobs = Draft::new(&actor, desired, observed, plan).jobs().await?;
+        self.verify_images(&jobs, &actor.stop).await?;
         self.journal.set_host(&desired.host).await?;
         for wanted in &desired.pools {
             self.apply_pool(wanted).await?;
         }
-        if plan.changes.iter().any(|change| change.action != Action::Destroy) || plan.unchanged > 0 {
+        if plan.makes() || plan.unchanged > 0 {
             supervisor::ensure(&self.home, &self.options.program).await?;
         }
-        let taken = Taken::by(observed.machines.values().map(|seen| &seen.entry.record));
-        let mut recorder = Recorder { engine: self, host: &desired.host, actor: &actor, taken };
-        let mut jobs = Vec::with_capacity(plan.changes.len());
-        for change in &plan.changes {
-            let wanted = desired.pools.iter().find(|wanted| wanted.pool.name == change.machine.pool);
-            let Some(wanted) = wanted else { continue };
-            let job = match observed.machines.get(&change.machine) {
-                Some(seen) => recorder.known(&seen.entry.record, wanted, &change.why).await?,
-                None => recorder.new_machine(change, wanted).await?,
-            };
-            jobs.push((change.action, job));
+        for (_, job) in jobs.iter().filter(|(action, _)| *action == Action::Create) {
+            self.record(&job.record, &actor.stop).await?;
         }
         Ok(Work { actor, jobs })
+    }
+
+    /// Records a machine that is not there.
+    async fn record(&self, record: &MachineRecord, stop: &CancellationToken) -> Result<(), EngineError> {
+        if self.home.machine(&record.name).exists() {
+            // The journal that knew this machine is lost: what is left of it would be in the new one's way.
+            self.remove_stray(&record.name, stop).await?;
+        }
+        Ok(self.journal.add(record.clone()).await?)
     }
 
     /// The same for machines that go back to golden as they are.
@@ -64,31 +68,22 @@ impl Engine {
         listener: &Listener,
         stop: &CancellationToken,
     ) -> Result<Work, EngineError> {
-        let actor = self.actor(None, listener, stop).await?;
+        let jobs = unchanged_jobs(&changes, observed);
+        self.verify_images(&jobs, stop).await?;
+        let kernel = jobs.iter().find_map(|(_, job)| job.target.image.kernel.clone());
+        let actor = self.actor(kernel.map(|kernel| kernel.kernel), listener, stop).await?;
+        actor.facts().await?;
         supervisor::ensure(&self.home, &self.options.program).await?;
-        Ok(Work { actor, jobs: unchanged_jobs(&changes, observed) })
+        Ok(Work { actor, jobs })
     }
 
-    /// Runs all jobs side by side and returns the first failure, after all have ended.
+    /// Takes away what is to go, so that its room is free; then brings up all others.
     pub(crate) async fn carry_out(&self, work: Work) -> Result<(), EngineError> {
-        let of = work.jobs.len();
-        let mut running = JoinSet::new();
-        for (action, job) in work.jobs {
-            let actor = Arc::clone(&work.actor);
-            running.spawn(async move {
-                let name = job.record.name.clone();
-                (name, Box::pin(actor.run(action, job)).await)
-            });
-        }
-        let mut failed: Vec<(MachineName, Box<EngineError>)> = Vec::new();
-        while let Some(ended) = running.join_next().await {
-            match ended {
-                Ok((_, Ok(_))) => {}
-                Ok((name, Err(error))) => failed.push((name, Box::new(error))),
-                Err(error) => return Err(EngineError::host("run a machine's steps")(error.into())),
-            }
-        }
-        outcome(of, failed)
+        let leaves = |(action, _): &(Action, Job)| *action == Action::Destroy;
+        let (leaving, others): (Vec<_>, Vec<_>) = work.jobs.into_iter().partition(leaves);
+        side_by_side("take away", &work.actor, leaving).await?;
+        work.actor.place_bases(&others).await?;
+        side_by_side("bring up", &work.actor, others).await
     }
 
     pub(crate) async fn take_away(
@@ -169,14 +164,24 @@ impl Engine {
     }
 
     /// Removes what lies in the home without being in the journal.
-    pub(crate) async fn sweep(&self, listener: &Listener) -> Result<(), EngineError> {
+    pub(crate) async fn sweep(
+        &self,
+        listener: &Listener,
+        stop: &CancellationToken,
+    ) -> Result<(), EngineError> {
         let known = self.journal.snapshot().await?;
         for name in sweep::strays(&self.home, &known) {
             listener.note(format!("removing {name}, which the journal does not know"));
-            let removed = sweep::remove(&self.home, &name).await;
-            removed.map_err(|error| EngineError::host("remove a stray machine")(error))?;
+            self.remove_stray(&name, stop).await?;
         }
         Ok(())
+    }
+
+    async fn remove_stray(&self, name: &MachineName, stop: &CancellationToken) -> Result<(), EngineError> {
+        sweep::remove(&self.home, name, stop).await.map_err(|error| match stop.is_cancelled() {
+            true => EngineError::Interrupted,
+            false => EngineError::host("remove a stray machine")(error),
+        })
     }
 
     pub(crate) async fn actor(
@@ -185,12 +190,13 @@ impl Engine {
         listener: &Listener,
         stop: &CancellationToken,
     ) -> Result<Arc<Actor>, EngineError> {
-        let facts = Facts::gather((&self.home, self.journal.home_id().await?), kernel, stop).await?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Arc::new(Actor {
             home: self.home.clone(),
             journal: self.journal.clone(),
-            facts,
+            users: Users::of(self.journal.home_id().await?),
+            facts: OnceCell::new(),
+            kernel,
             listener: listener.clone(),
             starts: Semaphore::new(cores),
             sharing: tokio::sync::Mutex::new(()),
@@ -201,20 +207,14 @@ impl Engine {
     /// A corrupted image is found before a machine starts from it.
     async fn verify_images(
         &self,
-        desired: &Desired,
-        plan: &Plan,
+        jobs: &[(Action, Job)],
         stop: &CancellationToken,
     ) -> Result<(), EngineError> {
-        let starts = |wanted: &&DesiredPool| {
-            let starts = |change: &Change| {
-                change.machine.pool == wanted.pool.name
-                    && matches!(change.action, Action::Create | Action::Renew | Action::Start)
-            };
-            plan.changes.iter().any(starts)
-        };
-        for wanted in desired.pools.iter().filter(starts) {
-            let Some(image) = &wanted.image else { continue };
-            self.verify_reference(image, Depth::Quick, stop).await?;
+        let mut verified = BTreeSet::new();
+        for (_, Job { target, .. }) in jobs.iter().filter(|(action, _)| starts_from_an_image(*action)) {
+            if verified.insert((&target.image.name, &target.image.digest)) {
+                self.verify_reference(&target.image, Depth::Quick, stop).await?;
+            }
         }
         Ok(())
     }
@@ -230,62 +230,6 @@ impl Engine {
     }
 }
 
-/// Turns changes into jobs: what a machine gets, and what it keeps.
-struct Recorder<'a> {
-    engine: &'a Engine,
-    host: &'a Host,
-    actor: &'a Actor,
-    taken: Taken,
-}
-
-impl Recorder<'_> {
-    /// A machine that is not there: it is recorded before anything of it is made.
-    async fn new_machine(&mut self, change: &Change, wanted: &DesiredPool) -> Result<Job, EngineError> {
-        let placement = self.placement(wanted).await?;
-        let image = wanted.image.as_ref().ok_or_else(|| not_built(wanted))?;
-        let home = (&self.engine.home, placement);
-        let record = allocate::record((wanted, image), change.machine.clone(), home, &mut self.taken)?;
-        if self.engine.home.machine(&record.name).exists() {
-            // The journal that knew this machine is lost: what is left of it would be in the new one's way.
-            sweep::remove(&self.engine.home, &record.name)
-                .await
-                .map_err(EngineError::host("remove a stray machine"))?;
-        }
-        self.engine.journal.add(record.clone()).await?;
-        Ok(Job { target: record.clone(), record, why: change.why.clone() })
-    }
-
-    /// A recorded machine: what it keeps, and what is new in the file.
-    async fn known(
-        &mut self,
-        record: &MachineRecord,
-        wanted: &DesiredPool,
-        why: &str,
-    ) -> Result<Job, EngineError> {
-        let mut target = record.clone();
-        if let Some(image) = &wanted.image {
-            target.image = image.clone();
-        }
-        target.shape = wanted.pool.machine.clone();
-        target.ready = wanted.pool.ready.clone();
-        if target.network != wanted.pool.network {
-            target.network = wanted.pool.network.clone();
-            target.address = None;
-            target.ssh_port = None;
-        }
-        if target.shape.disk.store != record.shape.disk.store {
-            target.location.placement = self.placement(wanted).await?;
-        }
-        allocate::connect(&mut target, &mut self.taken)?;
-        Ok(Job { record: record.clone(), target, why: why.to_owned() })
-    }
-
-    async fn placement(&self, wanted: &DesiredPool) -> Result<Placement, EngineError> {
-        let (kind, can_mount) = (wanted.pool.machine.disk.store, self.actor.facts.store.can_mount);
-        facts::placement(kind, self.host, can_mount, (&self.engine.home, &self.engine.journal)).await
-    }
-}
-
 /// Jobs that change nothing of a machine's record.
 fn unchanged_jobs(changes: &[Change], observed: &Observed) -> Vec<(Action, Job)> {
     let known = changes.iter().filter_map(|change| {
@@ -295,21 +239,43 @@ fn unchanged_jobs(changes: &[Change], observed: &Observed) -> Vec<(Action, Job)>
     known.collect()
 }
 
-fn not_built(wanted: &DesiredPool) -> EngineError {
-    EngineError::UnknownImage {
-        pool: wanted.pool.name.clone(),
-        image: wanted.pool.image.clone(),
-        nearest: None,
-    }
-}
-
 /// A kernel that can be tried under KVM: any image's that has one.
 pub(crate) fn desired_kernel(desired: &Desired) -> Option<std::path::PathBuf> {
     let kernels = desired.pools.iter().filter_map(|wanted| wanted.image.as_ref()?.kernel.as_ref());
     kernels.map(|kernel| kernel.kernel.clone()).next()
 }
 
-fn outcome(of: usize, mut failed: Vec<(MachineName, Box<EngineError>)>) -> Result<(), EngineError> {
+/// Runs all jobs at once and returns what failed, after all have ended.
+async fn side_by_side(
+    verb: &'static str,
+    actor: &Arc<Actor>,
+    jobs: Vec<(Action, Job)>,
+) -> Result<(), EngineError> {
+    let of = jobs.len();
+    let mut running = JoinSet::new();
+    for (action, job) in jobs {
+        let actor = Arc::clone(actor);
+        running.spawn(async move {
+            let name = job.record.name.clone();
+            (name, Box::pin(actor.run(action, job)).await)
+        });
+    }
+    let mut failed: Vec<(MachineName, Box<EngineError>)> = Vec::new();
+    while let Some(ended) = running.join_next().await {
+        match ended {
+            Ok((_, Ok(_))) => {}
+            Ok((name, Err(error))) => failed.push((name, Box::new(error))),
+            Err(error) => return Err(EngineError::host("run a machine's steps")(error.into())),
+        }
+    }
+    outcome(verb, of, failed)
+}
+
+fn outcome(
+    verb: &'static str,
+    of: usize,
+    mut failed: Vec<(MachineName, Box<EngineError>)>,
+) -> Result<(), EngineError> {
     failed.sort_by(|one, other| one.0.cmp(&other.0));
     for (name, error) in &failed {
         tracing::warn!(machine = %name, error = chain(error.as_ref()), "failed");
@@ -320,6 +286,6 @@ fn outcome(of: usize, mut failed: Vec<(MachineName, Box<EngineError>)>) -> Resul
         _ if failed.iter().any(|(_, error)| matches!(**error, EngineError::Interrupted)) => {
             Err(EngineError::Interrupted)
         }
-        _ => Err(EngineError::Several { of, failed }),
+        _ => Err(EngineError::Several { verb, of, failed }),
     }
 }

@@ -54,8 +54,8 @@ pub async fn place_base(
 ) -> Result<PathBuf, StoreError> {
     let name = target.name();
     let area = Area { placement: &target.placement, path: &target.folder, tag: TAG, name: &name };
-    let copy = target.folder.join(source.file_name().unwrap_or_else(|| "disk".as_ref()));
-    if area.is_ours()? && copy.is_file() {
+    let copy = copy_of(source, target);
+    if has_base(source, target)? {
         return Ok(copy);
     }
     area.take_away().await?;
@@ -70,6 +70,20 @@ pub async fn place_base(
         return Err(error);
     }
     Ok(copy)
+}
+
+/// Whether a finished copy of `source` is there.
+///
+/// # Errors
+/// When the place is foreign.
+pub fn has_base(source: &Path, target: &BaseLocation) -> Result<bool, StoreError> {
+    let name = target.name();
+    let area = Area { placement: &target.placement, path: &target.folder, tag: TAG, name: &name };
+    Ok(area.is_ours()? && copy_of(source, target).is_file())
+}
+
+fn copy_of(source: &Path, target: &BaseLocation) -> PathBuf {
+    target.folder.join(source.file_name().unwrap_or_else(|| "disk".as_ref()))
 }
 
 async fn fill(

@@ -238,9 +238,9 @@ mod tests {
         let failed = [step("agents-0").await, EngineError::Interrupted].map(Box::new);
         let failed =
             ["agents-0", "agents-1"].map(|name| name.parse().unwrap()).into_iter().zip(failed).collect();
-        let error = CliError::from(EngineError::Several { of: 4, failed });
+        let error = CliError::from(EngineError::Several { verb: "bring up", of: 4, failed });
         insta::assert_snapshot!(report(&error, false), @r"
-        error: failed to bring 2 of 4 machines up
+        error: failed to bring up 2 of 4 machines
           agents-0: failed to make the overlay of agents-0: run `ls /nowhere`: exit status: 2; it said: ls: cannot access '/nowhere': No such file or directory
           agents-1: failed to finish: interrupted
         hint: `winstead describe agents-0` shows what happened; the same command goes on where it stopped

@@ -232,6 +232,19 @@ impl Journal {
         .await
     }
 
+    /// Something shared, as it was recorded.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn shared(&self, kind: SharedKind, name: &str) -> Result<Option<Shared>, JournalError> {
+        let name = name.to_owned();
+        self.read(move |connection| {
+            let sql = "SELECT record FROM shared WHERE kind = ?1 AND name = ?2";
+            connection.query_row(sql, params![kind.key(), name], |row| json(row, 0)).optional()
+        })
+        .await
+    }
+
     /// Forgets something shared, after it was removed.
     ///
     /// # Errors

@@ -1,9 +1,9 @@
 //! Bridges of pools that the file does not name: what it says of the same bridge must agree with them. (What it says
 //! twice itself is looked at when the file is read.)
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use winstead_spec::{Bridge, Name, Network};
+use winstead_spec::{Bridge, Name, Network, Subnet};
 
 use super::{Desired, Observed};
 
@@ -28,6 +28,29 @@ pub(super) fn conflicts(desired: &Desired, observed: &Observed) -> BTreeSet<Stri
         }));
     }
     said
+}
+
+/// Returns which bridges have fewer addresses than machines. Machines of pools that the file does not name stay.
+pub(super) fn without_room(desired: &Desired, observed: &Observed) -> BTreeSet<String> {
+    let named: BTreeSet<&Name> = desired.pools.iter().map(|wanted| &wanted.pool.name).collect();
+    let wanted = desired.pools.iter().map(|wanted| (&wanted.pool.network, wanted.pool.replicas));
+    let others = observed.machines.iter().filter(|(machine, _)| !named.contains(&machine.pool));
+    let others = others.map(|(_, seen)| (&seen.entry.record.network, 1));
+    let mut machines: BTreeMap<(&str, Subnet), u32> = BTreeMap::new();
+    for (network, number) in wanted.chain(others) {
+        if let Some(Bridge::Own { name, subnet }) = bridge(network) {
+            let sum = machines.entry((name.as_str(), *subnet)).or_default();
+            *sum = sum.saturating_add(number);
+        }
+    }
+    let over = machines.into_iter().filter(|((_, subnet), number)| *number > subnet.machines());
+    over.map(|((name, subnet), number)| {
+        format!(
+            "the bridge {name} is for {number} machines, but {subnet} has addresses for {}",
+            subnet.machines()
+        )
+    })
+    .collect()
 }
 
 const fn bridge(network: &Network) -> Option<&Bridge> {

@@ -300,3 +300,18 @@ fn a_bridge_keeps_the_subnet_that_pools_beside_the_file_have() {
     assert!(plan(&on("new", "10.77.0.0/24"), &observed).refusals.is_empty());
     assert!(plan(&on("old", "10.78.0.0/24"), &observed).refusals.is_empty(), "the file moves its own pool");
 }
+
+#[test]
+fn a_bridge_has_an_address_for_every_machine_on_it_also_for_those_beside_the_file() {
+    let on = |name: &str, replicas: u32| {
+        let own =
+            winstead_spec::Bridge::Own { name: "br1".to_owned(), subnet: "10.77.0.0/29".parse().unwrap() };
+        wanted(Pool { network: winstead_spec::Network::Bridge(own), ..pool(name, replicas) }, 1)
+    };
+    let old = on("old", 2);
+    let observed = carried_out(&old, room(), &plan(&old, &room()));
+    assert!(plan(&on("new", 3), &observed).refusals.is_empty());
+    let said = "the bridge br1 is for 6 machines, but 10.77.0.0/29 has addresses for 5";
+    assert_eq!(plan(&on("new", 4), &observed).refusals, [said]);
+    assert!(plan(&on("old", 5), &observed).refusals.is_empty(), "its own machines are not counted twice");
+}

@@ -156,6 +156,47 @@ fn a_corrupted_image_is_found_before_a_machine_starts_from_it() {
 }
 
 #[test]
+fn a_reset_refuses_a_corrupted_image_and_leaves_the_machine_alone() {
+    let lab = Lab::new();
+    lab.up(&lab.file(&pool("rust", 1, "disk: {store: disk, cap: 24MiB}")));
+    let before = lab.machine("rust-0");
+    let disk = disks(&lab.home().join("images")).pop().expect("the built disk");
+    let mut bytes = fs_err::read(&disk).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    writable(&disk);
+    fs_err::write(&disk, bytes).unwrap();
+    let refused = lab.run(&["reset", "rust-0"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("sha256:"), "{}", refused.stderr);
+    assert_eq!(lab.machine("rust-0")["status"]["startedAt"], before["status"]["startedAt"]);
+}
+
+#[test]
+fn without_qemu_machines_can_still_be_taken_away() {
+    let lab = Lab::new();
+    lab.up(&lab.file(&pool("rest", 1, &ram("24MiB"))));
+    let empty = lab.folder().join("empty");
+    fs_err::create_dir(&empty).unwrap();
+    let ran = Ran::of(&lab.command(&["down", "--all"]).env("PATH", &empty).output().unwrap());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn an_image_has_one_copy_also_when_the_stores_were_edited() {
+    let Some(lab) = Lab::as_root() else { return };
+    lab.up(&lab.file(&pool("place", 1, &ram("24MiB"))));
+    let host = "---\napiVersion: winstead.dev/v1alpha1\nkind: Host\nmetadata: {name: local}\nspec: {stores: {ram: /dev/shm}}\n";
+    lab.up(&lab.file(&format!("{}{host}", pool("place", 2, &ram("24MiB")))));
+    assert_eq!(lab.phases(), ["Ready", "Ready"]);
+    let bases = fs_err::read_dir(lab.home().join("bases")).unwrap().count();
+    assert_eq!(bases, 1, "two machines in two places share one copy");
+    lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+}
+
+#[test]
 fn a_kernel_panic_ends_the_wait_with_its_text() {
     let lab = Lab::new();
     let file = lab.file(&pool("panic", 1, &ram("24MiB")));

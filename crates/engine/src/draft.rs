@@ -1,0 +1,109 @@
+//! From a plan to jobs: what each machine gets, and what it keeps. Decided in memory; nothing is written.
+
+use winstead_store::Placement;
+
+use crate::{
+    EngineError, MachineRecord,
+    act::{Actor, Job},
+    allocate::{self, Taken},
+    facts,
+    plan::{Action, Change, Desired, DesiredPool, Observed, Plan},
+};
+
+/// A plan whose machines get what they need.
+pub(crate) struct Draft<'a> {
+    actor: &'a Actor,
+    desired: &'a Desired,
+    observed: &'a Observed,
+    plan: &'a Plan,
+    taken: Taken,
+}
+
+impl<'a> Draft<'a> {
+    /// What machines have that the plan takes away is free: they go first.
+    pub(crate) fn new(
+        actor: &'a Actor,
+        desired: &'a Desired,
+        observed: &'a Observed,
+        plan: &'a Plan,
+    ) -> Self {
+        let leaving = plan.changes.iter().filter(|change| change.action == Action::Destroy);
+        let leaving: std::collections::BTreeSet<_> = leaving.map(|change| &change.machine).collect();
+        let staying = observed.machines.iter().filter(|(name, _)| !leaving.contains(name));
+        let taken = Taken::by(staying.map(|(_, seen)| &seen.entry.record));
+        Self { actor, desired, observed, plan, taken }
+    }
+
+    /// One job for each change.
+    ///
+    /// # Errors
+    /// When there is no address or port for a machine.
+    pub(crate) async fn jobs(mut self) -> Result<Vec<(Action, Job)>, EngineError> {
+        let mut jobs = Vec::with_capacity(self.plan.changes.len());
+        for change in &self.plan.changes {
+            let wanted = self.desired.pools.iter().find(|wanted| wanted.pool.name == change.machine.pool);
+            let Some(wanted) = wanted else { continue };
+            let (record, target) = match self.observed.machines.get(&change.machine) {
+                Some(seen) if change.action == Action::Destroy => {
+                    (seen.entry.record.clone(), seen.entry.record.clone())
+                }
+                Some(seen) => (seen.entry.record.clone(), self.known(&seen.entry.record, wanted).await?),
+                None => {
+                    let record = self.new_machine(change, wanted).await?;
+                    (record.clone(), record)
+                }
+            };
+            jobs.push((change.action, Job { record, target, why: change.why.clone() }));
+        }
+        Ok(jobs)
+    }
+
+    async fn new_machine(
+        &mut self,
+        change: &Change,
+        wanted: &DesiredPool,
+    ) -> Result<MachineRecord, EngineError> {
+        let placement = self.placement(wanted).await?;
+        let image = wanted.image.as_ref().ok_or_else(|| not_built(wanted))?;
+        let home = (&self.actor.home, placement);
+        allocate::record((wanted, image), change.machine.clone(), home, &mut self.taken)
+    }
+
+    /// A recorded machine: what it keeps, and what is new in the file.
+    async fn known(
+        &mut self,
+        record: &MachineRecord,
+        wanted: &DesiredPool,
+    ) -> Result<MachineRecord, EngineError> {
+        let mut target = record.clone();
+        if let Some(image) = &wanted.image {
+            target.image = image.clone();
+        }
+        target.shape = wanted.pool.machine.clone();
+        target.ready = wanted.pool.ready.clone();
+        if target.network != wanted.pool.network {
+            target.network = wanted.pool.network.clone();
+            target.address = None;
+            target.ssh_port = None;
+        }
+        if target.shape.disk.store != record.shape.disk.store {
+            target.location.placement = self.placement(wanted).await?;
+        }
+        allocate::connect(&mut target, &mut self.taken)?;
+        Ok(target)
+    }
+
+    async fn placement(&self, wanted: &DesiredPool) -> Result<Placement, EngineError> {
+        let (kind, can_mount) = (wanted.pool.machine.disk.store, self.actor.facts().await?.store.can_mount);
+        let whose = (&self.actor.home, &self.actor.journal);
+        facts::placement(kind, &self.desired.host, can_mount, whose).await
+    }
+}
+
+fn not_built(wanted: &DesiredPool) -> EngineError {
+    EngineError::UnknownImage {
+        pool: wanted.pool.name.clone(),
+        image: wanted.pool.image.clone(),
+        nearest: None,
+    }
+}
