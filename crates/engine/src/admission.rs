@@ -1,33 +1,64 @@
 //! Hard arithmetic before anything starts: does everything that may ever be used fit into this host?
 //!
 //! Σ(guest RAM + cap + QEMU's own) + bases + growth reserve + host reserve ≤ what the host has. A tmpfs that
-//! outgrows RAM deadlocks the host (the kernel's tmpfs documentation), so there is no warning level.
+//! outgrows RAM deadlocks the host (the kernel's tmpfs documentation), so there is no warning level. A folder that several
+//! disks share is a file system with a size of its own: the same sum is made for each.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
-use winstead_spec::{ByteSize, Host, Name, Pool, Sha256, StoreKind};
+use winstead_spec::{ByteSize, Host, MachineShape, Name, Sha256, StoreKind};
 
 /// What QEMU takes beside the guest's RAM. Measured: 150 to 300 MiB with a translation buffer of 128 to 256 MiB
 /// under TCG and QEMU 7.2 or 10.0; less under KVM.
 pub const QEMU_OVERHEAD: ByteSize = ByteSize::from_mib(320);
 
 /// What the host has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capacity {
     /// RAM that is free now, or used by machines and bases of this home: what we may divide.
     pub memory: ByteSize,
-    /// Free space on the disk store, and what our overlays there use already.
-    pub disk: ByteSize,
+    /// For each shared folder: what is free there now, or used by disks and bases of this home.
+    pub folders: BTreeMap<PathBuf, ByteSize>,
 }
 
-/// One pool's machines, and the image copy they stand on.
+/// Machines of one pool that are alike, and the image copy they stand on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demand {
     /// The pool.
-    pub pool: Pool,
-    /// The RAM copy that its machines share; `None` while the image is still to be built.
-    pub base: Option<(Sha256, ByteSize)>,
+    pub pool: Name,
+    /// How many.
+    pub machines: u32,
+    /// What each looks like.
+    pub shape: MachineShape,
+    /// The folder that their disks share; `None`: each has a tmpfs of its own.
+    pub folder: Option<PathBuf>,
+    /// The image that they start from; `None` while it is still to be built.
+    pub image: Option<(Sha256, ByteSize)>,
+}
+
+/// The RAM copy of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// How large.
+    pub size: ByteSize,
+    /// The shared folder it lies in; `None`: it has a tmpfs of its own.
+    pub folder: Option<PathBuf>,
+}
+
+/// RAM copies by the first digits of their digests.
+pub type Bases = BTreeMap<String, Base>;
+
+/// Everything that is to fit.
+#[derive(Clone, Debug)]
+pub struct Load<'a> {
+    demands: Vec<Demand>,
+    bases: Bases,
+    reserve: ByteSize,
+    host: &'a Host,
 }
 
 /// The sum, line by line.
@@ -52,6 +83,16 @@ pub struct Line {
     pub size: ByteSize,
 }
 
+/// The sum over a folder that disks share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FolderSum {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Its sum.
+    pub sum: Sum,
+}
+
 impl Sum {
     /// Whether everything fits.
     #[must_use]
@@ -65,56 +106,80 @@ impl Sum {
     }
 }
 
-/// The sum over RAM of everything that `demands` may ever use.
-#[must_use]
-pub fn memory(demands: &[Demand], host: &Host, capacity: Capacity) -> Sum {
-    let mut lines: Vec<Line> =
-        demands.iter().filter(|demand| demand.pool.replicas > 0).flat_map(machine_lines).collect();
-    let bases: BTreeMap<&Sha256, ByteSize> = demands
-        .iter()
-        .filter(|demand| in_ram(&demand.pool) && demand.pool.replicas > 0)
-        .filter_map(|demand| demand.base.as_ref().map(|(digest, size)| (digest, *size)))
-        .collect();
-    lines.extend(
-        bases
-            .into_iter()
-            .map(|(digest, size)| Line { what: format!("image {}, one copy", digest.short()), size }),
-    );
-    lines.push(Line { what: "reserve for growing overlays".into(), size: host.growth.reserve });
-    lines.push(Line { what: "reserve for the host".into(), size: host.reserve.memory });
-    Sum::of(lines, capacity.memory)
-}
+impl<'a> Load<'a> {
+    /// What `demands` may ever use, beside the bases that are there: these stay until the last machine has left them.
+    /// What machines `grown` is part of the reserve, also when that was lowered meanwhile.
+    #[must_use]
+    pub fn new(demands: Vec<Demand>, bases: &Bases, grown: ByteSize, host: &'a Host) -> Self {
+        let demands: Vec<Demand> = demands.into_iter().filter(|demand| demand.machines > 0).collect();
+        let mut bases = bases.clone();
+        for demand in demands.iter().filter(|demand| in_ram(&demand.shape)) {
+            let Some((digest, size)) = &demand.image else { continue };
+            let new = || Base { size: *size, folder: demand.folder.clone() };
+            bases.entry(digest.short().to_owned()).or_insert_with(new);
+        }
+        Self { demands, bases, reserve: host.growth.reserve.max(grown), host }
+    }
 
-/// The sum over the disk store; empty when no pool uses it.
-#[must_use]
-pub fn disk(demands: &[Demand], capacity: Capacity) -> Sum {
-    let lines = demands
-        .iter()
-        .filter(|demand| !in_ram(&demand.pool) && demand.pool.replicas > 0)
-        .map(|demand| {
-            per_machine(&demand.pool, &demand.pool.name, "overlay cap", demand.pool.machine.disk.cap)
-        })
-        .collect();
-    Sum::of(lines, capacity.disk)
+    /// The sum over RAM.
+    #[must_use]
+    pub fn memory(&self, capacity: &Capacity) -> Sum {
+        let mut lines: Vec<Line> = self.demands.iter().flat_map(machine_lines).collect();
+        lines.extend(self.bases.iter().map(base_line));
+        lines.push(self.growth_line());
+        lines.push(Line { what: "reserve for the host".into(), size: self.host.reserve.memory });
+        Sum::of(lines, capacity.memory)
+    }
+
+    /// The sums over the folders that disks share.
+    #[must_use]
+    pub fn folders(&self, capacity: &Capacity) -> Vec<FolderSum> {
+        let folders: BTreeSet<&PathBuf> =
+            self.demands.iter().filter_map(|demand| demand.folder.as_ref()).collect();
+        let sum = |folder: &PathBuf| FolderSum {
+            folder: folder.clone(),
+            sum: self.folder(folder, capacity.folders.get(folder).copied().unwrap_or_default()),
+        };
+        folders.into_iter().map(sum).collect()
+    }
+
+    fn folder(&self, folder: &Path, available: ByteSize) -> Sum {
+        let here = |at: &Option<PathBuf>| at.as_deref() == Some(folder);
+        let caps = self.demands.iter().filter(|demand| here(&demand.folder)).map(cap_line);
+        let bases = self.bases.iter().filter(|(_, base)| here(&base.folder)).map(base_line);
+        let lines = caps.chain(bases).chain([self.growth_line()]).collect();
+        Sum::of(lines, available)
+    }
+
+    fn growth_line(&self) -> Line {
+        Line { what: "reserve for growing overlays".into(), size: self.reserve }
+    }
 }
 
 fn machine_lines(demand: &Demand) -> Vec<Line> {
-    let (pool, name) = (&demand.pool, &demand.pool.name);
     let mut lines = vec![
-        per_machine(pool, name, "guest RAM", pool.machine.memory),
-        per_machine(pool, name, "QEMU itself", QEMU_OVERHEAD),
+        per_machine(demand, "guest RAM", demand.shape.memory),
+        per_machine(demand, "QEMU itself", QEMU_OVERHEAD),
     ];
-    if in_ram(pool) {
-        lines.push(per_machine(pool, name, "overlay cap", pool.machine.disk.cap));
+    if in_ram(&demand.shape) {
+        lines.push(cap_line(demand));
     }
     lines
 }
 
-fn per_machine(pool: &Pool, name: &Name, what: &str, each: ByteSize) -> Line {
-    let replicas = pool.replicas;
-    Line { what: format!("{name}: {replicas} × {each} {what}"), size: each * u64::from(replicas) }
+fn cap_line(demand: &Demand) -> Line {
+    per_machine(demand, "overlay cap", demand.shape.disk.cap)
 }
 
-const fn in_ram(pool: &Pool) -> bool {
-    matches!(pool.machine.disk.store, StoreKind::Ram)
+fn base_line((digest, base): (&String, &Base)) -> Line {
+    Line { what: format!("image {digest}, one copy"), size: base.size }
+}
+
+fn per_machine(demand: &Demand, what: &str, each: ByteSize) -> Line {
+    let (pool, number) = (&demand.pool, demand.machines);
+    Line { what: format!("{pool}: {number} × {each} {what}"), size: each * u64::from(number) }
+}
+
+const fn in_ram(shape: &MachineShape) -> bool {
+    matches!(shape.disk.store, StoreKind::Ram)
 }

@@ -1,18 +1,15 @@
 //! From a plan to jobs: what each machine gets, and what it keeps. Decided in memory; nothing is written.
 
-use winstead_store::Placement;
-
 use crate::{
-    EngineError, MachineRecord,
-    act::{Actor, Job},
+    EngineError, Home, MachineRecord,
+    act::Job,
     allocate::{self, Taken},
-    facts,
-    plan::{Action, Change, Desired, DesiredPool, Observed, Plan},
+    plan::{Action, Change, Desired, DesiredPool, Observed, Plan, Seen},
 };
 
 /// A plan whose machines get what they need.
 pub(crate) struct Draft<'a> {
-    actor: &'a Actor,
+    home: &'a Home,
     desired: &'a Desired,
     observed: &'a Observed,
     plan: &'a Plan,
@@ -21,24 +18,19 @@ pub(crate) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     /// What machines have that the plan takes away is free: they go first.
-    pub(crate) fn new(
-        actor: &'a Actor,
-        desired: &'a Desired,
-        observed: &'a Observed,
-        plan: &'a Plan,
-    ) -> Self {
+    pub(crate) fn new(home: &'a Home, desired: &'a Desired, observed: &'a Observed, plan: &'a Plan) -> Self {
         let leaving = plan.changes.iter().filter(|change| change.action == Action::Destroy);
         let leaving: std::collections::BTreeSet<_> = leaving.map(|change| &change.machine).collect();
         let staying = observed.machines.iter().filter(|(name, _)| !leaving.contains(name));
         let taken = Taken::by(staying.map(|(_, seen)| &seen.entry.record));
-        Self { actor, desired, observed, plan, taken }
+        Self { home, desired, observed, plan, taken }
     }
 
     /// One job for each change.
     ///
     /// # Errors
     /// When there is no address or port for a machine.
-    pub(crate) async fn jobs(mut self) -> Result<Vec<(Action, Job)>, EngineError> {
+    pub(crate) fn jobs(mut self) -> Result<Vec<(Action, Job)>, EngineError> {
         let mut jobs = Vec::with_capacity(self.plan.changes.len());
         for change in &self.plan.changes {
             let wanted = self.desired.pools.iter().find(|wanted| wanted.pool.name == change.machine.pool);
@@ -47,9 +39,9 @@ impl<'a> Draft<'a> {
                 Some(seen) if change.action == Action::Destroy => {
                     (seen.entry.record.clone(), seen.entry.record.clone())
                 }
-                Some(seen) => (seen.entry.record.clone(), self.known(&seen.entry.record, wanted).await?),
+                Some(seen) => (seen.entry.record.clone(), self.known(seen, wanted)?),
                 None => {
-                    let record = self.new_machine(change, wanted).await?;
+                    let record = self.new_machine(change, wanted)?;
                     (record.clone(), record)
                 }
             };
@@ -58,24 +50,16 @@ impl<'a> Draft<'a> {
         Ok(jobs)
     }
 
-    async fn new_machine(
-        &mut self,
-        change: &Change,
-        wanted: &DesiredPool,
-    ) -> Result<MachineRecord, EngineError> {
-        let placement = self.placement(wanted).await?;
+    fn new_machine(&mut self, change: &Change, wanted: &DesiredPool) -> Result<MachineRecord, EngineError> {
+        let placement = self.desired.placement(wanted, None).clone();
         let image = wanted.image.as_ref().ok_or_else(|| not_built(wanted))?;
-        let home = (&self.actor.home, placement);
+        let home = (self.home, placement);
         allocate::record((wanted, image), change.machine.clone(), home, &mut self.taken)
     }
 
     /// A recorded machine: what it keeps, and what is new in the file.
-    async fn known(
-        &mut self,
-        record: &MachineRecord,
-        wanted: &DesiredPool,
-    ) -> Result<MachineRecord, EngineError> {
-        let mut target = record.clone();
+    fn known(&mut self, seen: &Seen, wanted: &DesiredPool) -> Result<MachineRecord, EngineError> {
+        let mut target = seen.entry.record.clone();
         if let Some(image) = &wanted.image {
             target.image = image.clone();
         }
@@ -86,17 +70,9 @@ impl<'a> Draft<'a> {
             target.address = None;
             target.ssh_port = None;
         }
-        if target.shape.disk.store != record.shape.disk.store {
-            target.location.placement = self.placement(wanted).await?;
-        }
+        target.location.placement = self.desired.placement(wanted, Some(seen)).clone();
         allocate::connect(&mut target, &mut self.taken)?;
         Ok(target)
-    }
-
-    async fn placement(&self, wanted: &DesiredPool) -> Result<Placement, EngineError> {
-        let (kind, can_mount) = (wanted.pool.machine.disk.store, self.actor.facts().await?.store.can_mount);
-        let whose = (&self.actor.home, &self.actor.journal);
-        facts::placement(kind, &self.desired.host, can_mount, whose).await
     }
 }
 

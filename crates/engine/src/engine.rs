@@ -129,8 +129,8 @@ impl Engine {
     /// # Errors
     /// When the journal cannot be read, or a pool's image is nowhere.
     pub async fn plan(&self, documents: &Documents) -> Result<Plan, EngineError> {
-        let desired = self.desired(documents)?;
-        let (observed, _) = observe(&self.home, &self.journal).await?;
+        let desired = self.desired(documents).await?;
+        let (observed, _) = observe(&self.journal, &desired.places.folders()).await?;
         Ok(plan::plan(&desired, &observed))
     }
 
@@ -149,14 +149,16 @@ impl Engine {
     ) -> Result<UpReport, EngineError> {
         let begun = std::time::Instant::now();
         let _lock = self.lock(listener, stop).await?;
-        let first = admitted(self.plan(documents).await?)?;
+        let first = self.plan(documents).await?;
+        first.admitted()?;
         if first.makes() {
             facts::find_qemu(stop).await?;
         }
         self.build_missing(documents, &first, listener, stop).await?;
-        let desired = self.desired(documents)?;
-        let (observed, snapshot) = observe(&self.home, &self.journal).await?;
-        let plan = admitted(plan::plan(&desired, &observed))?;
+        let desired = self.desired(documents).await?;
+        let (observed, snapshot) = observe(&self.journal, &desired.places.folders()).await?;
+        let plan = plan::plan(&desired, &observed);
+        plan.admitted()?;
         let actor = self.actor(desired_kernel(&desired), listener, stop).await?;
         if plan.makes() {
             actor.facts().await?.notes().for_each(|note| listener.note(note));
@@ -176,7 +178,7 @@ impl Engine {
     /// # Errors
     /// When the journal cannot be read, or a name of the selection is unknown.
     pub async fn plan_down(&self, selection: &Selection) -> Result<Vec<Change>, EngineError> {
-        let (observed, _) = observe(&self.home, &self.journal).await?;
+        let (observed, _) = observe(&self.journal, &[]).await?;
         if let Some(error) = selection.unknown(&observed) {
             return Err(error);
         }
@@ -196,7 +198,7 @@ impl Engine {
     ) -> Result<Vec<MachineName>, EngineError> {
         let _lock = self.lock(listener, stop).await?;
         let changes = self.plan_down(selection).await?;
-        let (observed, snapshot) = observe(&self.home, &self.journal).await?;
+        let (observed, snapshot) = observe(&self.journal, &[]).await?;
         let outcome = self.take_away(&changes, &observed, listener, stop).await;
         if outcome.is_ok() {
             self.forget_pools(selection).await?;
@@ -220,7 +222,7 @@ impl Engine {
         stop: &CancellationToken,
     ) -> Result<(), EngineError> {
         let _lock = self.lock(listener, stop).await?;
-        let (observed, _) = observe(&self.home, &self.journal).await?;
+        let (observed, _) = observe(&self.journal, &[]).await?;
         if let Some(error) = Selection::Machines(names.to_vec()).unknown(&observed) {
             return Err(error);
         }
@@ -244,12 +246,14 @@ impl Engine {
     }
 
     /// The file's pools with the image versions that their names stand for now.
-    pub(crate) fn desired(&self, documents: &Documents) -> Result<Desired, EngineError> {
+    pub(crate) async fn desired(&self, documents: &Documents) -> Result<Desired, EngineError> {
+        let host = documents.host();
+        let places = facts::places(&host, (&self.home, &self.journal)).await?;
         let pools = documents.pools.iter().map(|pool| {
             let image = self.image_of(documents, &pool.name, &pool.image)?;
             Ok(DesiredPool { pool: pool.clone(), image })
         });
-        Ok(Desired { host: documents.host(), pools: pools.collect::<Result<_, EngineError>>()? })
+        Ok(Desired { host, places, pools: pools.collect::<Result<_, EngineError>>()? })
     }
 
     fn image_of(
@@ -325,15 +329,6 @@ impl Engine {
             () = stop.cancelled() => Err(EngineError::Interrupted),
         }
     }
-}
-
-fn admitted(plan: Plan) -> Result<Plan, EngineError> {
-    for (what, sum) in [("memory", &plan.memory), ("disk", &plan.disk)] {
-        if !sum.fits() {
-            return Err(EngineError::Admission { what, sum: sum.clone() });
-        }
-    }
-    if plan.refusals.is_empty() { Ok(plan) } else { Err(EngineError::Refused(plan.refusals)) }
 }
 
 pub(crate) fn unknown_machine(name: &MachineName, observed: &Observed) -> EngineError {

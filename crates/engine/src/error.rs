@@ -18,8 +18,8 @@ pub enum EngineError {
     /// It does not fit into this host.
     #[error("fit everything into this host's {what}: {needed} needed, {available} available", needed = sum.needed, available = sum.available)]
     Admission {
-        /// `memory` or `disk`.
-        what: &'static str,
+        /// `memory`, or a store's folder.
+        what: String,
         /// The sum, line by line.
         sum: Sum,
     },
@@ -184,7 +184,7 @@ impl EngineError {
             Self::Admission { sum, .. } => {
                 let over = ByteSize::from_bytes(sum.needed.bytes() - sum.available.bytes());
                 vec![format!(
-                    "{over} too much: lower replicas, memory or disk.cap, or take other pools down first: `winstead get pools`"
+                    "{over} too much: lower replicas, memory, disk.cap or the Host's growth.reserve, or take other pools down first: `winstead get pools`"
                 )]
             }
             Self::UnknownImage { nearest, .. } | Self::Unknown { nearest, .. } => {

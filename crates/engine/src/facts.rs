@@ -8,7 +8,7 @@ use winstead_hypervisor::qemu::{self, Accelerator, AcceleratorChoice, Qemu, RunA
 use winstead_spec::{Host, StoreKind};
 use winstead_store::{Features, Placement};
 
-use crate::{EngineError, Home, MachineRecord, act::chain, journal::Journal, view::QemuStatus};
+use crate::{EngineError, Home, MachineRecord, act::chain, journal::Journal, plan::Places, view::QemuStatus};
 
 /// The first of the user ids that machines run as when we are root, one each. Far above what distributions and
 /// container runtimes hand out (they end below 2³¹ − 2²⁷), and with all homes' shares below 2³¹.
@@ -104,7 +104,7 @@ pub(crate) async fn qemu_status(home: &Home) -> QemuStatus {
 }
 
 /// Where disks of a kind live on this host, with the rights that we have.
-pub(crate) async fn placement(
+async fn placement(
     kind: StoreKind,
     host: &Host,
     can_mount: bool,
@@ -122,6 +122,15 @@ pub(crate) async fn placement(
             let parent = host.stores.disk.clone().unwrap_or_else(|| home.root().join("disk"));
             Placement::Folder { folder: parent.join(own) }
         }
+    })
+}
+
+/// Where new disks live on this host, with the rights that we have.
+pub(crate) async fn places(host: &Host, whose: (&Home, &Journal)) -> Result<Places, EngineError> {
+    let can_mount = features(whose.0, &CancellationToken::new()).await?.can_mount;
+    Ok(Places {
+        ram: placement(StoreKind::Ram, host, can_mount, whose).await?,
+        disk: placement(StoreKind::Disk, host, can_mount, whose).await?,
     })
 }
 

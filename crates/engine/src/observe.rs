@@ -1,30 +1,38 @@
 //! What is: the journal's rows held against processes, mounts and folders.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use winstead_hypervisor::qemu;
 use winstead_process::ProcessId;
-use winstead_spec::{ByteSize, StoreKind};
-use winstead_store::{Placement, Presence};
+use winstead_spec::{ByteSize, MachineName, StoreKind};
+use winstead_store::Presence;
 
 use crate::{
-    EngineError, Home, MachineRecord,
-    admission::Capacity,
+    EngineError, MachineRecord,
+    admission::{Base, Capacity},
     journal::{Entry, Journal, Shared, Snapshot},
-    plan::{Observed, Seen},
+    plan::{self, Observed, Seen},
 };
 
-/// Everything that a plan looks at.
-pub(crate) async fn observe(home: &Home, journal: &Journal) -> Result<(Observed, Snapshot), EngineError> {
+/// Everything that a plan looks at; `shared` are the folders that new disks will share.
+pub(crate) async fn observe(
+    journal: &Journal,
+    shared: &[PathBuf],
+) -> Result<(Observed, Snapshot), EngineError> {
     let snapshot = journal.snapshot().await?;
-    let rows = snapshot.clone();
-    let folder = home.root().to_owned();
+    let (rows, shared) = (snapshot.clone(), shared.to_vec());
     // Reads /proc and asks file systems: short, but not for the async threads when there are a thousand machines.
     let looked = tokio::task::spawn_blocking(move || {
         let machines: BTreeMap<_, _> =
             rows.machines.into_iter().map(|(name, entry)| (name, look(entry))).collect();
-        let capacity = capacity(&machines, &rows.shared, &folder)?;
-        Ok::<_, EngineError>(Observed { machines, pools: rows.pools, capacity })
+        let bases = bases(&rows.shared);
+        let memory = memory(&machines, &bases)?;
+        let capacity = Capacity { memory, folders: folders(shared, &machines, &bases) };
+        let bases = bases.into_iter().map(|(digest, (base, _))| (digest, base)).collect();
+        Ok::<_, EngineError>(Observed { machines, pools: rows.pools, bases, capacity })
     });
     let observed = looked.await.map_err(|error| EngineError::host("look at the machines")(error.into()))?;
     Ok((observed?, snapshot))
@@ -45,38 +53,56 @@ fn look(entry: Entry) -> Seen {
     Seen { entry, running, disk, used }
 }
 
-/// What may be divided: what is free, and what this home's own machines use of the rest.
-fn capacity(
-    machines: &BTreeMap<winstead_spec::MachineName, Seen>,
-    shared: &[(String, Shared)],
-    home: &std::path::Path,
-) -> Result<Capacity, EngineError> {
+/// RAM that may be divided: what is free, and what this home's own machines and bases use of the rest.
+fn memory(
+    machines: &BTreeMap<MachineName, Seen>,
+    bases: &BTreeMap<String, (Base, ByteSize)>,
+) -> Result<ByteSize, EngineError> {
     let memory = winstead_store::host_memory()
         .map_err(|error| EngineError::host("read the host's memory")(error.into()))?;
-    let mut capacity = Capacity { memory: memory.available, disk: free_disk(machines, home) };
-    for seen in machines.values() {
-        let resident = seen.entry.record.process.filter(|process| process.is_alive()).map(qemu::resident);
-        if let Some(Ok(resident)) = resident {
-            capacity.memory = capacity.memory + resident.pss.unwrap_or(resident.rss);
-        }
-        match seen.entry.record.shape.disk.store {
-            StoreKind::Ram => capacity.memory = capacity.memory + seen.used,
-            StoreKind::Disk => capacity.disk = capacity.disk + seen.used,
-        }
-    }
-    for (_, shared) in shared {
-        if let Shared::Base(base) = shared {
-            capacity.memory = capacity.memory + base.size;
-        }
-    }
-    Ok(capacity)
+    let resident = machines.values().filter_map(|seen| {
+        let process = seen.entry.record.process.filter(|process| process.is_alive())?;
+        qemu::resident(process).ok().map(|resident| resident.pss.unwrap_or(resident.rss))
+    });
+    let in_ram = |seen: &&Seen| seen.entry.record.shape.disk.store == StoreKind::Ram;
+    let overlays = machines.values().filter(in_ram).map(|seen| seen.used);
+    let bases = bases.values().map(|(_, used)| *used);
+    Ok(memory.available + resident.chain(overlays).chain(bases).sum())
 }
 
-fn free_disk(machines: &BTreeMap<winstead_spec::MachineName, Seen>, home: &std::path::Path) -> ByteSize {
-    let on_disk = machines.values().find_map(|seen| match &seen.entry.record.location.placement {
-        Placement::Folder { folder } => Some(folder.clone()),
-        _ => None,
+/// The recorded bases that are there, and what each really uses.
+fn bases(shared: &[(String, Shared)]) -> BTreeMap<String, (Base, ByteSize)> {
+    let there = shared.iter().filter_map(|(name, shared)| {
+        let Shared::Base(base) = shared else { return None };
+        let used = winstead_store::base_usage(base).filter(|used| used.bytes() > 0)?;
+        let seen = Base { size: base.size, folder: plan::folder(&base.placement) };
+        Some((name.clone(), (seen, used)))
     });
-    let folder: PathBuf = on_disk.filter(|folder| folder.exists()).unwrap_or_else(|| home.to_owned());
-    winstead_store::free_space(&folder).unwrap_or_default()
+    there.collect()
+}
+
+/// What may be divided in the folders that disks share or will share: what is free, and what is ours of the rest.
+fn folders(
+    new: Vec<PathBuf>,
+    machines: &BTreeMap<MachineName, Seen>,
+    bases: &BTreeMap<String, (Base, ByteSize)>,
+) -> BTreeMap<PathBuf, ByteSize> {
+    let overlays = machines
+        .values()
+        .filter_map(|seen| Some((plan::folder(&seen.entry.record.location.placement)?, seen.used)));
+    let bases = bases.values().filter_map(|(base, used)| Some((base.folder.clone()?, *used)));
+    let mut folders: BTreeMap<PathBuf, ByteSize> = BTreeMap::new();
+    for (folder, used) in
+        overlays.chain(bases).chain(new.into_iter().map(|folder| (folder, ByteSize::default())))
+    {
+        let room = folders.entry(folder).or_insert_with_key(|folder| free_space(folder));
+        *room = *room + used;
+    }
+    folders
+}
+
+/// What is free where `folder` is, or will be made.
+fn free_space(folder: &Path) -> ByteSize {
+    let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(folder);
+    winstead_store::free_space(there).unwrap_or_default()
 }

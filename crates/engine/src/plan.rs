@@ -4,15 +4,22 @@
 //! (property-tested).
 
 mod bridges;
+mod demand;
 
-use std::collections::{BTreeMap, BTreeSet};
+pub(crate) use demand::folder;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde::Serialize;
-use winstead_spec::{ByteSize, Host, MachineName, Name, Pool};
+use winstead_spec::{ByteSize, Host, MachineName, Name, Pool, StoreKind};
+use winstead_store::Placement;
 
 use crate::{
-    ImageRef, MachineRecord, Phase,
-    admission::{self, Capacity, Demand, Sum},
+    EngineError, ImageRef, MachineRecord, Phase,
+    admission::{Bases, Capacity, FolderSum, Sum},
     journal::{Entry, PoolRecord},
 };
 
@@ -21,8 +28,19 @@ use crate::{
 pub struct Desired {
     /// The host's limits.
     pub host: Host,
+    /// Where new disks live.
+    pub places: Places,
     /// The pools of the file.
     pub pools: Vec<DesiredPool>,
+}
+
+/// Where new disks of each store live on this host, with the rights that we have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Those in RAM.
+    pub ram: Placement,
+    /// Those on a disk.
+    pub disk: Placement,
 }
 
 /// A pool of the file.
@@ -41,6 +59,8 @@ pub struct Observed {
     pub machines: BTreeMap<MachineName, Seen>,
     /// All pools of this home, as last applied.
     pub pools: BTreeMap<Name, PoolRecord>,
+    /// The RAM copies of images that are there.
+    pub bases: Bases,
     /// What the host has.
     pub capacity: Capacity,
 }
@@ -70,8 +90,8 @@ pub struct Plan {
     pub unchanged: usize,
     /// The sum over RAM.
     pub memory: Sum,
-    /// The sum over the disk store.
-    pub disk: Sum,
+    /// The sums over the folders that disks share.
+    pub folders: Vec<FolderSum>,
     /// Why it cannot be done, beside the sums.
     pub refusals: Vec<String>,
 }
@@ -122,7 +142,43 @@ impl Plan {
     /// Whether it may be carried out.
     #[must_use]
     pub fn is_admitted(&self) -> bool {
-        self.memory.fits() && self.disk.fits() && self.refusals.is_empty()
+        self.admitted().is_ok()
+    }
+
+    /// The refusal that `up` would give.
+    ///
+    /// # Errors
+    /// When something does not fit, with the sum, or the plan cannot be carried out.
+    pub fn admitted(&self) -> Result<(), EngineError> {
+        let folders = self.folders.iter().map(|of| (format!("store {}", of.folder.display()), &of.sum));
+        let mut sums = std::iter::once(("memory".to_owned(), &self.memory)).chain(folders);
+        if let Some((what, sum)) = sums.find(|(_, sum)| !sum.fits()) {
+            return Err(EngineError::Admission { what, sum: sum.clone() });
+        }
+        match self.refusals.as_slice() {
+            [] => Ok(()),
+            refusals => Err(EngineError::Refused(refusals.to_vec())),
+        }
+    }
+}
+
+impl Places {
+    /// The folders among them that disks share.
+    pub(crate) fn folders(&self) -> Vec<PathBuf> {
+        [&self.ram, &self.disk].into_iter().filter_map(folder).collect()
+    }
+}
+
+impl Desired {
+    /// Where a machine's disk lives: where it is, unless the file moves it to another store.
+    #[must_use]
+    pub fn placement<'a>(&'a self, wanted: &DesiredPool, seen: Option<&'a Seen>) -> &'a Placement {
+        let store = wanted.pool.machine.disk.store;
+        match seen.map(|seen| &seen.entry.record) {
+            Some(record) if record.shape.disk.store == store => &record.location.placement,
+            _ if store == StoreKind::Ram => &self.places.ram,
+            _ => &self.places.disk,
+        }
     }
 }
 
@@ -150,7 +206,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     }
     refusals.extend(bridges::conflicts(desired, observed));
     refusals.extend(bridges::without_room(desired, observed));
-    let demands = demands(desired, observed);
+    let load = demand::load(desired, observed);
     let builds: BTreeSet<&Name> = desired
         .pools
         .iter()
@@ -161,8 +217,8 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
         builds: builds.into_iter().cloned().collect(),
         changes,
         unchanged,
-        memory: admission::memory(&demands, &desired.host, observed.capacity),
-        disk: admission::disk(&demands, observed.capacity),
+        memory: load.memory(&observed.capacity),
+        folders: load.folders(&observed.capacity),
         refusals,
     }
 }
@@ -273,21 +329,6 @@ fn machines_of<'a>(observed: &'a Observed, pool: &Name) -> BTreeMap<u32, &'a See
     let first = MachineName { pool: pool.clone(), index: 0 };
     let machines = observed.machines.range(first..).take_while(|(name, _)| name.pool == *pool);
     machines.map(|(name, seen)| (name.index, seen)).collect()
-}
-
-/// What all pools of this home will demand: the file's as it says, the others as they are.
-fn demands(desired: &Desired, observed: &Observed) -> Vec<Demand> {
-    let named: BTreeSet<&Name> = desired.pools.iter().map(|wanted| &wanted.pool.name).collect();
-    let wanted = desired.pools.iter().map(|wanted| Demand {
-        pool: wanted.pool.clone(),
-        base: wanted.image.as_ref().map(|image| (image.digest.clone(), image.stored_size)),
-    });
-    let others = observed.pools.values().filter(|record| !named.contains(&record.pool.name)).map(|record| {
-        let machines = machines_of(observed, &record.pool.name);
-        let size = machines.values().next().map(|seen| seen.entry.record.image.stored_size);
-        Demand { pool: record.pool.clone(), base: size.map(|size| (record.digest.clone(), size)) }
-    });
-    wanted.chain(others).collect()
 }
 
 #[cfg(test)]

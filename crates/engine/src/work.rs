@@ -36,7 +36,7 @@ impl Engine {
         plan: &Plan,
         actor: Arc<Actor>,
     ) -> Result<Work, EngineError> {
-        let jobs = Draft::new(&actor, desired, observed, plan).jobs().await?;
+        let jobs = Draft::new(&self.home, desired, observed, plan).jobs()?;
         self.verify_images(&jobs, &actor.stop).await?;
         self.journal.set_host(&desired.host).await?;
         for wanted in &desired.pools {

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Seek, SeekFrom, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -80,6 +80,17 @@ pub fn has_base(source: &Path, target: &BaseLocation) -> Result<bool, StoreError
     let name = target.name();
     let area = Area { placement: &target.placement, path: &target.folder, tag: TAG, name: &name };
     Ok(area.is_ours()? && copy_of(source, target).is_file())
+}
+
+/// What a copy uses, finished or not; `None` when nothing of ours is there.
+#[must_use]
+pub fn base_usage(target: &BaseLocation) -> Option<ByteSize> {
+    let name = target.name();
+    let area = Area { placement: &target.placement, path: &target.folder, tag: TAG, name: &name };
+    area.is_ours().ok().filter(|ours| *ours)?;
+    let files = fs_err::read_dir(&target.folder).ok()?.flatten().filter_map(|file| file.metadata().ok());
+    // st_blocks counts 512 bytes on every Linux file system (stat(2)).
+    Some(ByteSize::from_bytes(files.map(|file| file.blocks() * 512).sum()))
 }
 
 fn copy_of(source: &Path, target: &BaseLocation) -> PathBuf {

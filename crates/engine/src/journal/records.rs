@@ -24,10 +24,11 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The cap in force: the file's, and what it grew.
+    /// The cap in force: the file's, or what it grew to if that is more.
     #[must_use]
     pub fn cap(&self) -> ByteSize {
-        self.growth.map_or(self.record.shape.disk.cap, |growth| growth.cap)
+        let cap = self.record.shape.disk.cap;
+        self.growth.map_or(cap, |growth| growth.cap.max(cap))
     }
 
     /// What it took from the host's growth reserve.

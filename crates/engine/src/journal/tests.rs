@@ -49,6 +49,20 @@ async fn only_the_tables_transitions_are_taken_and_all_are_remembered() {
     assert_eq!(phases.join(" "), "Planned Provisioning Booting Ready Held Destroying Gone");
 }
 
+#[test]
+fn a_cap_that_the_file_raised_above_what_grew_takes_nothing_from_the_reserve() {
+    let grown = |cap| Entry {
+        record: record(0),
+        phase: Phase::Ready,
+        held_from: None,
+        message: String::new(),
+        growth: Some(Growth { cap: ByteSize::from_mib(cap), times: 1 }),
+    };
+    let sizes = |entry: Entry| (entry.cap(), entry.grown());
+    assert_eq!(sizes(grown(100)), (ByteSize::from_mib(100), ByteSize::from_mib(36)));
+    assert_eq!(sizes(grown(32)), (ByteSize::from_mib(64), ByteSize::from_mib(0)));
+}
+
 #[tokio::test]
 async fn a_machine_fails_only_for_the_qemu_that_it_stands_on() {
     let folder = tempfile::tempdir().unwrap();

@@ -5,12 +5,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Step,
+    admission::Base,
     fixtures::{image, pool, record},
     journal::Growth,
 };
 
 fn wanted(pool: Pool, byte: u8) -> Desired {
-    Desired { host: Host::local(), pools: vec![DesiredPool { pool, image: Some(image(byte)) }] }
+    let places = Places { ram: Placement::OwnTmpfs, disk: Placement::Folder { folder: "/disks".into() } };
+    Desired { host: Host::local(), places, pools: vec![DesiredPool { pool, image: Some(image(byte)) }] }
 }
 
 fn machine(name: &MachineName, wanted: &DesiredPool) -> Seen {
@@ -68,7 +70,10 @@ fn carried_out(desired: &Desired, mut observed: Observed, plan: &Plan) -> Observ
 
 fn room() -> Observed {
     let plenty = ByteSize::from_mib(1 << 20);
-    Observed { capacity: Capacity { memory: plenty, disk: plenty }, ..Observed::default() }
+    Observed {
+        capacity: Capacity { memory: plenty, folders: [("/disks".into(), plenty)].into() },
+        ..Observed::default()
+    }
 }
 
 fn actions(plan: &Plan) -> Vec<(String, Action)> {
@@ -204,19 +209,18 @@ fn a_cap_below_what_is_used_is_refused() {
     );
 }
 
-#[test]
-fn admission_counts_every_pool_of_the_home_and_each_image_once() {
-    let mut observed = room();
-    let other = PoolRecord {
-        pool: pool("other", 2),
-        digest: image(1).digest,
-        applied_at: jiff::Timestamp::UNIX_EPOCH,
-    };
-    observed.pools.insert(other.pool.name.clone(), other);
-    observed.capacity.memory = ByteSize::from_mib(1000);
-    let sum = plan(&wanted(pool("p", 1), 1), &observed).memory;
+fn shown(sum: &Sum) -> String {
     let lines: Vec<String> = sum.lines.iter().map(|line| format!("{}: {}", line.what, line.size)).collect();
-    insta::assert_snapshot!(lines.join("\n"), @r"
+    lines.join("\n")
+}
+
+#[test]
+fn admission_counts_every_machine_of_the_home_and_each_image_once() {
+    let other = wanted(pool("other", 2), 1);
+    let mut observed = carried_out(&other, room(), &plan(&other, &room()));
+    observed.capacity.memory = ByteSize::from_mib(1000);
+    let planned = plan(&wanted(pool("p", 1), 1), &observed);
+    insta::assert_snapshot!(shown(&planned.memory), @r"
     p: 1 × 256 MiB guest RAM: 256 MiB
     p: 1 × 320 MiB QEMU itself: 320 MiB
     p: 1 × 64 MiB overlay cap: 64 MiB
@@ -227,7 +231,64 @@ fn admission_counts_every_pool_of_the_home_and_each_image_once() {
     reserve for growing overlays: 1 GiB
     reserve for the host: 1 GiB
     ");
-    assert!(!sum.fits());
+    assert!(!planned.memory.fits());
+    assert_eq!(planned.folders, [], "every disk has a tmpfs of its own");
+}
+
+#[test]
+fn a_base_counts_until_the_last_machine_has_left_it_and_growth_also_over_a_lowered_reserve() {
+    let before = wanted(pool("p", 1), 1);
+    let mut observed = carried_out(&before, room(), &plan(&before, &room()));
+    observed
+        .bases
+        .insert(image(1).digest.short().to_owned(), Base { size: ByteSize::from_mib(300), folder: None });
+    let grown = ByteSize::from_mib(64 + 2048);
+    observed.machines.values_mut().next().unwrap().entry.growth = Some(Growth { cap: grown, times: 1 });
+    let newer = shown(&plan(&wanted(pool("p", 1), 2), &observed).memory);
+    for line in ["image 010101010101, one copy", "image 020202020202, one copy", "growing overlays: 2 GiB"] {
+        assert!(newer.contains(line), "{line} in {newer}");
+    }
+}
+
+#[test]
+fn a_shared_folder_has_a_sum_of_its_own() {
+    let shm = PathBuf::from("/dev/shm/w");
+    let mut desired = wanted(pool("p", 2), 1);
+    desired.places.ram = Placement::SharedRam { folder: shm.clone() };
+    let mut disk = pool("d", 3);
+    disk.machine.disk.store = StoreKind::Disk;
+    desired.pools.push(DesiredPool { pool: disk, image: Some(image(2)) });
+    let mut observed = room();
+    observed.capacity.folders.insert(shm, ByteSize::from_mib(64));
+    let planned = plan(&desired, &observed);
+    let [ram, disks] = &planned.folders[..] else { panic!("{:?}", planned.folders) };
+    insta::assert_snapshot!(shown(&ram.sum), @r"
+    p: 2 × 64 MiB overlay cap: 128 MiB
+    image 010101010101, one copy: 300 MiB
+    reserve for growing overlays: 1 GiB
+    ");
+    insta::assert_snapshot!(shown(&disks.sum), @r"
+    d: 3 × 64 MiB overlay cap: 192 MiB
+    reserve for growing overlays: 1 GiB
+    ");
+    assert!(planned.memory.fits() && !ram.sum.fits() && disks.sum.fits());
+    let said = planned.admitted().unwrap_err().to_string();
+    assert_eq!(said, "fit everything into this host's store /dev/shm/w: 1.4 GiB needed, 64 MiB available");
+}
+
+#[test]
+fn a_machine_counts_where_its_disk_is_and_a_new_one_where_disks_are_made_now() {
+    let mut desired = wanted(pool("p", 2), 1);
+    let folder = |name: &str| Placement::SharedRam { folder: name.into() };
+    desired.places.ram = folder("/old");
+    let mut observed = room();
+    let first = machine(&"p-0".parse().unwrap(), &desired.pools[0]);
+    observed.machines.insert(first.entry.record.name.clone(), first);
+    observed.machines.values_mut().next().unwrap().entry.record.location.placement = folder("/old");
+    desired.places.ram = folder("/new");
+    let planned = plan(&desired, &observed);
+    let caps = planned.folders.iter().map(|of| of.sum.lines[0].what.as_str()).collect::<Vec<_>>();
+    assert_eq!(caps, ["p: 1 × 64 MiB overlay cap"; 2]);
 }
 
 #[test]
@@ -272,15 +333,6 @@ proptest! {
         let second = plan(&desired, &after);
         prop_assert!(second.changes.is_empty(), "{:?}", second.changes);
         prop_assert_eq!(after.machines.len(), replicas as usize);
-    }
-
-    /// The reserve that grown machines took is never handed out twice: growth only ever adds to the cap.
-    #[test]
-    fn what_a_machine_grew_is_its_cap_less_the_files(cap in 64_u64..1000) {
-        let desired = wanted(pool("p", 1), 1);
-        let mut seen = machine(&"p-0".parse().unwrap(), &desired.pools[0]);
-        seen.entry.growth = Some(Growth { cap: ByteSize::from_mib(cap), times: 1 });
-        prop_assert_eq!(seen.entry.grown() + ByteSize::from_mib(64), seen.entry.cap());
     }
 }
 

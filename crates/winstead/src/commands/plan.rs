@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 use winstead_engine::{
-    Engine, EngineError,
+    Engine,
     plan::{Action, Change, Plan},
 };
 use winstead_spec::API_VERSION;
@@ -75,7 +75,7 @@ pub(crate) async fn run(context: &Context, args: &PlanArgs) -> Result<ExitCode, 
     let engine = context.engine().await?;
     let plan = engine.plan(&documents).await?;
     show(context, &engine, &plan, args.steps)?;
-    admitted(&plan)?;
+    plan.admitted()?;
     let code = if args.exit_code && !plan.is_empty() { CHANGES } else { 0 };
     Ok(ExitCode::from(code))
 }
@@ -93,22 +93,6 @@ pub(crate) fn show(
     let steps = if with_steps { steps(engine, plan) } else { Vec::new() };
     let view = PlanView { api_version: API_VERSION, kind: "Plan", admitted: plan.is_admitted(), plan, steps };
     output::show(&context.ui, context.format, &view, |view, _| table(&context.ui, view))
-}
-
-/// The refusal that `up` would give.
-///
-/// # Errors
-/// When the plan is not admitted.
-pub(crate) fn admitted(plan: &Plan) -> Result<(), CliError> {
-    for (what, sum) in [("memory", &plan.memory), ("disk", &plan.disk)] {
-        if !sum.fits() {
-            return Err(EngineError::Admission { what, sum: sum.clone() }.into());
-        }
-    }
-    match plan.refusals.as_slice() {
-        [] => Ok(()),
-        refusals => Err(EngineError::Refused(refusals.to_vec()).into()),
-    }
 }
 
 /// Which changes there are, as a list that scripts read: what `down --dry-run` and `reset --dry-run` show.
@@ -157,7 +141,8 @@ fn table(ui: &Ui, view: &PlanView<'_>) -> String {
             text.push_str(&format!("  {:>2}. {step}\n", index + 1));
         }
     }
-    for (what, sum) in [("Memory", &plan.memory), ("Disk", &plan.disk)] {
+    let folders = plan.folders.iter().map(|of| (format!("Store {}", of.folder.display()), &of.sum));
+    for (what, sum) in std::iter::once(("Memory".to_owned(), &plan.memory)).chain(folders) {
         // What does not fit is told by the error, with its sum.
         if !sum.lines.is_empty() && sum.fits() {
             text.push_str(&format!("\n{what}\n{}", output::sum(sum)));

@@ -44,7 +44,7 @@ pub(crate) async fn run(context: &Context, args: &UpArgs) -> Result<(), CliError
     if args.dry_run {
         let planned = engine.plan(&documents).await?;
         plan::show(context, &engine, &planned, false)?;
-        return plan::admitted(&planned);
+        return Ok(planned.admitted()?);
     }
     let report = Box::pin(engine.up(&documents, &context.listener(), &context.stop)).await?;
     context.ui.note(&summary(&report));

@@ -197,6 +197,26 @@ fn an_image_has_one_copy_also_when_the_stores_were_edited() {
 }
 
 #[test]
+fn a_store_that_is_too_small_is_refused_with_its_sum() {
+    let Some(lab) = Lab::as_root() else { return };
+    let small = lab.folder().join("small");
+    fs_err::create_dir(&small).unwrap();
+    system(&["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", small.to_str().unwrap()]).unwrap();
+    let host = format!(
+        "---\napiVersion: winstead.dev/v1alpha1\nkind: Host\nmetadata: {{name: local}}\nspec: {{stores: {{ram: {}}}}}\n",
+        small.display()
+    );
+    let file = lab.file(&format!("{}{host}", pool("small", 2, &ram("48MiB"))));
+    let refused = lab.run(&["up", "-f", file.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(3), "{refused:?}");
+    for said in [small.to_str().unwrap(), "2 × 48 MiB overlay cap", "reserve for growing overlays"] {
+        assert!(refused.stderr.contains(said), "{said} in {}", refused.stderr);
+    }
+    lab.assert_nothing_left();
+    system(&["umount", small.to_str().unwrap()]).unwrap();
+}
+
+#[test]
 fn a_kernel_panic_ends_the_wait_with_its_text() {
     let lab = Lab::new();
     let file = lab.file(&pool("panic", 1, &ram("24MiB")));
