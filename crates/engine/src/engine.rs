@@ -156,7 +156,7 @@ impl Engine {
         }
         self.build_missing(documents, &first, listener, stop).await?;
         let desired = self.desired(documents).await?;
-        let (observed, snapshot) = observe(&self.journal, &desired.places.folders()).await?;
+        let (observed, _) = observe(&self.journal, &desired.places.folders()).await?;
         let plan = plan::plan(&desired, &observed);
         plan.admitted()?;
         let actor = self.actor(desired_kernel(&desired), listener, stop).await?;
@@ -166,7 +166,7 @@ impl Engine {
         let work = self.prepare(&desired, &observed, &plan, Arc::clone(&actor)).await?;
         let connected = heal::networks(&desired, &observed, &plan, &actor).await;
         let outcome = self.carry_out(work).await;
-        self.release_unused(&snapshot, listener, stop).await?;
+        self.release_unused(listener, stop).await?;
         outcome.and(connected)?;
         let of_file = |name: &MachineName| documents.pools.iter().any(|pool| pool.name == name.pool);
         let machines = self.settled(of_file).await?;
@@ -198,7 +198,7 @@ impl Engine {
     ) -> Result<Vec<MachineName>, EngineError> {
         let _lock = self.lock(listener, stop).await?;
         let changes = self.plan_down(selection).await?;
-        let (observed, snapshot) = observe(&self.journal, &[]).await?;
+        let (observed, _) = observe(&self.journal, &[]).await?;
         let outcome = self.take_away(&changes, &observed, listener, stop).await;
         if outcome.is_ok() {
             self.forget_pools(selection).await?;
@@ -206,7 +206,7 @@ impl Engine {
         if *selection == Selection::All {
             self.sweep(listener, stop).await?;
         }
-        self.release_unused(&snapshot, listener, stop).await?;
+        self.release_unused(listener, stop).await?;
         outcome?;
         Ok(changes.into_iter().map(|change| change.machine).collect())
     }
@@ -233,7 +233,9 @@ impl Engine {
             why: "reset".to_owned(),
         });
         let work = self.renewals(changes.collect(), &observed, listener, stop).await?;
-        self.carry_out(work).await?;
+        let outcome = self.carry_out(work).await;
+        self.release_unused(listener, stop).await?;
+        outcome?;
         self.settled(|name| names.contains(name)).await.map(drop)
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use winstead_hypervisor::qemu;
 use winstead_process::ProcessId;
-use winstead_spec::{ByteSize, MachineName, StoreKind};
+use winstead_spec::{ByteSize, MachineName, Network, StoreKind};
 use winstead_store::Presence;
 
 use crate::{
@@ -50,7 +50,16 @@ fn look(entry: Entry) -> Seen {
         || (entry.phase.runs() && qemu::find_process(&record.uid).is_some());
     let disk = matches!(winstead_store::exists(&record.location), Presence::Present);
     let used = winstead_store::usage(&record.location).map_or(ByteSize::default(), |usage| usage.used);
-    Seen { entry, running, disk, used }
+    let connected = !running || holds_its_tap(record).unwrap_or(true);
+    Seen { entry, running, connected, disk, used }
+}
+
+fn holds_its_tap(record: &MachineRecord) -> Option<bool> {
+    let tap = match record.network {
+        Network::Bridge(_) => winstead_network::tap_name(record.uid.as_bytes()),
+        Network::User => return None,
+    };
+    qemu::holds_tap(record.process?, &tap)
 }
 
 /// RAM that may be divided: what is free, and what this home's own machines and bases use of the rest.

@@ -72,6 +72,8 @@ pub struct Seen {
     pub entry: Entry,
     /// Whether its QEMU runs.
     pub running: bool,
+    /// Whether its QEMU holds its network card, as far as we may look.
+    pub connected: bool,
     /// Whether its overlay is there.
     pub disk: bool,
     /// What its overlay uses.
@@ -267,7 +269,8 @@ fn stopped(seen: &Seen) -> Option<String> {
     match seen.entry.phase {
         Phase::Failed => Some(seen.entry.message.clone()),
         Phase::Provisioning => Some("its start was not finished".to_owned()),
-        _ => (!seen.running).then(|| "its QEMU is gone".to_owned()),
+        _ if !seen.running => Some("its QEMU is gone".to_owned()),
+        _ => (!seen.connected).then(|| "its network card is gone".to_owned()),
     }
 }
 

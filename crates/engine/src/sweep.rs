@@ -12,6 +12,7 @@ use winstead_store::{Location, Placement};
 use crate::{
     Home, MachineRecord,
     journal::{Shared, Snapshot},
+    plan,
 };
 use winstead_spec::{Bridge, MachineName, Network, StoreKind};
 
@@ -30,31 +31,19 @@ pub(crate) fn uses(record: &MachineRecord, shared: &Shared) -> bool {
         Shared::Bridge(bridge) => {
             matches!(&record.network, Network::Bridge(Bridge::Own { name, .. }) if *name == bridge.name)
         }
+        Shared::Folder(folder) => plan::folder(&record.location.placement).as_ref() == Some(folder),
     }
 }
 
-/// Removes the folders that held the overlays of machines that are all gone. Only empty ones: what else lies there
-/// is not ours.
-pub(crate) fn shared_folders(before: &Snapshot) -> std::io::Result<()> {
-    for entry in before.machines.values() {
-        let (Placement::SharedRam { folder } | Placement::Folder { folder }) =
-            &entry.record.location.placement
-        else {
-            continue;
-        };
-        match fs_err::remove_dir(folder) {
-            Err(error)
-                if !matches!(
-                    error.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::DirectoryNotEmpty
-                ) =>
-            {
-                return Err(error);
-            }
-            _ => {}
-        }
+/// Removes a folder that held disks, and returns whether it is gone. Only an empty one: what else lies there is not ours,
+/// or still needed.
+pub(crate) fn remove_folder(folder: &Path) -> std::io::Result<bool> {
+    use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
+    match fs_err::remove_dir(folder) {
+        Err(error) if error.kind() == DirectoryNotEmpty => Ok(false),
+        Err(error) if error.kind() != NotFound => Err(error),
+        _ => Ok(true),
     }
-    Ok(())
 }
 
 /// Machine folders of this home that the journal does not know: it was lost, or the power was.

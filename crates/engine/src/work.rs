@@ -15,8 +15,8 @@ use crate::{
     act::{Actor, Job, chain, starts_from_an_image},
     draft::Draft,
     facts::Users,
-    journal::{PoolRecord, Shared, SharedKind, Snapshot},
-    plan::{Action, Change, Desired, DesiredPool, Observed, Plan},
+    journal::{PoolRecord, Shared, SharedKind},
+    plan::{self, Action, Change, Desired, DesiredPool, Observed, Plan},
     supervisor, sweep,
 };
 
@@ -45,6 +45,7 @@ impl Engine {
         if plan.makes() || plan.unchanged > 0 {
             supervisor::ensure(&self.home, &self.options.program).await?;
         }
+        self.record_folders(&jobs).await?;
         for (_, job) in jobs.iter().filter(|(action, _)| *action == Action::Create) {
             self.record(&job.record, &actor.stop).await?;
         }
@@ -58,6 +59,17 @@ impl Engine {
             self.remove_stray(&record.name, stop).await?;
         }
         Ok(self.journal.add(record.clone()).await?)
+    }
+
+    /// Records the folders that disks will share.
+    async fn record_folders(&self, jobs: &[(Action, Job)]) -> Result<(), EngineError> {
+        let starting = jobs.iter().filter(|(action, _)| starts_from_an_image(*action));
+        let folders = starting.filter_map(|(_, job)| plan::folder(&job.target.location.placement));
+        for folder in folders.collect::<BTreeSet<_>>() {
+            let name = folder.display().to_string();
+            self.journal.add_shared(&name, &Shared::Folder(folder)).await?;
+        }
+        Ok(())
     }
 
     /// The same for machines that go back to golden as they are.
@@ -74,6 +86,7 @@ impl Engine {
         let actor = self.actor(kernel.map(|kernel| kernel.kernel), listener, stop).await?;
         actor.facts().await?;
         supervisor::ensure(&self.home, &self.options.program).await?;
+        self.record_folders(&jobs).await?;
         Ok(Work { actor, jobs })
     }
 
@@ -119,10 +132,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes what was shared by machines that are gone, and waits for the supervisor to end with its last machine.
+    /// Removes what was shared by machines that are gone. With the last machine the supervisor ends, which is waited for;
+    /// without, there is one.
     pub(crate) async fn release_unused(
         &self,
-        before: &Snapshot,
         listener: &Listener,
         stop: &CancellationToken,
     ) -> Result<(), EngineError> {
@@ -132,11 +145,11 @@ impl Engine {
                 self.release(name, shared, stop).await?;
             }
         }
-        if now.machines.is_empty() && !before.machines.is_empty() {
-            sweep::shared_folders(before)
-                .map_err(|error| EngineError::host("remove the shared folders")(error.into()))?;
+        if !now.machines.is_empty() {
+            // The one that was there at the beginning may have been in its last moments.
+            return supervisor::ensure(&self.home, &self.options.program).await;
         }
-        if now.machines.is_empty() && !supervisor::end(&self.home).await? {
+        if !supervisor::end(&self.home).await? {
             listener.note("the supervisor is still ending");
         }
         Ok(())
@@ -158,6 +171,12 @@ impl Engine {
                 let removed = winstead_network::remove_bridge(bridge, stop).await;
                 removed.map_err(|error| EngineError::host("remove a bridge")(error.into()))?;
                 self.journal.drop_shared(SharedKind::Bridge, name).await?;
+            }
+            Shared::Folder(folder) => {
+                let removed = sweep::remove_folder(folder);
+                if removed.map_err(|error| EngineError::host("remove a store's folder")(error.into()))? {
+                    self.journal.drop_shared(SharedKind::Folder, name).await?;
+                }
             }
         }
         Ok(())

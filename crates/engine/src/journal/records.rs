@@ -67,6 +67,8 @@ pub enum Shared {
     Base(winstead_store::BaseLocation),
     /// A bridge of ours.
     Bridge(winstead_network::OwnBridge),
+    /// This home's folder in a store that others use too.
+    Folder(std::path::PathBuf),
 }
 
 /// What kind of shared thing a row is.
@@ -76,6 +78,8 @@ pub enum SharedKind {
     Base,
     /// A bridge of ours; its name is the interface's.
     Bridge,
+    /// A folder of ours; its name is its path.
+    Folder,
 }
 
 impl SharedKind {
@@ -83,6 +87,7 @@ impl SharedKind {
         match self {
             Self::Base => "base",
             Self::Bridge => "bridge",
+            Self::Folder => "folder",
         }
     }
 }
@@ -94,6 +99,7 @@ impl Shared {
         match self {
             Self::Base(_) => SharedKind::Base,
             Self::Bridge(_) => SharedKind::Bridge,
+            Self::Folder(_) => SharedKind::Folder,
         }
     }
 }
@@ -124,6 +130,6 @@ pub struct Snapshot {
     pub machines: BTreeMap<MachineName, Entry>,
     /// All pools by name.
     pub pools: BTreeMap<Name, PoolRecord>,
-    /// Everything shared.
+    /// Everything shared, in the order in which it is taken away: what lies in a folder before the folder.
     pub shared: Vec<(String, Shared)>,
 }

@@ -19,7 +19,7 @@ fn machine(name: &MachineName, wanted: &DesiredPool) -> Seen {
     let record = record(&wanted.pool, name.index, wanted.image.clone().unwrap());
     let entry =
         Entry { record, phase: Phase::Planned, held_from: None, message: String::new(), growth: None };
-    let planned = Seen { entry, running: false, disk: false, used: ByteSize::default() };
+    let planned = Seen { entry, running: false, connected: true, disk: false, used: ByteSize::default() };
     let mut made = act(planned, wanted, Action::Create).unwrap();
     made.used = ByteSize::from_mib(3);
     made
@@ -43,7 +43,7 @@ fn act(mut seen: Seen, wanted: &DesiredPool, action: Action) -> Option<Seen> {
             Step::GiveUpDisk => record.was_ready = false,
             Step::MakeOverlay | Step::RenewOverlay => seen.disk = true,
             Step::RemoveOverlay => (seen.disk, seen.used) = (false, ByteSize::default()),
-            Step::StartQemu => seen.running = true,
+            Step::StartQemu => (seen.running, seen.connected) = (true, true),
             Step::StopQemu => seen.running = false,
             Step::AwaitReady => {
                 assert!(seen.running && seen.disk, "{action:?} waits for what cannot answer");
@@ -105,6 +105,9 @@ fn broken_machines_are_mended_with_the_least() {
     let gone = |seen: &mut Seen| seen.running = false;
     assert_eq!(actions(&after(gone)), [("p-0".into(), Action::Start)]);
     assert_eq!(actions(&after(|seen| seen.disk = false)), [("p-0".into(), Action::Renew)]);
+    let unplugged = after(|seen| seen.connected = false);
+    assert_eq!(actions(&unplugged), [("p-0".into(), Action::Start)]);
+    assert_eq!(unplugged.changes[0].why, "its network card is gone; it keeps its disk");
     for (phase, action) in [
         (Phase::Planned, Action::Renew),
         (Phase::Provisioning, Action::Renew),

@@ -63,7 +63,8 @@ pub(super) async fn pause(monitor: &mut Client) -> Result<(), EngineError> {
     monitor.pause().await.map_err(|error| EngineError::host("pause the guest")(error.into()))
 }
 
-async fn resume(monitor: &mut Client) -> Result<(), EngineError> {
+/// Lets the guest go on.
+pub(super) async fn resume(monitor: &mut Client) -> Result<(), EngineError> {
     monitor.cont().await.map_err(|error| EngineError::host("let the guest go on")(error.into()))
 }
 

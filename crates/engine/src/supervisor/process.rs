@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use fs_err as fs;
 use rustix::fs::{FlockOperation, flock};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use winstead_process::{Command, ProcessId};
 use winstead_spec::MachineName;
@@ -47,18 +47,21 @@ pub(crate) async fn ensure(home: &Home, program: &Path) -> Result<(), EngineErro
 pub(crate) async fn end(home: &Home) -> Result<bool, EngineError> {
     let failed = |source| EngineError::Supervisor { log: home.supervisor_log(), source };
     let until = tokio::time::Instant::now() + END;
-    while lives(home) {
+    loop {
+        // The process that holds the lock has written itself into it; right after its start it may not have yet. It
+        // lives a moment longer than its lock.
+        let written = fs::read(home.supervisor_lock()).unwrap_or_default();
+        let process = serde_json::from_slice::<ProcessId>(&written).ok().filter(|process| process.is_alive());
+        match (lives(home), process) {
+            (true, Some(process)) => process.terminate().map_err(failed)?,
+            (false, None) => return Ok(true),
+            _ => {}
+        }
         if tokio::time::Instant::now() > until {
             return Ok(false);
         }
-        // The process that holds the lock has written itself into it; right after its start it may not have yet.
-        let written = fs::read(home.supervisor_lock()).unwrap_or_default();
-        if let Ok(process) = serde_json::from_slice::<ProcessId>(&written) {
-            process.terminate().map_err(failed)?;
-        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    Ok(true)
 }
 
 /// Whether somebody holds the supervisor's lock.
@@ -113,8 +116,8 @@ async fn take(lock: &std::fs::File) -> rustix::io::Result<()> {
 }
 
 async fn watch_all(home: &Home, journal: &Journal, stop: &CancellationToken) -> Result<(), EngineError> {
-    let mut watched: BTreeMap<MachineName, CancellationToken> = BTreeMap::new();
-    let mut tasks = JoinSet::new();
+    let mut watchers = Watchers::default();
+    let end = stop.child_token();
     let mut version = None;
     // A supervisor is started before its first machine is recorded: it must not end before that.
     let mut seen_any = false;
@@ -128,24 +131,78 @@ async fn watch_all(home: &Home, journal: &Journal, stop: &CancellationToken) -> 
             if snapshot.machines.is_empty() && (seen_any || born.elapsed() > START) {
                 break;
             }
-            for (name, entry) in &snapshot.machines {
-                if entry.phase.runs() && !watched.contains_key(name) {
-                    let end = stop.child_token();
-                    watched.insert(name.clone(), end.clone());
-                    let watch = Watch::new(home.clone(), journal.clone(), name.clone(), end);
-                    tasks.spawn(watch.run());
-                }
+            for (name, _) in snapshot.machines.iter().filter(|(_, entry)| entry.phase.runs()) {
+                watchers
+                    .add(name, || Watch::new(home.clone(), journal.clone(), name.clone(), end.clone()).run());
             }
         } else if !seen_any && born.elapsed() > START {
             break;
         }
         tokio::select! {
-            Some(Ok(name)) = tasks.join_next() => { watched.remove(&name); version = None; }
+            orderly = watchers.one_ended() => {
+                version = None;
+                if !orderly {
+                    // Not in a tight loop.
+                    tokio::time::sleep(GLANCE).await;
+                }
+            }
             () = tokio::time::sleep(GLANCE) => {}
             () = stop.cancelled() => break,
         }
     }
-    watched.values().for_each(CancellationToken::cancel);
-    while tasks.join_next().await.is_some() {}
+    end.cancel();
+    while watchers.tasks.join_next().await.is_some() {}
     Ok(())
+}
+
+/// The tasks that watch machines, one each.
+#[derive(Default)]
+struct Watchers {
+    tasks: JoinSet<()>,
+    watched: BTreeMap<MachineName, Id>,
+}
+
+impl Watchers {
+    /// Watches a machine that nobody watches.
+    fn add<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        name: &MachineName,
+        watch: impl FnOnce() -> F,
+    ) {
+        if !self.watched.contains_key(name) {
+            let id = self.tasks.spawn(watch()).id();
+            self.watched.insert(name.clone(), id);
+        }
+    }
+
+    /// Returns when a watcher has ended, and whether it did so by itself; its machine is watched by nobody then. Cancel
+    /// safe.
+    async fn one_ended(&mut self) -> bool {
+        let (id, orderly) = match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => (id, true),
+            Some(Err(error)) => {
+                tracing::error!(%error, "a watcher ended");
+                (error.id(), false)
+            }
+            None => return std::future::pending().await,
+        };
+        self.watched.retain(|_, known| *known != id);
+        orderly
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watcher_that_panics_is_replaced() {
+        let mut watchers = Watchers::default();
+        let name: MachineName = "p-0".parse().unwrap();
+        watchers.add(&name, || async { panic!("a bug") });
+        assert!(!watchers.one_ended().await);
+        let (told, watched) = tokio::sync::oneshot::channel();
+        watchers.add(&name, || async { told.send(()).unwrap() });
+        watched.await.unwrap();
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use winstead_guest::console::{self, Panic};
 use winstead_hypervisor::qemu::{
-    self,
+    self, RunState,
     qmp::{self, Client},
 };
 use winstead_process::ProcessId;
@@ -22,6 +22,8 @@ use crate::{
 
 /// How often things without an event are looked at: a shared folder's caps, a store that vanishes, the journal.
 const GLANCE: Duration = Duration::from_millis(200);
+/// QEMU's word for a guest that the accelerator gave up (`RunState` of its QMP schema).
+const INTERNAL_ERROR: &str = "internal-error";
 /// How long QEMU may take to answer its monitor.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -57,19 +59,19 @@ impl Watch {
         Self { home, journal, name, stop }
     }
 
-    /// Watches until the machine runs no more; returns its name.
-    pub(super) async fn run(self) -> MachineName {
+    /// Watches until the machine runs no more.
+    pub(super) async fn run(self) {
         if let Err(error) = self.watch().await {
             tracing::warn!(machine = %self.name, error = crate::act::chain(&error), "watching ended");
             // The supervisor starts a new watcher while the machine runs: not in a tight loop.
             tokio::time::sleep(GLANCE).await;
         }
-        self.name
     }
 
     async fn watch(&self) -> Result<(), EngineError> {
         let Some((mut monitor, process)) = self.connect().await? else { return Ok(()) };
-        self.look(&mut monitor).await?;
+        self.look(process, &mut monitor).await?;
+        self.wake(&mut monitor).await?;
         let console = qemu::console_log(&self.home.run(&self.name));
         let panic = console::wait_for_panic(&console, 0, &self.stop);
         tokio::pin!(panic);
@@ -107,7 +109,7 @@ impl Watch {
         monitor: &mut Client,
     ) -> Result<(), EngineError> {
         match event.name.as_str() {
-            "STOP" => self.look(monitor).await,
+            "STOP" => self.look(process, monitor).await,
             "GUEST_PANICKED" => self.fail(process, "its kernel panicked").await,
             _ => Ok(()),
         }
@@ -147,15 +149,32 @@ impl Watch {
     }
 
     /// What made QEMU stop? It is asked, because its error event is limited to one a second.
-    async fn look(&self, monitor: &mut Client) -> Result<(), EngineError> {
+    async fn look(&self, process: ProcessId, monitor: &mut Client) -> Result<(), EngineError> {
         let nospace = monitor
             .nospace()
             .await
             .map_err(|error| EngineError::host("ask QEMU about its disks")(error.into()))?;
         if nospace {
-            full::relieve(self, monitor).await?;
+            return full::relieve(self, monitor).await;
         }
-        Ok(())
+        match state(monitor).await? {
+            RunState::Other(state) if state == INTERNAL_ERROR => {
+                self.fail(process, "its accelerator cannot run it on: QEMU stopped it with an internal error")
+                    .await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets a guest go on that a supervisor before us paused, and did not live to let go on: in a store without caps of
+    /// its own.
+    async fn wake(&self, monitor: &mut Client) -> Result<(), EngineError> {
+        let Some(entry) = self.entry().await? else { return Ok(()) };
+        let alive = matches!(entry.phase, Phase::Booting | Phase::Ready) && is_unbounded(&entry);
+        if !alive || state(monitor).await? != RunState::Paused {
+            return Ok(());
+        }
+        if is_over(&entry) { full::relieve(self, monitor).await } else { full::resume(monitor).await }
     }
 
     async fn glance(
@@ -171,9 +190,7 @@ impl Watch {
         if entry.phase == Phase::Held {
             return full::try_release(self, entry, monitor).await;
         }
-        let unbounded = !matches!(location.placement, Placement::OwnTmpfs);
-        let over = || winstead_store::usage(location).is_ok_and(|usage| usage.used > entry.cap());
-        if unbounded && over() {
+        if is_unbounded(entry) && is_over(entry) {
             full::pause(monitor).await?;
             full::relieve(self, monitor).await?;
         }
@@ -214,6 +231,19 @@ impl Watch {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+async fn state(monitor: &mut Client) -> Result<RunState, EngineError> {
+    monitor.query_status().await.map_err(|error| EngineError::host("ask QEMU how its guest is")(error.into()))
+}
+
+/// Whether nothing but us enforces a machine's cap.
+const fn is_unbounded(entry: &Entry) -> bool {
+    !matches!(entry.record.location.placement, Placement::OwnTmpfs)
+}
+
+fn is_over(entry: &Entry) -> bool {
+    winstead_store::usage(&entry.record.location).is_ok_and(|usage| usage.used > entry.cap())
 }
 
 /// Whether the guest switched its machine off. QEMU's own end by a command or a signal is not that.

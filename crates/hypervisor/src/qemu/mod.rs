@@ -30,4 +30,5 @@ pub use qmp::RunState;
 pub use resident::{Resident, resident};
 pub use start::{Running, StartError, start};
 pub use stop::stop;
+pub use tap::holds_tap;
 pub use version::{Features, Qemu, QemuError, Version, find};

@@ -11,6 +11,7 @@ use rustix::{
     ioctl::{Setter, ioctl, opcode},
     net::{AddressFamily, SocketType, netdevice, socket},
 };
+use winstead_process::ProcessId;
 
 /// `TUNSETIFF` of `linux/if_tun.h`; its number is encoded with an `int`, its argument is a `struct ifreq`.
 const TUNSETIFF: rustix::ioctl::Opcode = opcode::write::<std::ffi::c_int>(b'T', 202);
@@ -42,6 +43,19 @@ pub(crate) fn open(name: &str) -> io::Result<OwnedFd> {
     Ok(device.into())
 }
 
+/// Whether a machine's QEMU still holds its tap; `None` when we may not look. A tap that somebody deleted stays open, but
+/// leads nowhere, also when another one has its name by now.
+#[must_use]
+pub fn holds_tap(process: ProcessId, name: &str) -> Option<bool> {
+    let text = fs_err::read_to_string(format!("/proc/{}/fdinfo/0", process.pid)).ok()?;
+    attached_to(&text).map(|found| found == name)
+}
+
+/// The interface that an open `/dev/net/tun` is attached to, by the driver's own line in its fdinfo.
+fn attached_to(fdinfo: &str) -> Option<&str> {
+    fdinfo.lines().find_map(|line| line.strip_prefix("iff:")).map(str::trim)
+}
+
 fn attach(device: &impl AsFd, name: &str) -> io::Result<()> {
     let mut request = InterfaceRequest { name: [0; NAME], flags: FLAGS, rest: [0; 22] };
     // The last byte stays 0.
@@ -65,6 +79,13 @@ mod tests {
     fn the_request_is_the_kernels_ifreq() {
         assert_eq!(size_of::<InterfaceRequest>(), 40);
         assert_eq!(TUNSETIFF, 0x4004_54ca);
+    }
+
+    #[test]
+    fn the_driver_says_which_interface_a_descriptor_is_attached_to() {
+        assert_eq!(attached_to("pos:\t0\nflags:\t0104002\niff:\twt0123456789ab\n"), Some("wt0123456789ab"));
+        assert_eq!(attached_to("pos:\t0\niff:\t\n"), Some(""), "it was deleted");
+        assert_eq!(attached_to("pos:\t0\n"), None, "no tap at all");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What goes wrong on real computers, done to the real product: afterwards one command is enough.
 
 use std::{
+    io::{BufRead, BufReader, Write},
     net::TcpListener,
+    os::unix::net::UnixStream,
     time::{Duration, Instant},
 };
 
@@ -107,6 +109,24 @@ fn a_killed_supervisor_is_replaced() {
     assert!(!lab.ok(&["get", "machines", "-o", "json"]).contains("NoSupervisor"));
     lab.ok(&["down", "--all"]);
     lab.assert_nothing_left();
+}
+
+/// A supervisor that dies between pausing a guest and letting it go on leaves it paused.
+#[test]
+fn a_guest_that_a_dead_supervisor_paused_goes_on() {
+    let lab = Lab::new();
+    let file = lab.file(&pool("still", 1, "disk: {store: disk, cap: 24MiB}"));
+    lab.up(&file);
+    kill(supervisor(&lab), Signal::KILL).unwrap();
+    qmp(&lab, "still-0", "stop");
+    assert_eq!(qmp(&lab, "still-0", "query-status")["status"], "paused");
+    lab.up(&file);
+    let until = Instant::now() + Duration::from_secs(60);
+    while qmp(&lab, "still-0", "query-status")["status"] != "running" {
+        assert!(Instant::now() < until, "it stands still{}", lab.logs());
+        pause();
+    }
+    assert_eq!(lab.exec("still-0", "hostname").stdout, "still-0\n");
 }
 
 #[test]
@@ -290,6 +310,21 @@ fn without_qemu_the_package_is_named() {
     let ran = Ran::of(&command.env("PATH", &empty).output().unwrap());
     assert_ne!(ran.code, Some(0));
     assert!(ran.stderr.contains("qemu-system-x86"), "{}", ran.stderr);
+}
+
+/// Asks a machine's QEMU directly.
+fn qmp(lab: &Lab, machine: &str, command: &str) -> serde_json::Value {
+    let socket = lab.home().join("machines").join(machine).join("run/qmp.sock");
+    let mut monitor = UnixStream::connect(socket).expect("connect to QEMU");
+    let answers = BufReader::new(monitor.try_clone().expect("a second handle")).lines();
+    for command in ["qmp_capabilities", command] {
+        writeln!(monitor, "{{\"execute\": \"{command}\"}}").expect("ask QEMU");
+    }
+    let mut returned = answers.filter_map(|line| {
+        let answer: serde_json::Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
+        answer.get("return").cloned()
+    });
+    returned.nth(1).expect("an answer")
 }
 
 pub(crate) fn qemu(lab: &Lab) -> u32 {

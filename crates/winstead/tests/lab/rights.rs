@@ -10,6 +10,9 @@ fn without_root_everything_works_in_a_shared_folder() {
     system(&["chown", "-R", user, lab.folder().to_str().unwrap()]).unwrap();
     let file = lab.file(&pool("plain", 1, &ram("6MiB")));
     lab.up(&file);
+    let disk = fs_err::read_link(lab.home().join("machines/plain-0/disk")).unwrap();
+    let shared = disk.parent().unwrap();
+    assert!(shared.starts_with("/dev/shm") && shared.is_dir(), "{}", shared.display());
     assert_eq!(lab.mounts(), [] as [String; 0]);
     assert_eq!(lab.exec("plain-0", "hostname").stdout, "plain-0\n");
     // The folder has no cap of its own: the supervisor is the one who notices, and lets it grow.
@@ -22,6 +25,10 @@ fn without_root_everything_works_in_a_shared_folder() {
     }
     lab.wait_for("plain-0", "Ready");
     lab.ok(&["reset", "plain-0"]);
+
+    // With the last disk that lies there the folder goes, also when its machine stays.
+    lab.up(&lab.file(&pool("plain", 1, "disk: {store: disk, cap: 6MiB}")));
+    assert!(!shared.exists(), "{}", shared.display());
     lab.ok(&["down", "--all"]);
     lab.assert_nothing_left();
 }

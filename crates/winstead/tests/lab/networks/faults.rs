@@ -81,6 +81,21 @@ fn a_bridge_that_lost_its_names_or_itself_is_healed_under_running_machines() {
 }
 
 #[test]
+fn a_machine_that_lost_its_network_card_gets_another_and_keeps_its_disk() {
+    let Some((namespace, lab, file)) = lab("card", &[]) else { return };
+    lab.up(&file);
+    assert_eq!(lab.exec("card-0", "echo kept > /root/note && sync").code, Some(0));
+    let tap = namespace.interfaces().into_iter().find(|name| name.starts_with("wt")).expect("a tap");
+    namespace.run(&["ip", "link", "delete", &tap]);
+    lab.up(&file);
+    assert_eq!(lab.exec("card-0", "cat /root/note").stdout, "kept\n");
+    assert_eq!(lab.machine("card-0")["status"]["generation"], 1);
+    lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+    namespace.assert_only(&[]);
+}
+
+#[test]
 fn without_the_right_to_make_networks_the_right_and_the_alternative_are_named() {
     let without = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"];
     let Some((namespace, lab, file)) = lab("weak", &without) else { return };
