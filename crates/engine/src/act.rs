@@ -192,10 +192,11 @@ impl Actor {
         let image = &record.image;
         let _one = self.sharing.lock().await;
         let target = self.base_place(record).await?;
+        let features = &self.facts().await?.store;
         // A copy outlives the future that waits for it, for it runs on a thread: dropping the future ends it.
         let stop = self.stop.child_token();
         let _copying = stop.clone().drop_guard();
-        winstead_store::place_base(&image.disk, &target, &image.digest, &stop).await?;
+        winstead_store::place_base(&image.disk, &target, &image.digest, features, &stop).await?;
         Ok(())
     }
 
@@ -324,8 +325,12 @@ impl Actor {
         let run = self.home.run(&job.record.name);
         forget_last_run(&run)?;
         let facts = self.facts().await?;
+        let base = run.join(Paths::new(&self.home, &job.record).base);
+        let direct =
+            [job.record.location.overlay(), base].iter().all(|file| winstead_store::takes_direct(file));
         for attempt in 1.. {
-            let config = configure::qemu(&self.home, &job.record, facts, self.users.run_as(&job.record));
+            let run_as = self.users.run_as(&job.record);
+            let config = configure::qemu(&self.home, &job.record, facts, run_as, direct);
             job.record.qemu = Some(config.clone());
             job.record.started_at = Some(Timestamp::now());
             job.record.ready_at = None;

@@ -97,11 +97,13 @@ fn guest_network(record: &MachineRecord) -> GuestNetwork {
     }
 }
 
+/// `direct`: whether the overlay and its base can be opened with `O_DIRECT` where they are.
 pub(crate) fn qemu(
     home: &Home,
     record: &MachineRecord,
     facts: &Facts,
     run_as: Option<RunAs>,
+    direct: bool,
 ) -> MachineConfig {
     let paths = Paths::new(home, record);
     MachineConfig {
@@ -117,7 +119,7 @@ pub(crate) fn qemu(
             base: paths.base.clone(),
             base_format: record.image.format,
             size: record.image.virtual_size,
-            direct: facts.store.direct,
+            direct,
             io_uring: facts.store.io_uring && facts.qemu.features.io_uring,
         },
         nic: NicConfig { mac: record.mac.clone(), backend: backend(record) },

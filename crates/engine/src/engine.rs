@@ -161,7 +161,7 @@ impl Engine {
         plan.admitted()?;
         let actor = self.actor(desired_kernel(&desired), listener, stop).await?;
         if plan.makes() {
-            actor.facts().await?.notes().for_each(|note| listener.note(note));
+            actor.facts().await?.notes(&desired.host).for_each(|note| listener.note(note));
         }
         let work = self.prepare(&desired, &observed, &plan, Arc::clone(&actor)).await?;
         let connected = heal::networks(&desired, &observed, &plan, &actor).await;

@@ -17,6 +17,9 @@ const FIRST_USER: u32 = 2_013_265_920;
 const USERS: u32 = 8192;
 const SHARES: u128 = 16_384;
 
+/// What one gives up by naming a folder where a mount of its own were possible.
+const SHARED: &str = "`stores.ram` is given: disks share that folder, caps are watched instead of enforced";
+
 /// The remembered answer of the accelerator trial, in the cache folder.
 const ACCELERATOR: &str = "accelerator.json";
 
@@ -71,10 +74,12 @@ impl Facts {
     }
 
     /// What a user should know of this computer before machines start: a slow accelerator, a weaker store.
-    pub(crate) fn notes(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn notes(&self, host: &Host) -> impl Iterator<Item = &str> {
         let slow =
             (self.accelerator.accelerator == Accelerator::Tcg).then_some(self.accelerator.reason.as_str());
-        slow.into_iter().chain(self.store.notes.iter().map(String::as_str))
+        // Without the right to mount the store's own notes say so.
+        let shared = (self.store.can_mount && host.stores.ram.is_some()).then_some(SHARED);
+        slow.into_iter().chain(shared).chain(self.store.notes.iter().map(String::as_str))
     }
 }
 

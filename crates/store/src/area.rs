@@ -16,12 +16,15 @@ use winstead_spec::ByteSize;
 
 use crate::{
     error::{StoreError, io_at},
-    mountinfo::mounted_at,
+    mountinfo::{Mount, mounted_at},
     probe::Features,
 };
 
 /// Nothing in these mounts is ever a program, a device or set-uid. A remount must repeat them, or they are lost.
 const FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+
+/// What statfs(2) says of a tmpfs.
+const TMPFS_MAGIC: i128 = 0x0102_1994;
 
 /// How long a busy mount is tried again: QEMU's last descriptors close a moment after its death.
 const BUSY_TRIES: u32 = 20;
@@ -105,19 +108,20 @@ impl Area<'_> {
         StoreError::Foreign { path: self.path.to_path_buf(), what: what.into() }
     }
 
+    /// Our mount, if there is one; an error when it is somebody else's.
+    fn our_mount(&self) -> Result<Option<Mount>, StoreError> {
+        let Some(mount) = mounted_at(self.path)? else { return Ok(None) };
+        if *self.placement == Placement::OwnTmpfs && mount.kind == "tmpfs" && mount.source == self.tag {
+            return Ok(Some(mount));
+        }
+        Err(self.foreign(format!("a {} mount from {:?}", mount.kind, mount.source)))
+    }
+
     /// Whether the place is made and ours; an error when it is somebody else's.
     pub(crate) fn is_ours(&self) -> Result<bool, StoreError> {
-        if let Some(mount) = mounted_at(self.path)? {
-            let ours =
-                *self.placement == Placement::OwnTmpfs && mount.kind == "tmpfs" && mount.source == self.tag;
-            return if ours {
-                Ok(true)
-            } else {
-                Err(self.foreign(format!("a {} mount from {:?}", mount.kind, mount.source)))
-            };
-        }
-        if *self.placement == Placement::OwnTmpfs || self.path == self.real() {
-            return Ok(*self.placement != Placement::OwnTmpfs && self.path.is_dir());
+        let mount = self.our_mount()?;
+        if *self.placement == Placement::OwnTmpfs {
+            return Ok(mount.is_some());
         }
         match fs_err::read_link(self.path) {
             Ok(target) if target == self.real() => Ok(self.real().is_dir()),
@@ -154,13 +158,13 @@ impl Area<'_> {
     }
 
     fn make_folder(&self, parent: &Path, shape: &Shape<'_>) -> Result<(), StoreError> {
+        if let (Placement::SharedRam { .. }, Some(given)) = (self.placement, parent.parent()) {
+            require_tmpfs(given)?;
+        }
         // Another user's QEMU must pass through the parent to the folder that is its own.
         own_folder(parent, if shape.owner.is_some() || shape.mode & 0o011 != 0 { 0o711 } else { 0o700 })?;
         let real = self.real();
         own_or_given(&real, shape)?;
-        if real == self.path {
-            return Ok(());
-        }
         match std::os::unix::fs::symlink(&real, self.path) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
                 Err(io_at("link", self.path)(error))
@@ -169,16 +173,25 @@ impl Area<'_> {
         }
     }
 
-    /// Changes the size of our mount, or its being writable. No process is started.
-    pub(crate) fn remount(&self, size: ByteSize, read_only: bool) -> Result<(), StoreError> {
-        if !self.is_ours()? {
-            return Err(StoreError::Absent { path: self.path.to_path_buf() });
+    /// Changes the size of our mount; where nothing enforces a size there is nothing to do. No process is started.
+    pub(crate) fn resize(&self, size: ByteSize) -> Result<(), StoreError> {
+        match self.our_mount()? {
+            Some(mount) => self.remount(&mount, FLAGS, Some(size)),
+            None if self.is_ours()? => Ok(()),
+            None => Err(StoreError::Absent { path: self.path.to_path_buf() }),
         }
-        if *self.placement != Placement::OwnTmpfs {
-            return Ok(());
+    }
+
+    /// Makes our mount read-only; a folder stays as it is, and so does a mount that is read-only already.
+    pub(crate) fn seal(&self) -> Result<(), StoreError> {
+        match self.our_mount()? {
+            Some(mount) if !mount.has("ro") => self.remount(&mount, FLAGS | MountFlags::RDONLY, None),
+            _ => Ok(()),
         }
-        let flags = if read_only { FLAGS | MountFlags::RDONLY } else { FLAGS };
-        mount_remount(self.path, flags, format!("size={}", size.bytes())).map_err(io_at("remount", self.path))
+    }
+
+    fn remount(&self, mount: &Mount, flags: MountFlags, size: Option<ByteSize>) -> Result<(), StoreError> {
+        mount_remount(self.path, flags, remount_options(mount, size)).map_err(io_at("remount", self.path))
     }
 
     /// Takes the place away with all in it; gone already, in part or whole, is fine.
@@ -186,11 +199,7 @@ impl Area<'_> {
         let ours = self.is_ours()?;
         if *self.placement != Placement::OwnTmpfs {
             gone(fs_err::remove_dir_all(self.real()), "remove", &self.real())?;
-            return if self.real() == self.path {
-                Ok(())
-            } else {
-                gone(fs_err::remove_file(self.path), "remove", self.path)
-            };
+            return gone(fs_err::remove_file(self.path), "remove", self.path);
         }
         if ours {
             self.unmount().await?;
@@ -212,11 +221,27 @@ impl Area<'_> {
     }
 }
 
+/// The options of a remount. Kernels from 6.4 on take a missing `noswap` for a wish to swap again and refuse it (EINVAL);
+/// those of late 2025 and after no longer do.
+fn remount_options(mount: &Mount, size: Option<ByteSize>) -> String {
+    let size = size.map(|size| format!("size={}", size.bytes()));
+    let noswap = mount.has("noswap").then(|| "noswap".to_owned());
+    size.into_iter().chain(noswap).collect::<Vec<_>>().join(",")
+}
+
 fn gone(result: std::io::Result<()>, action: &'static str, path: &Path) -> Result<(), StoreError> {
     match result {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_at(action, path)(error)),
         _ => Ok(()),
     }
+}
+
+/// A given folder of RAM is never made: a mistyped one would fill the disk below it.
+fn require_tmpfs(folder: &Path) -> Result<(), StoreError> {
+    let found = rustix::fs::statfs(folder).map_err(io_at("look at", folder))?;
+    // The field's type differs between architectures.
+    let kind = i128::from(found.f_type);
+    if kind == TMPFS_MAGIC { Ok(()) } else { Err(StoreError::NotRam { path: folder.to_path_buf() }) }
 }
 
 /// Makes `folder` ours alone. `/dev/shm` is everybody's, so what is there already is looked at, never trusted.
@@ -267,4 +292,29 @@ fn user_of(process: &Path, path: &Path) -> Option<String> {
         || fs_err::read_dir(process.join("fd")).ok()?.flatten().any(|file| inside(&file.path()));
     let name = fs_err::read_to_string(process.join("comm")).unwrap_or_default();
     uses.then(|| format!("{pid} ({})", name.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remount_repeats_noswap_where_the_mount_has_it() {
+        let mount = |options: &str| Mount {
+            point: "/m".into(),
+            kind: "tmpfs".into(),
+            source: "winstead:0a1b2c3d".into(),
+            options: options.into(),
+        };
+        let size = Some(ByteSize::from_mib(1));
+        // As Linux 6.18 lists them.
+        let (plain, noswap) =
+            (mount("rw,size=4k,nr_inodes=64"), mount("rw,size=4k,nr_inodes=64,noswap,huge=never"));
+        assert_eq!(remount_options(&plain, size), "size=1048576");
+        assert_eq!(remount_options(&noswap, size), "size=1048576,noswap");
+        assert_eq!(
+            (remount_options(&plain, None), remount_options(&noswap, None)),
+            (String::new(), "noswap".into())
+        );
+    }
 }

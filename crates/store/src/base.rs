@@ -50,18 +50,20 @@ pub async fn place_base(
     source: &Path,
     target: &BaseLocation,
     expected: &Sha256,
+    features: &Features,
     stop: &CancellationToken,
 ) -> Result<PathBuf, StoreError> {
     let name = target.name();
     let area = Area { placement: &target.placement, path: &target.folder, tag: TAG, name: &name };
     let copy = copy_of(source, target);
     if has_base(source, target)? {
+        // Whoever made it may have been killed just before this.
+        area.seal()?;
         return Ok(copy);
     }
     area.take_away().await?;
     // Huge pages would gain a quarter on a full read, at 2 MiB steps of memory; never is the measured choice of overlays.
-    let features = Features { noswap: crate::probe::kernel_has_noswap(), huge: true, ..Features::default() };
-    let shape = Shape { size: target.size, mode: 0o711, owner: None, features: &features };
+    let shape = Shape { size: target.size, mode: 0o711, owner: None, features };
     let placed = fill(&area, &shape, source, (&copy, expected), stop).await;
     if let Err(error) = placed {
         if let Err(left) = area.take_away().await {
@@ -119,7 +121,7 @@ async fn fill(
     let read_only = std::fs::Permissions::from_mode(0o444);
     fs_err::set_permissions(&partial, read_only).map_err(io_at("set the mode of", &partial))?;
     fs_err::rename(&partial, copy).map_err(io_at("finish", copy))?;
-    area.remount(shape.size, true)
+    area.seal()
 }
 
 fn copy_hashed(

@@ -25,6 +25,12 @@ pub enum StoreError {
         /// The mount point.
         path: PathBuf,
     },
+    /// A folder for disks in RAM is not in RAM.
+    #[error("use {} for disks in RAM: it is no tmpfs; name a folder of one in the Host's `stores.ram`", path.display())]
+    NotRam {
+        /// The folder.
+        path: PathBuf,
+    },
     /// There is no room.
     #[error("write to {}: no space left (cap {cap})", path.display())]
     NoSpace {

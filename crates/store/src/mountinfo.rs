@@ -14,6 +14,15 @@ pub(crate) struct Mount {
     pub(crate) point: PathBuf,
     pub(crate) kind: String,
     pub(crate) source: String,
+    /// The file system's own options, such as `rw,size=4k,noswap`.
+    pub(crate) options: String,
+}
+
+impl Mount {
+    /// Whether the file system has this option.
+    pub(crate) fn has(&self, option: &str) -> bool {
+        self.options.split(',').any(|one| one == option)
+    }
 }
 
 /// The mount that one sees at `point`: the last one listed there, as later mounts cover earlier ones.
@@ -46,6 +55,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
         point: PathBuf::from(OsString::from_vec(unescape(fields.get(4)?))),
         kind: String::from_utf8_lossy(fields.get(dash + 1)?).into_owned(),
         source: String::from_utf8_lossy(&unescape(fields.get(dash + 2)?)).into_owned(),
+        options: String::from_utf8_lossy(fields.get(dash + 3)?).into_owned(),
     })
 }
 
@@ -86,6 +96,7 @@ mod tests {
         assert_eq!(mounts.len(), 2);
         assert_eq!(mounts[0].point, Path::new("/a b"));
         assert_eq!((mounts[0].kind.as_str(), mounts[0].source.as_str()), ("tmpfs", "winstead:0a1b2c3d"));
+        assert_eq!(mounts[0].options, "rw,size=4k");
         assert_eq!(mounts[1].point, Path::new("/gone//deleted"));
     }
 

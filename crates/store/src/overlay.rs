@@ -1,4 +1,4 @@
-//! One machine's copy-on-write layer: create, renew, remove, measure, grow.
+//! One machine's copy-on-write layer: create, remove, measure, grow.
 
 use std::{os::unix::fs::MetadataExt, path::PathBuf};
 
@@ -125,15 +125,6 @@ const fn format_name(format: DiskFormat) -> &'static str {
     }
 }
 
-/// Back to golden: a fresh overlay and the original cap. The machine must not be running.
-///
-/// # Errors
-/// As [`create`] and [`remove`].
-pub async fn renew(spec: &OverlaySpec, stop: &CancellationToken) -> Result<(), StoreError> {
-    remove(&spec.location).await?;
-    create(spec, stop).await
-}
-
 /// Takes the overlay and its place away; gone already, in part or whole, is fine.
 ///
 /// # Errors
@@ -167,7 +158,7 @@ pub fn usage(location: &Location) -> Result<Usage, StoreError> {
 /// # Errors
 /// When the mount is not there or not ours, or `cap` is below what is used.
 pub fn grow(location: &Location, cap: ByteSize) -> Result<(), StoreError> {
-    location.area().remount(cap, false)
+    location.area().resize(cap)
 }
 
 /// What is at the place. What cannot be looked at counts as foreign.

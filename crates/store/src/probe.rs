@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
+    io_uring::{io_uring_params, io_uring_setup},
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
         fsmount, fsopen,
@@ -28,9 +29,9 @@ pub struct Features {
     pub noswap: bool,
     /// tmpfs knows `huge=`.
     pub huge: bool,
-    /// tmpfs takes `O_DIRECT` (kernel 6.6).
+    /// `/dev/shm` takes `O_DIRECT` (kernel 6.6). What holds for a machine's own files says [`takes_direct`].
     pub direct: bool,
-    /// io_uring is not switched off; inferred from kernel and sysctl, a seccomp filter may still refuse it: QEMU's start says.
+    /// io_uring works here, for others than root too; a seccomp profile of QEMU's own may still refuse it: its start says.
     pub io_uring: bool,
     /// The host's swap.
     pub swap: ByteSize,
@@ -60,12 +61,12 @@ fn look(scratch: &Path) -> Result<Features, StoreError> {
         can_mount: plain,
         noswap: if plain { detached_tmpfs(&["noswap"], None).is_ok() } else { kernel_has_noswap() },
         huge: plain && detached_tmpfs(&[], Some("never")).is_ok(),
-        direct: takes_direct(Path::new("/dev/shm")),
+        direct: folder_takes_direct(Path::new("/dev/shm")),
         io_uring: io_uring_allowed(),
         swap: ByteSize::from_bytes(meminfo(&text, "SwapTotal").unwrap_or(0)),
         notes: Vec::new(),
     };
-    features.notes = notes(&features, takes_direct(scratch));
+    features.notes = notes(&features, folder_takes_direct(scratch));
     Ok(features)
 }
 
@@ -81,8 +82,15 @@ fn detached_tmpfs(flags: &[&str], huge: Option<&str>) -> rustix::io::Result<()> 
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map(drop)
 }
 
+/// Whether this file can be opened with `O_DIRECT`: folders on one host differ.
+#[must_use]
+pub fn takes_direct(file: &Path) -> bool {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECT;
+    openat(CWD, file, flags, Mode::empty()).is_ok()
+}
+
 /// A file without a name: nothing to clean up.
-fn takes_direct(folder: &Path) -> bool {
+fn folder_takes_direct(folder: &Path) -> bool {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::DIRECT;
     openat(CWD, folder, flags, Mode::RUSR | Mode::WUSR).is_ok()
 }
@@ -101,10 +109,18 @@ fn version(release: &str) -> (u32, u32) {
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
-/// The sysctl (kernel 6.6): 0 for all, 1 for a group and root, 2 for nobody. QEMU is never root, so only 0 counts.
+/// The sysctl (kernel 6.6): 0 for all, 1 for a group and root, 2 for nobody. QEMU is never root, so only 0 counts. A
+/// container's seccomp profile (Docker's for one) refuses it without a word there: so it is tried.
 fn io_uring_allowed() -> bool {
     let switched = fs_err::read_to_string("/proc/sys/kernel/io_uring_disabled");
-    release() >= (5, 6) && switched.map_or(true, |text| text.trim() == "0")
+    release() >= (5, 6) && switched.map_or(true, |text| text.trim() == "0") && makes_ring()
+}
+
+#[expect(unsafe_code, reason = "nothing else says whether a seccomp filter refuses the call")]
+fn makes_ring() -> bool {
+    // SAFETY: zeroed parameters ask for no flag, so that no descriptor or address is passed in; the kernel writes to them
+    // only. The ring is never mapped and nothing is submitted to it before it is closed here.
+    unsafe { io_uring_setup(1, &mut io_uring_params::default()) }.is_ok()
 }
 
 fn notes(features: &Features, disk_direct: bool) -> Vec<String> {

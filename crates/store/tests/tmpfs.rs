@@ -1,18 +1,14 @@
-//! Real mounts: needs root.
+//! Real mounts, which need root, and shared folders.
 
 #![expect(clippy::disallowed_methods, reason = "tests play the world outside with plain std")]
 
-use std::{path::Path, time::Instant};
+use std::{os::unix::fs::MetadataExt, path::Path, time::Instant};
 
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use tokio_util::sync::CancellationToken;
 use winstead_spec::{ByteSize, DiskFormat, Sha256};
 use winstead_store::*;
-
-#[expect(clippy::disallowed_macros, reason = "a skip is counted by its line on stderr")]
-fn skipped(reason: &str) {
-    eprintln!("skipped: {reason}");
-}
+use winstead_testing::skip;
 
 #[expect(clippy::disallowed_macros, reason = "a measured number is for whoever runs the test")]
 fn median(what: &str, mut micros: Vec<u128>) {
@@ -21,11 +17,16 @@ fn median(what: &str, mut micros: Vec<u128>) {
 }
 
 async fn spec(home: &Path) -> Option<OverlaySpec> {
-    let features = probe(home, &CancellationToken::new()).await.expect("the probe reads /proc");
-    if !features.can_mount {
-        skipped("mounting a tmpfs needs root");
+    let spec = any_spec(home, &CancellationToken::new()).await;
+    if !spec.features.can_mount {
+        skip("mounting a tmpfs needs root");
         return None;
     }
+    Some(spec)
+}
+
+async fn any_spec(home: &Path, stop: &CancellationToken) -> OverlaySpec {
+    let features = probe(home, stop).await.expect("the probe reads /proc");
     let location = Location {
         placement: Placement::OwnTmpfs,
         disk: home.join("a machine/disk"),
@@ -34,7 +35,7 @@ async fn spec(home: &Path) -> Option<OverlaySpec> {
     };
     let (cap, size) = (ByteSize::from_mib(8), ByteSize::from_mib(4096));
     let base = "../../base.raw".into();
-    Some(OverlaySpec {
+    OverlaySpec {
         location,
         cap,
         base,
@@ -42,7 +43,7 @@ async fn spec(home: &Path) -> Option<OverlaySpec> {
         size,
         owner: Some((65534, 65534)),
         features,
-    })
+    }
 }
 
 #[tokio::test]
@@ -58,7 +59,8 @@ async fn every_operation_can_run_twice_and_growth_is_seen() {
     grow(at, ByteSize::from_mib(24)).unwrap();
     assert_eq!(usage(at).unwrap().cap, Some(ByteSize::from_mib(24)));
     for _ in 0..2 {
-        renew(&spec, &stop).await.unwrap();
+        remove(at).await.unwrap();
+        create(&spec, &stop).await.unwrap();
         let now = usage(at).unwrap();
         assert_eq!(now.cap, Some(spec.cap));
         assert!(now.used < ByteSize::from_mib(1));
@@ -104,34 +106,59 @@ async fn a_foreign_mount_is_refused_and_left_alone() {
 #[tokio::test]
 async fn a_base_with_another_digest_leaves_nothing_and_the_right_one_is_kept() {
     let (home, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
-    let Some(_) = spec(home.path()).await else { return };
+    let Some(OverlaySpec { features, .. }) = spec(home.path()).await else { return };
     let source = home.path().join("disk.raw");
-    std::fs::write(&source, vec![0; 1 << 20]).unwrap();
+    let contents = pages_and_a_tail();
+    std::fs::write(&source, &contents).unwrap();
     let folder = home.path().join("bases/abc");
     let target = BaseLocation { placement: Placement::OwnTmpfs, folder, size: ByteSize::from_mib(1) };
-    let wrong = place_base(&source, &target, &Sha256::from([0; 32]), &stop).await;
+    let wrong = place_base(&source, &target, &Sha256::from([0; 32]), &features, &stop).await;
     let Err(StoreError::WrongDigest { found, .. }) = wrong else { panic!("{wrong:?}") };
     assert!(!target.folder.exists());
     for _ in 0..2 {
-        let copy = place_base(&source, &target, &found, &stop).await.unwrap();
-        assert_eq!(std::fs::metadata(&copy).unwrap().len(), 1 << 20);
+        let copy = place_base(&source, &target, &found, &features, &stop).await.unwrap();
+        assert!(std::fs::read(&copy).unwrap() == contents);
+        assert_eq!(std::fs::metadata(&copy).unwrap().blocks(), 3 * 4096 / 512, "holes stay holes");
         std::fs::write(target.folder.join("x"), "x").unwrap_err();
+        // As after a kill before the mount was made read-only.
+        mount_remount(&target.folder, MountFlags::empty(), "noswap").unwrap();
+        std::fs::write(target.folder.join("x"), "x").unwrap();
     }
     remove_base(&target).await.unwrap();
     remove_base(&target).await.unwrap();
     assert!(!target.folder.exists());
 }
 
+/// Eight pages, of which the first, the third and the odd tail are not zero; the third in its last byte alone.
+fn pages_and_a_tail() -> Vec<u8> {
+    let mut contents = vec![0; 7 * 4096 + 5];
+    (contents[0], contents[3 * 4096 - 1], contents[7 * 4096 + 4]) = (1, 2, 3);
+    contents
+}
+
+#[tokio::test]
+async fn growth_repeats_what_the_kernel_wants_repeated() {
+    let (home, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let Some(mut spec) = spec(home.path()).await else { return };
+    for noswap in [false, spec.features.noswap] {
+        spec.features.noswap = noswap;
+        create(&spec, &stop).await.unwrap();
+        grow(&spec.location, ByteSize::from_mib(9)).unwrap();
+        assert_eq!(usage(&spec.location).unwrap().cap, Some(ByteSize::from_mib(9)));
+        remove(&spec.location).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_shared_folder_works_and_a_link_in_its_place_is_refused() {
     let (home, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
-    let Some(mut spec) = spec(home.path()).await else { return };
+    let mut spec = any_spec(home.path(), &stop).await;
     let shared = tempfile::tempdir_in("/dev/shm").unwrap();
     std::fs::create_dir_all(spec.location.disk.parent().unwrap()).unwrap();
     spec.owner = None;
     spec.location.placement = Placement::SharedRam { folder: shared.path().join("w") };
     create(&spec, &stop).await.unwrap();
-    renew(&spec, &stop).await.unwrap();
+    create(&spec, &stop).await.unwrap();
     assert_eq!(exists(&spec.location), Presence::Present);
     assert!(usage(&spec.location).unwrap().used < ByteSize::from_mib(1));
     remove(&spec.location).await.unwrap();
@@ -140,4 +167,19 @@ async fn a_shared_folder_works_and_a_link_in_its_place_is_refused() {
     std::fs::remove_dir(shared.path().join("w")).unwrap();
     std::os::unix::fs::symlink(home.path(), shared.path().join("w")).unwrap();
     assert!(matches!(create(&spec, &stop).await, Err(StoreError::Foreign { .. })));
+}
+
+#[tokio::test]
+async fn a_folder_for_ram_that_is_none_is_refused_and_not_made() {
+    let (home, stop) = (tempfile::tempdir_in("/var/tmp").unwrap(), CancellationToken::new());
+    let mut spec = any_spec(home.path(), &stop).await;
+    spec.owner = None;
+    spec.location.placement = Placement::SharedRam { folder: home.path().join("w") };
+    match create(&spec, &stop).await {
+        Ok(()) => return skip("/var/tmp is in RAM here"),
+        Err(refused) => assert!(matches!(refused, StoreError::NotRam { .. }), "{refused}"),
+    }
+    spec.location.placement = Placement::SharedRam { folder: "/dev/shm/winstead-no-such/w".into() };
+    create(&spec, &stop).await.unwrap_err();
+    assert!(!Path::new("/dev/shm/winstead-no-such").exists());
 }
