@@ -299,7 +299,9 @@ impl Actor {
             let _one = self.sharing.lock().await;
             self.journal.add_shared(&bridge.name, &Shared::Bridge(bridge.clone())).await?;
             self.home.make(&bridge.folder)?;
-            winstead_network::ensure_bridge(&bridge, &self.stop).await?;
+            if let Some(note) = winstead_network::ensure_bridge(&bridge, &self.stop).await? {
+                self.listener.note(note);
+            }
             if let Some(lease) = lease(record) {
                 winstead_network::add_lease(&bridge, &lease, &self.stop).await?;
             }

@@ -1,32 +1,15 @@
-//! DHCP and names of an own bridge: dnsmasq's configuration and the reservations in its folder.
-//!
-//! Each machine has two files, named like it: `hosts.dhcp/NAME` (reservation) and `hosts.names/NAME` (its name,
-//! also for guests that never ask DHCP). dnsmasq sees new files by itself; changed and removed ones on SIGHUP.
+//! dnsmasq of an own bridge: its configuration and its folders.
 
 use std::{net::Ipv4Addr, os::unix::fs::PermissionsExt, path::Path};
 
 use fs_err as fs;
-use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 
-use crate::{MacAddress, NetworkError, OwnBridge, address, server};
+use crate::{NetworkError, OwnBridge, address};
 
 /// Reserved for private use by ICANN (2024).
 const DOMAIN: &str = "winstead.internal";
-const DHCP_FOLDER: &str = "hosts.dhcp";
-const NAMES_FOLDER: &str = "hosts.names";
-
-/// A machine's fixed place in a network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Lease {
-    /// Who gets it.
-    pub mac: MacAddress,
-    /// The address.
-    pub address: Ipv4Addr,
-    /// The machine's name; other machines find it by this name.
-    pub name: String,
-}
+pub(crate) const DHCP_FOLDER: &str = "hosts.dhcp";
+pub(crate) const NAMES_FOLDER: &str = "hosts.names";
 
 /// What the configuration depends on besides the bridge.
 pub(crate) struct Host {
@@ -34,60 +17,6 @@ pub(crate) struct Host {
     pub(crate) upstream: bool,
     /// The user that dnsmasq becomes.
     pub(crate) user: &'static str,
-}
-
-/// Reserves an address and a name; the same again changes nothing, another for the same name replaces it.
-///
-/// # Errors
-/// When the name or address cannot be used, or files cannot be written.
-pub async fn add_lease(
-    bridge: &OwnBridge,
-    lease: &Lease,
-    stop: &CancellationToken,
-) -> Result<(), NetworkError> {
-    let Lease { mac, address, name } = lease;
-    if !is_host_name(name) || !address::is_machine_address(bridge.subnet, *address) {
-        let (name, address, subnet) = (name.clone(), *address, bridge.subnet);
-        return Err(NetworkError::Lease { name, address, subnet });
-    }
-    make_folders(&bridge.folder)?;
-    // A name first: whoever has the address can be found.
-    let names = format!("{address} {name}\n");
-    let changed = write(&bridge.folder.join(NAMES_FOLDER).join(name), &names)?;
-    let dhcp = format!("{mac},{address},{name}\n");
-    if write(&bridge.folder.join(DHCP_FOLDER).join(name), &dhcp)? || changed {
-        server::reread(bridge)?;
-    }
-    let stale = |held: &str, by: &str| held == address.to_string() && by != mac.to_string();
-    server::forget(bridge, stale, stop).await
-}
-
-/// Gives a machine's address and name back; gone already is fine.
-///
-/// # Errors
-/// When files cannot be removed.
-pub async fn remove_lease(
-    bridge: &OwnBridge,
-    name: &str,
-    stop: &CancellationToken,
-) -> Result<(), NetworkError> {
-    if !is_host_name(name) {
-        return Ok(());
-    }
-    let reserved = fs::read_to_string(bridge.folder.join(DHCP_FOLDER).join(name)).unwrap_or_default();
-    let address = reserved.split(',').nth(1).unwrap_or_default().to_owned();
-    let mut removed = false;
-    for folder in [DHCP_FOLDER, NAMES_FOLDER] {
-        match fs::remove_file(bridge.folder.join(folder).join(name)) {
-            Ok(()) => removed = true,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    if removed {
-        server::reread(bridge)?;
-    }
-    server::forget(bridge, |held, _| held == address, stop).await
 }
 
 /// The configuration. Only reserved machines are served, so that nobody else's machine gets an address here.
@@ -100,7 +29,7 @@ pub(crate) fn configuration(bridge: &OwnBridge, host: &Host) -> String {
         "interface={name}\nexcept-interface=lo\nbind-interfaces\nuser={user}\nlog-facility=-\n\
          no-hosts\n{upstream}domain-needed\nbogus-priv\nexpand-hosts\ndomain={DOMAIN}\nlocal=/{DOMAIN}/\n\
          hostsdir={folder}/{NAMES_FOLDER}\n\
-         dhcp-authoritative\ndhcp-range={network},static,{mask},12h\ndhcp-option=3,{address}\ndhcp-option=6,{address}\n\
+         quiet-dhcp\ndhcp-authoritative\ndhcp-ignore=tag:!known\ndhcp-range={network},static,{mask},12h\ndhcp-option=3,{address}\ndhcp-option=6,{address}\n\
          dhcp-hostsdir={folder}/{DHCP_FOLDER}\ndhcp-leasefile={folder}/leases\n",
         user = host.user,
         mask = subnet.netmask(),
@@ -128,26 +57,20 @@ pub(crate) fn make_folders(folder: &Path) -> Result<(), NetworkError> {
     Ok(())
 }
 
-/// Writes a file as a whole unless it says so already; whether it replaced another text. The new text comes from
-/// a file beside the watched folder: dnsmasq must never read half a line.
-fn write(path: &Path, text: &str) -> Result<bool, NetworkError> {
-    let old = fs::read_to_string(path).ok();
-    if old.as_deref() == Some(text) {
-        return Ok(false);
+/// dnsmasq opens these folders after it has become another user, and serves on without a word when it cannot.
+///
+/// # Errors
+/// [`NetworkError::Closed`] names the first folder that only its owner may pass.
+pub(crate) fn refuse_closed(folder: &Path) -> Result<(), NetworkError> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
     }
-    let folder = path.parent().unwrap_or(path);
-    let mut new = folder.as_os_str().to_owned();
-    new.push(".");
-    new.push(path.file_name().unwrap_or_default());
-    fs::write(&new, text)?;
-    fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644))?;
-    fs::rename(&new, path)?;
-    Ok(old.is_some())
-}
-
-fn is_host_name(name: &str) -> bool {
-    let letters = name.bytes().all(|letter| letter.is_ascii_alphanumeric() || letter == b'-');
-    (1..=63).contains(&name.len()) && letters && !name.starts_with('-') && !name.ends_with('-')
+    let closed =
+        |above: &&Path| fs::metadata(above).is_ok_and(|found| found.permissions().mode() & 0o001 == 0);
+    match folder.ancestors().find(closed) {
+        Some(closed) => Err(NetworkError::Closed { folder: folder.to_owned(), closed: closed.to_owned() }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -165,26 +88,5 @@ mod tests {
         insta::assert_snapshot!(configuration(&bridge(Path::new("/networks/wt0")), &host));
         let host = Host { upstream: true, ..host };
         assert!(!configuration(&bridge(Path::new("/n")), &host).contains("no-resolv"));
-    }
-
-    #[tokio::test]
-    async fn a_lease_is_two_files_and_names_that_are_none_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let (bridge, stop) = (bridge(folder.path()), CancellationToken::new());
-        let mac = MacAddress::of(&[1; 16]);
-        let mut lease = Lease { mac, address: Ipv4Addr::new(10, 77, 0, 5), name: "agents-0".into() };
-        for _ in 0..2 {
-            add_lease(&bridge, &lease, &stop).await.unwrap();
-        }
-        let dhcp = fs::read_to_string(folder.path().join("hosts.dhcp/agents-0")).unwrap();
-        assert_eq!(dhcp, format!("{mac},10.77.0.5,agents-0\n"));
-        for _ in 0..2 {
-            remove_lease(&bridge, "agents-0", &stop).await.unwrap();
-        }
-        assert_eq!(fs::read_dir(folder.path().join("hosts.names")).unwrap().count(), 0);
-        lease.name = "../x".into();
-        assert!(add_lease(&bridge, &lease, &stop).await.is_err());
-        lease = Lease { name: "x".into(), address: Ipv4Addr::new(10, 77, 0, 1), ..lease };
-        assert!(add_lease(&bridge, &lease, &stop).await.is_err());
     }
 }

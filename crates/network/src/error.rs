@@ -29,8 +29,16 @@ pub enum NetworkError {
         /// The interface.
         name: String,
     },
+    /// An nftables table of that name belongs to somebody else.
+    #[error(
+        "use the nftables table {table}: it was not made for these machines; choose another name in `bridge`"
+    )]
+    ForeignTable {
+        /// The table, with its family.
+        table: String,
+    },
     /// The bridge that a tap belongs to is not there.
-    #[error("attach {tap} to the bridge {bridge}: there is no such bridge")]
+    #[error("attach {tap} to the bridge {bridge}: there is no bridge of that name")]
     NoBridge {
         /// The tap.
         tap: String,
@@ -66,6 +74,17 @@ pub enum NetworkError {
         "use the folder {0:?} for a network: its path has a character that dnsmasq's configuration cannot hold"
     )]
     Folder(PathBuf),
+    /// dnsmasq gives up root's rights, and then cannot pass a folder.
+    #[error(
+        "let dnsmasq read {}: only its owner may pass {}; `chmod o+x` that, or use another --home",
+        folder.display(), closed.display()
+    )]
+    Closed {
+        /// Where dnsmasq's files are.
+        folder: PathBuf,
+        /// The folder above it that is in the way.
+        closed: PathBuf,
+    },
     /// dnsmasq ended, or was not ready in time.
     #[error("start dnsmasq for {bridge}: {state}; it last said: {said}")]
     Dnsmasq {

@@ -1,8 +1,11 @@
-//! The host's IPv4 forwarding: switched on only if it is off, and back when the last bridge that needs it goes.
+//! The host's IPv4 forwarding: switched on only if it is off, and back when the last bridge goes and nobody else can need
+//! it.
 
 use std::{io, path::Path};
 
 use fs_err as fs;
+
+use crate::ip::Link;
 
 const SWITCH: &str = "/proc/sys/net/ipv4/ip_forward";
 /// In the network's folder while we are the ones who switched it on.
@@ -18,15 +21,49 @@ pub(crate) fn enable(folder: &Path) -> io::Result<()> {
     fs::write(SWITCH, "1")
 }
 
-/// Switches forwarding off again if we switched it on; `heir` is the folder of another bridge that needs it.
-pub(crate) fn restore(folder: &Path, heir: Option<&Path>) -> io::Result<()> {
+/// Switches forwarding off again if we switched it on; `heir` is the folder of another bridge of ours that needs it, and
+/// `others` are the interfaces that stay.
+pub(crate) fn restore(folder: &Path, heir: Option<&Path>, others: &[Link]) -> io::Result<()> {
     let record = folder.join(RECORD);
     if !record.exists() {
         return Ok(());
     }
-    match heir {
-        Some(heir) => fs::write(heir.join(RECORD), "")?,
-        None => fs::write(SWITCH, "0")?,
+    match (heir, others.iter().find(|link| may_forward(link))) {
+        (Some(heir), _) => fs::write(heir.join(RECORD), "")?,
+        (None, Some(Link { ifname, .. })) => {
+            tracing::warn!("IPv4 forwarding was off before; it stays on, because {ifname} may need it now");
+        }
+        (None, None) => fs::write(SWITCH, "0")?,
     }
     fs::remove_file(record)
+}
+
+/// Whether somebody else's traffic may be forwarded there: machines of another home, containers, virtual machines, VPNs.
+fn may_forward(link: &Link) -> bool {
+    let ours = link.ifalias.as_deref().is_some_and(|alias| alias.starts_with("winstead "));
+    ours || link
+        .kind()
+        .is_some_and(|kind| ["bridge", "veth", "tun", "wireguard", "macvlan", "ipvlan"].contains(&kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_may_forward_through_keeps_it_on() {
+        let link = |kind: &str, alias: &str| {
+            let text = format!(r#"{{"ifindex":1,"ifname":"x","linkinfo":{{{kind}}}{alias}}}"#);
+            serde_json::from_str::<Link>(&text).unwrap()
+        };
+        for (kind, alias, needs) in [
+            ("", "", false),
+            (r#""info_kind":"dummy""#, "", false),
+            (r#""info_kind":"dummy""#, r#","ifalias":"winstead 01234567""#, true),
+            (r#""info_kind":"bridge""#, "", true),
+            (r#""info_kind":"wireguard""#, "", true),
+        ] {
+            assert_eq!(may_forward(&link(kind, alias)), needs, "{kind} {alias}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use winstead_process::Command;
 use winstead_spec::Subnet;
 
-use crate::{NetworkError, address::network};
+use crate::{MacAddress, NetworkError, address::network};
 
 /// An interface.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -15,6 +15,8 @@ pub(crate) struct Link {
     pub(crate) ifindex: u32,
     pub(crate) ifname: String,
     pub(crate) ifalias: Option<String>,
+    address: Option<String>,
+    pub(crate) master: Option<String>,
     #[serde(default)]
     linkinfo: Option<LinkInfo>,
 }
@@ -32,6 +34,15 @@ impl Link {
 
     pub(crate) fn is_tagged(&self, kind: &str, tag: &str) -> bool {
         self.kind() == Some(kind) && self.ifalias.as_deref() == Some(tag)
+    }
+
+    /// Whether it is of this kind and carries nobody's tag.
+    pub(crate) fn is_untagged(&self, kind: &str) -> bool {
+        self.kind() == Some(kind) && self.ifalias.is_none()
+    }
+
+    pub(crate) fn has_address(&self, mac: MacAddress) -> bool {
+        self.address.as_deref().and_then(|text| text.parse().ok()) == Some(mac)
     }
 }
 
@@ -100,8 +111,13 @@ pub(crate) async fn links(stop: &CancellationToken) -> Result<Vec<Link>, Network
     ask(&["-d", "link", "show"], stop).await
 }
 
-/// Runs these lines by one `ip -batch`, which goes on when this process is killed: an interface and its tag are
-/// made together. (The kernel ignores an alias in the request that makes the interface.)
+/// Makes an interface and its tag by one `ip -batch`, which goes on when this process is killed and is not interrupted by
+/// anybody, only by its deadline. (The kernel ignores an alias in the request that makes the interface.)
+pub(crate) async fn make_tagged(lines: &[String]) -> Result<(), NetworkError> {
+    batch(lines, &CancellationToken::new()).await
+}
+
+/// Runs these lines by one `ip -batch`.
 pub(crate) async fn batch(lines: &[String], stop: &CancellationToken) -> Result<(), NetworkError> {
     if lines.is_empty() {
         return Ok(());
@@ -147,6 +163,23 @@ mod tests {
         );
         assert!(parse::<Link>("").unwrap().is_empty());
         assert!(parse::<Link>("[{").is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_panics_us(text in r#"\[\{"(ifname|dst|ifindex)":[\[\]{}":a-z0-9,./]{0,30}\}\]"#) {
+            drop((parse::<Link>(&text), parse::<Addresses>(&text), parse::<Neighbour>(&text)));
+        }
+
+        #[test]
+        fn every_route_into_the_subnet_is_found(second: u8, host: u16, prefix in 16..=32_u32, garbage: String) {
+            let subnet = format!("10.{second}.0.0/16").parse().unwrap();
+            let route = |dst: String| [Route { dst, dev: "eth0".into() }];
+            let inside = Ipv4Addr::from(network(subnet) | u32::from(host));
+            let found = |dst| overlapping(&route(dst), subnet, "wt0").is_some();
+            let (good, bad) = (format!("{inside}/{prefix}"), format!("{garbage}/{prefix}"));
+            proptest::prop_assert!(found(good) && !found(bad));
+        }
     }
 
     #[test]

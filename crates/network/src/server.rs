@@ -1,6 +1,10 @@
 //! The dnsmasq process of an own bridge: found again, started, told to read again, ended.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
@@ -103,7 +107,10 @@ pub(crate) async fn forget(
 }
 
 async fn start(bridge: &OwnBridge, ifindex: u32, stop: &CancellationToken) -> Result<(), NetworkError> {
-    let log = fs::File::create(bridge.folder.join("dnsmasq.log"))?;
+    let path = bridge.folder.join("dnsmasq.log");
+    fs::write(&path, "")?;
+    // Appended to, so that whoever finds it too long may cut it.
+    let log = fs::OpenOptions::new().append(true).open(&path)?;
     let command = Command::new("dnsmasq").args(["--keep-in-foreground", &configuration_argument(bridge)]);
     let mut child = command.start_detached(log.file())?;
     if let Some(process) = child.id().and_then(ProcessId::of) {
@@ -112,13 +119,13 @@ async fn start(bridge: &OwnBridge, ifindex: u32, stop: &CancellationToken) -> Re
     }
     let limit = Instant::now() + READY;
     loop {
-        let said = fs::read_to_string(bridge.folder.join("dnsmasq.log"))?;
+        let said = fs::read_to_string(&path)?;
         if let Some(status) = child.try_wait()? {
             return Err(failed(bridge, format!("it ended with {status}"), &said));
         }
         // Said after all sockets are bound and its rights are dropped (dnsmasq 2.90).
         if said.contains("started, version") {
-            return Ok(());
+            return able(bridge, &path).await;
         }
         if stop.is_cancelled() {
             return Err(NetworkError::Cancelled(bridge.name.clone()));
@@ -128,6 +135,19 @@ async fn start(bridge: &OwnBridge, ifindex: u32, stop: &CancellationToken) -> Re
         }
         sleep(LOOK_AGAIN).await;
     }
+}
+
+/// Fails when dnsmasq runs on without reading our files, which it says (2.90) a moment after its start.
+async fn able(bridge: &OwnBridge, log: &Path) -> Result<(), NetworkError> {
+    sleep(LOOK_AGAIN).await;
+    let said = fs::read_to_string(log)?;
+    let blind = ["bad dynamic directory", "failed to create inotify"];
+    if !blind.iter().any(|words| said.contains(words)) {
+        return Ok(());
+    }
+    let error = failed(bridge, "it cannot read its folders".to_owned(), &said);
+    end(bridge).await?;
+    Err(error)
 }
 
 fn failed(bridge: &OwnBridge, state: String, log: &str) -> NetworkError {

@@ -8,8 +8,8 @@ use std::{fs::Permissions, net::Ipv4Addr, os::unix::fs::PermissionsExt, path::Pa
 use fs_err as fs;
 use tokio_util::sync::CancellationToken;
 use winstead_network::{
-    Lease, MacAddress, NetworkError, OwnBridge, Tap, add_lease, add_tap, address_of, bridge_exists,
-    ensure_bridge, presence, remove_bridge, remove_lease, remove_tap, tap_name,
+    Lease, MacAddress, NetworkError, OwnBridge, Tap, add_lease, add_tap, address_of, ensure_bridge, presence,
+    remove_bridge, remove_lease, remove_tap, tap_name,
 };
 use winstead_process::{Command, ProcessId};
 
@@ -40,7 +40,12 @@ async fn a_bridge_serves_its_guests_heals_and_leaves_nothing() {
     another_subnet_replaces_the_first(&bridge, &stop).await;
     taps_come_and_go(&bridge, &stop).await;
     strangers_are_refused(&bridge, &stop).await;
+    what_was_half_made_is_healed(&bridge, &stop).await;
+    hosts_that_drop_are_told(&bridge, &stop).await;
+    forwarding_stays_for_others(&bridge, &stop).await;
     nothing_is_left(&bridge, &stop).await;
+    a_closed_folder_is_named(&bridge, home.path(), &stop).await;
+    a_missing_program_is_named_and_hinders_no_removal(&bridge, &stop).await;
 }
 
 /// Starts this test again in namespaces of its own, or says why that cannot be.
@@ -84,6 +89,10 @@ async fn try_sh(script: &str) -> Result<String, String> {
 
 async fn sh(script: &str) -> String {
     try_sh(script).await.unwrap_or_else(|error| panic!("{error}"))
+}
+
+async fn bridge_exists(name: &str) -> bool {
+    try_sh(&format!("ip -d link show dev {name} | grep -w bridge")).await.is_ok()
 }
 
 fn server(bridge: &OwnBridge) -> ProcessId {
@@ -233,6 +242,87 @@ async fn taps_come_and_go(bridge: &OwnBridge, stop: &CancellationToken) {
     }
     let lost = Tap { bridge: "nowhere".into(), ..tap };
     assert!(matches!(add_tap(&lost, stop).await, Err(NetworkError::NoBridge { .. })));
+    let on_veth = Tap { bridge: "o".into(), ..lost };
+    assert!(matches!(add_tap(&on_veth, stop).await, Err(NetworkError::NoBridge { .. })));
+}
+
+async fn what_was_half_made_is_healed(bridge: &OwnBridge, stop: &CancellationToken) {
+    let tap =
+        Tap { name: tap_name(&[8; 16]), bridge: bridge.name.clone(), owner: None, tag: bridge.tag.clone() };
+    sh(&format!("ip tuntap add dev {} mode tap; ip link set dev fwd alias ''", tap.name)).await;
+    assert_eq!(presence(&bridge.tag, stop).await.unwrap(), []);
+    ensure_bridge(bridge, stop).await.unwrap();
+    add_tap(&tap, stop).await.unwrap();
+    assert_eq!(presence(&bridge.tag, stop).await.unwrap().len(), 2);
+    remove_tap(&tap, stop).await.unwrap();
+    // A tap of that name on another's bridge is another's.
+    sh(&format!("ip tuntap add dev {0} mode tap; ip link set dev {0} master theirs", tap.name)).await;
+    assert!(matches!(add_tap(&tap, stop).await, Err(NetworkError::Foreign { .. })));
+    sh(&format!("ip link delete {}", tap.name)).await;
+}
+
+async fn hosts_that_drop_are_told(bridge: &OwnBridge, stop: &CancellationToken) {
+    remove_bridge(bridge, stop).await.unwrap();
+    assert_eq!(ensure_bridge(bridge, stop).await.unwrap(), None);
+    remove_bridge(bridge, stop).await.unwrap();
+    sh("nft add table ip filter
+        nft add chain ip filter FORWARD '{ type filter hook forward priority 0; policy drop; }'")
+    .await;
+    let note = ensure_bridge(bridge, stop).await.unwrap().unwrap();
+    assert!(note.contains("`nft insert rule ip filter FORWARD iifname '\"fwd\"' accept`"), "{note}");
+    for rule in note.split('`').filter(|part| part.starts_with("nft ")) {
+        sh(rule).await;
+    }
+    remove_bridge(bridge, stop).await.unwrap();
+    assert_eq!(ensure_bridge(bridge, stop).await.unwrap(), None, "told although the rule is there");
+    sh("nft delete table ip filter").await;
+    // A table of our name that is not ours.
+    sh("nft delete table inet winstead_fwd; nft add table inet winstead_fwd").await;
+    assert!(matches!(ensure_bridge(bridge, stop).await, Err(NetworkError::ForeignTable { .. })));
+    remove_bridge(bridge, stop).await.unwrap();
+    assert!(sh("nft list tables").await.contains("winstead_fwd"), "another's table was removed");
+    sh("nft delete table inet winstead_fwd").await;
+    ensure_bridge(bridge, stop).await.unwrap();
+}
+
+async fn forwarding_stays_for_others(bridge: &OwnBridge, stop: &CancellationToken) {
+    sh("echo 0 >/proc/sys/net/ipv4/ip_forward").await;
+    ensure_bridge(bridge, stop).await.unwrap();
+    remove_bridge(bridge, stop).await.unwrap();
+    assert_eq!(
+        sh("cat /proc/sys/net/ipv4/ip_forward").await.trim(),
+        "1",
+        "off although bridges of others are there"
+    );
+    sh("echo 0 >/proc/sys/net/ipv4/ip_forward
+        for link in theirs o v1 v2; do ip link delete $link; done")
+    .await;
+    ensure_bridge(bridge, stop).await.unwrap();
+}
+
+async fn a_closed_folder_is_named(bridge: &OwnBridge, home: &Path, stop: &CancellationToken) {
+    fs::set_permissions(home, Permissions::from_mode(0o700)).unwrap();
+    let error = ensure_bridge(bridge, stop).await.unwrap_err();
+    assert!(matches!(&error, NetworkError::Closed { closed, .. } if closed == home), "{error}");
+    assert!(!bridge_exists("fwd").await);
+    remove_bridge(bridge, stop).await.unwrap();
+    fs::set_permissions(home, Permissions::from_mode(0o711)).unwrap();
+}
+
+async fn a_missing_program_is_named_and_hinders_no_removal(bridge: &OwnBridge, stop: &CancellationToken) {
+    ensure_bridge(bridge, stop).await.unwrap();
+    // In this test's own mount namespace.
+    sh("mkdir /run/real /run/sbin && mount --bind /usr/sbin /run/real && ln -s /run/real/* /run/sbin/
+        rm /run/sbin/dnsmasq && mount --bind /run/sbin /usr/sbin")
+    .await;
+    let error = ensure_bridge(bridge, stop).await.unwrap_err();
+    assert!(error.to_string().contains("`dnsmasq-base`"), "{error}");
+    sh("rm /run/sbin/nft").await;
+    remove_bridge(bridge, stop).await.unwrap();
+    assert!(!bridge.folder.exists() && !bridge_exists("fwd").await);
+    let error = ensure_bridge(bridge, stop).await.unwrap_err();
+    assert!(error.to_string().contains("`nftables`"), "{error}");
+    assert!(!bridge.folder.exists() && !bridge_exists("fwd").await);
 }
 
 async fn strangers_are_refused(bridge: &OwnBridge, stop: &CancellationToken) {
