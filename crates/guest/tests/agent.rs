@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use winstead_guest::agent::{Agent, AgentError, AgentFailure, Exec, Limits};
+use winstead_guest::agent::{Agent, AgentError, Limits};
 use winstead_process::Command;
 
 #[expect(clippy::disallowed_macros, reason = "the test runner counts this line as a skipped test")]
@@ -57,16 +57,6 @@ async fn connect(guest: &Guest) -> Result<Agent, AgentError> {
     Agent::connect_within(&socket, Limits::default(), &CancellationToken::new()).await
 }
 
-fn sh(script: &str, input: &[u8], limit: Duration) -> Exec {
-    Exec {
-        program: "sh".into(),
-        arguments: vec!["-c".into(), script.into()],
-        environment: [].into(),
-        input: input.to_vec(),
-        deadline: limit,
-    }
-}
-
 #[tokio::test]
 async fn the_real_agent_answers_all_that_we_ask() {
     let Some(program) = qemu_ga() else { return skip("qemu-ga is not installed") };
@@ -75,29 +65,8 @@ async fn the_real_agent_answers_all_that_we_ask() {
     agent.ping().await.unwrap();
     let info = agent.info().await.unwrap();
     assert!(info.allows("guest-exec") && !info.allows("guest-get-time"), "{info:?}");
-    assert_eq!(agent.osinfo().await.unwrap().machine.as_deref(), Some("x86_64"));
     let cards = agent.network_interfaces().await.unwrap();
     assert!(cards.iter().any(|card| card.name == "lo" && !card.addresses.is_empty()), "{cards:?}");
-
-    let limit = Duration::from_secs(20);
-    let bytes: Vec<u8> = (0..500_000_u32).map(|number| number.to_le_bytes()[0]).collect();
-    let result = agent.exec(&sh("cat; echo oh >&2; exit 7", &bytes, limit)).await.unwrap();
-    assert!(result.stdout == bytes);
-    assert_eq!((result.code, result.stderr.as_slice()), (Some(7), &b"oh\n"[..]));
-    let killed = agent.exec(&sh("kill -9 $$", b"", limit)).await.unwrap();
-    assert_eq!((killed.code, killed.signal), (None, Some(9)));
-    let missing = Exec { program: "no-such-program".into(), ..sh("", b"", limit) };
-    assert!(matches!(agent.exec(&missing).await.unwrap_err().failure, AgentFailure::Refused { .. }));
-    let long = agent.exec(&sh("exec sleep 2", b"", Duration::from_millis(100))).await.unwrap_err();
-    assert!(matches!(long.failure, AgentFailure::Silent(_)), "{long:?}");
-
-    let path = guest.folder.path().join("a file").display().to_string();
-    let large = bytes.repeat(6);
-    agent.write_file(&path, &large).await.unwrap();
-    assert!(agent.read_file(&path, large.len()).await.unwrap() == large);
-    let error = agent.read_file(&path, 1000).await.unwrap_err();
-    assert!(matches!(error.failure, AgentFailure::TooLong { limit: 1000 }));
-    assert!(agent.read_file("/no/such/file", 1000).await.is_err());
     agent.ping().await.unwrap();
 }
 

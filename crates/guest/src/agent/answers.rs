@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
 
 use crate::agent::AgentFailure;
 
@@ -33,24 +31,9 @@ impl Info {
     }
 }
 
-/// What runs in the guest (`guest-get-osinfo`); each field may be missing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
-pub struct OsInfo {
-    /// `debian`, `mswindows`.
-    pub id: Option<String>,
-    /// `Debian GNU/Linux 13 (trixie)`.
-    pub pretty_name: Option<String>,
-    /// `13`.
-    pub version_id: Option<String>,
-    /// `6.12.48+deb13-cloud-amd64`.
-    pub kernel_release: Option<String>,
-    /// `x86_64`.
-    pub machine: Option<String>,
-}
-
 /// A network card (`guest-network-get-interfaces`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "RawInterface")]
 pub struct Interface {
     /// Its name in the guest.
     pub name: String,
@@ -58,21 +41,6 @@ pub struct Interface {
     pub mac: Option<String>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-}
-
-/// How a command in the guest ended (`guest-exec-status`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExecResult {
-    /// Its exit code; `None` when a signal ended it.
-    pub code: Option<i64>,
-    /// The signal that ended it (Windows: the exception).
-    pub signal: Option<i64>,
-    /// Its standard output.
-    pub stdout: Vec<u8>,
-    /// Its standard error.
-    pub stderr: Vec<u8>,
-    /// Whether the agent has left out the end of an output (it keeps 16 MiB of each).
-    pub truncated: bool,
 }
 
 #[derive(Deserialize)]
@@ -90,29 +58,22 @@ struct RawAddress {
     ip_address: String,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct RawStatus {
-    exited: bool,
-    exitcode: Option<i64>,
-    signal: Option<i64>,
-    #[serde(default)]
-    out_data: String,
-    #[serde(default)]
-    err_data: String,
-    #[serde(default)]
-    out_truncated: bool,
-    #[serde(default)]
-    err_truncated: bool,
+impl From<RawInterface> for Interface {
+    /// Addresses that do not parse are left out: Windows puts a zone behind some.
+    fn from(raw: RawInterface) -> Self {
+        let address = |raw: RawAddress| raw.ip_address.split('%').next().and_then(|text| text.parse().ok());
+        let addresses = raw.ip_addresses.into_iter().filter_map(address).collect();
+        Self { name: raw.name, mac: raw.hardware_address, addresses }
+    }
 }
 
 /// The value of an answer line, or the error in it.
-pub(super) fn answer(line: &[u8]) -> Result<Value, AgentFailure> {
+pub(super) fn answer<T: DeserializeOwned>(line: &[u8]) -> Result<T, AgentFailure> {
     #[derive(Deserialize)]
-    struct Answer {
-        // An answer may be `{"return": null}`-like in no known version; a missing key must stay an error.
+    struct Answer<T> {
+        // No known version answers `{"return": null}`; a missing key must stay an error.
         #[serde(rename = "return")]
-        value: Option<Value>,
+        value: Option<T>,
         error: Option<Refusal>,
     }
     #[derive(Deserialize)]
@@ -120,64 +81,40 @@ pub(super) fn answer(line: &[u8]) -> Result<Value, AgentFailure> {
         class: String,
         desc: String,
     }
-    let answer: Answer = serde_json::from_slice(line).map_err(|_| strange(line))?;
+    let answer: Answer<T> = serde_json::from_slice(line).map_err(|error| strange(line, &error))?;
     match (answer.value, answer.error) {
-        (_, Some(Refusal { class, desc })) => Err(AgentFailure::Refused { class, description: desc }),
+        (_, Some(Refusal { class, desc })) => {
+            Err(AgentFailure::Refused { class: shortened(&class), description: shortened(&desc) })
+        }
         (Some(value), None) => Ok(value),
-        (None, None) => Err(strange(line)),
+        (None, None) => {
+            Err(AgentFailure::Malformed(format!("{:?}", shortened(&String::from_utf8_lossy(line)))))
+        }
     }
 }
 
-pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, AgentFailure> {
-    serde_json::from_value(value).map_err(|error| AgentFailure::Malformed(error.to_string()))
+fn strange(line: &[u8], error: &serde_json::Error) -> AgentFailure {
+    let (text, error) = (String::from_utf8_lossy(line), error.to_string());
+    AgentFailure::Malformed(format!("{:?}: {}", shortened(&text), shortened(&error)))
 }
 
-pub(super) fn interfaces(value: Value) -> Result<Vec<Interface>, AgentFailure> {
-    let raw: Vec<RawInterface> = read(value)?;
-    Ok(raw.into_iter().map(interface).collect())
-}
-
-/// Addresses that do not parse are left out: Windows puts a zone behind some.
-fn interface(raw: RawInterface) -> Interface {
-    let address = |raw: RawAddress| raw.ip_address.split('%').next().and_then(|text| text.parse().ok());
-    let addresses = raw.ip_addresses.into_iter().filter_map(address).collect();
-    Interface { name: raw.name, mac: raw.hardware_address, addresses }
-}
-
-/// `None` while the command still runs.
-pub(super) fn exec_status(value: Value) -> Result<Option<ExecResult>, AgentFailure> {
-    let raw: RawStatus = read(value)?;
-    if !raw.exited {
-        return Ok(None);
-    }
-    Ok(Some(ExecResult {
-        code: raw.exitcode,
-        signal: raw.signal,
-        stdout: decode(&raw.out_data)?,
-        stderr: decode(&raw.err_data)?,
-        truncated: raw.out_truncated || raw.err_truncated,
-    }))
-}
-
-pub(super) fn decode(text: &str) -> Result<Vec<u8>, AgentFailure> {
-    STANDARD.decode(text).map_err(|error| AgentFailure::Malformed(error.to_string()))
-}
-
-pub(super) fn encode(bytes: &[u8]) -> String {
-    STANDARD.encode(bytes)
-}
-
-pub(super) fn strange(line: &[u8]) -> AgentFailure {
-    let text = String::from_utf8_lossy(&line[..line.len().min(SHOWN)]).into_owned();
-    AgentFailure::Malformed(format!("{text:?}"))
+fn shortened(text: &str) -> String {
+    text.chars().take(SHOWN).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
+    use std::net::Ipv6Addr;
+
+    use proptest::{prelude::*, sample::select};
+    use serde::de::IgnoredAny;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    fn read<T: DeserializeOwned>(value: Value) -> Result<T, AgentFailure> {
+        answer(json!({"return": value}).to_string().as_bytes())
+    }
 
     #[test]
     fn commands_that_are_disabled_or_unknown_are_not_allowed() {
@@ -194,7 +131,7 @@ mod tests {
             {"name": "Ethernet", "hardware-address": "52:54:00:00:00:01", "ip-addresses": [
                 {"ip-address": "fe80::1%4", "ip-address-type": "ipv6", "prefix": 64}, {"ip-address": "?", "prefix": 0}]},
             {"name": "sit0"}]);
-        let found = interfaces(value).unwrap();
+        let found: Vec<Interface> = read(value).unwrap();
         assert_eq!(found.len(), 3);
         assert_eq!(found[1].mac.as_deref(), Some("52:54:00:00:00:01"));
         assert_eq!(found[1].addresses, ["fe80::1".parse::<IpAddr>().unwrap()]);
@@ -203,26 +140,76 @@ mod tests {
     #[test]
     fn refusals_keep_the_guests_words() {
         let line = br#"{"error": {"class": "CommandNotFound", "desc": "The command x has not been found"}}"#;
-        let Err(AgentFailure::Refused { class, description }) = answer(line) else { panic!("not refused") };
+        let Err(AgentFailure::Refused { class, description }) = answer::<IgnoredAny>(line) else {
+            panic!("not refused")
+        };
         assert_eq!(
             (class.as_str(), description.as_str()),
             ("CommandNotFound", "The command x has not been found")
         );
         for bad in [&b"{}"[..], b"[]", b"garbage", b"\xfe", b"{\"return\":", b"1"] {
-            assert!(matches!(answer(bad), Err(AgentFailure::Malformed(_))), "{bad:?}");
+            assert!(matches!(answer::<IgnoredAny>(bad), Err(AgentFailure::Malformed(_))), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn long_words_of_a_guest_are_shortened() {
+        let long = "é".repeat(100_000);
+        let refusal = json!({"error": {"class": long, "desc": long}}).to_string();
+        let wrong = json!({"return": long}).to_string();
+        for line in [refusal, wrong, long] {
+            let failure = answer::<u32>(line.as_bytes()).unwrap_err();
+            assert!(failure.to_string().len() < 8 * SHOWN, "{} bytes", failure.to_string().len());
+        }
+    }
+
+    const KEYS: [&str; 11] = [
+        "return",
+        "error",
+        "class",
+        "desc",
+        "version",
+        "supported_commands",
+        "name",
+        "enabled",
+        "hardware-address",
+        "ip-addresses",
+        "ip-address",
+    ];
+
+    /// JSON made of the agent's own keys, in any order and depth.
+    fn like_an_agent() -> impl Strategy<Value = Value> {
+        let words = select(vec!["eth0", "52:54:00:00:00:01", "fe80::1%4", "10.0.2.15", "7.2.19", ""]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            words.prop_map(Value::from)
+        ];
+        leaf.prop_recursive(5, 40, 4, |inner| {
+            let list = prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from);
+            let pairs = prop::collection::vec((select(&KEYS[..]), inner), 0..5);
+            let object = |pairs: Vec<(&str, Value)>| {
+                pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+            };
+            prop_oneof![list, pairs.prop_map(move |pairs| Value::Object(object(pairs)))]
+        })
     }
 
     proptest! {
         #[test]
-        fn no_answer_panics_us(bytes: Vec<u8>, text in r#"\{"(return|error)":[\[\]{}":a-z0-9,]{0,30}\}"#) {
-            drop(answer(&bytes));
-            if let Ok(value) = answer(text.as_bytes()) {
-                drop(interfaces(value.clone()));
-                drop(exec_status(value.clone()));
-                drop(read::<Info>(value.clone()));
-                drop(read::<OsInfo>(value));
+        fn no_answer_panics_us(bytes: Vec<u8>, value in like_an_agent()) {
+            for line in [bytes, value.to_string().into_bytes(), json!({"return": value}).to_string().into_bytes()] {
+                drop((answer::<IgnoredAny>(&line), answer::<Info>(&line), answer::<Vec<Interface>>(&line)));
             }
+        }
+
+        #[test]
+        fn what_an_agent_says_is_what_is_read(name: String, mac: Option<String>, addresses: Vec<u128>) {
+            let addresses: Vec<IpAddr> = addresses.into_iter().map(|bits| Ipv6Addr::from(bits).into()).collect();
+            let told: Vec<Value> = addresses.iter().map(|address| json!({"ip-address": address, "prefix": 64})).collect();
+            let value = json!([{"name": name, "hardware-address": mac, "ip-addresses": told, "statistics": {"rx-bytes": 1}}]);
+            prop_assert_eq!(read::<Vec<Interface>>(value).unwrap(), [Interface { name, mac, addresses }]);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -17,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::{AgentError, AgentFailure, Decoder, Frame, Info, answers, codec::DELIMITER};
 
+/// What is read at once.
+const BUFFER: usize = 16 * 1024;
+
 /// How much an agent may take of time and memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -24,13 +28,13 @@ pub struct Limits {
     pub connect: Duration,
     /// For each answer.
     pub answer: Duration,
-    /// Longest answer. The agent keeps 16 MiB of each output of a command, 43 MiB of text for both.
+    /// Longest answer. What we ask has answers of some KiB.
     pub line: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), answer: Duration::from_secs(30), line: 64 * 1024 * 1024 }
+        Self { connect: Duration::from_secs(10), answer: Duration::from_secs(30), line: 1024 * 1024 }
     }
 }
 
@@ -44,6 +48,7 @@ impl Default for Limits {
 pub struct Agent {
     socket: PathBuf,
     stream: UnixStream,
+    buffer: Box<[u8]>,
     decoder: Decoder,
     limits: Limits,
     stop: CancellationToken,
@@ -54,14 +59,6 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Connects and gets into step with the agent, within the usual [`Limits`].
-    ///
-    /// # Errors
-    /// As [`Agent::connect_within`].
-    pub async fn connect(socket: &Path) -> Result<Self, AgentError> {
-        Self::connect_within(socket, Limits::default(), &CancellationToken::new()).await
-    }
-
     /// Connects and gets into step with the agent. `stop` ends this and all later calls.
     ///
     /// # Errors
@@ -72,17 +69,17 @@ impl Agent {
         stop: &CancellationToken,
     ) -> Result<Self, AgentError> {
         let failed = |failure| AgentError { socket: socket.to_owned(), command: "connect".into(), failure };
-        let connecting = timeout(limits.connect, open(socket));
-        let stream = tokio::select! {
-            connected = connecting => match connected {
-                Ok(stream) => stream.map_err(|error| failed(error.into()))?,
-                Err(_) => return Err(failed(AgentFailure::Silent(limits.connect))),
-            },
-            () = stop.cancelled() => return Err(failed(AgentFailure::Cancelled)),
-        };
-        let mut agent = Self {
+        let stream = bounded(limits.connect, stop, open(socket)).await.map_err(failed)?;
+        let mut agent = Self::over(stream, socket, limits, stop);
+        bounded(limits.connect, stop, agent.synchronise()).await.map_err(failed)?;
+        Ok(agent)
+    }
+
+    pub(super) fn over(stream: UnixStream, socket: &Path, limits: Limits, stop: &CancellationToken) -> Self {
+        Self {
             socket: socket.to_owned(),
             stream,
+            buffer: vec![0; BUFFER].into(),
             decoder: Decoder::new(limits.line),
             limits,
             stop: stop.clone(),
@@ -90,58 +87,27 @@ impl Agent {
             sync: std::process::id().wrapping_mul(1009),
             in_step: false,
             info: None,
-        };
-        let synchronised = agent.bounded(limits.connect, Job::Sync).await;
-        synchronised.map_err(failed)?;
-        Ok(agent)
-    }
-
-    /// Asks and returns the value of the answer.
-    ///
-    /// # Errors
-    /// See [`AgentFailure`].
-    pub async fn call(&mut self, command: &str, arguments: Value) -> Result<Value, AgentError> {
-        let asked = self.bounded(self.limits.answer, Job::Ask(question(command, &arguments))).await;
-        asked.map_err(|failure| self.error(command, failure))
-    }
-
-    /// Asks what has no answer when it succeeds, and returns after `grace` or with the connection's end.
-    pub(super) async fn call_without_answer(
-        &mut self,
-        command: &str,
-        arguments: Value,
-        grace: Duration,
-    ) -> Result<(), AgentError> {
-        match self.bounded(grace, Job::Ask(question(command, &arguments))).await {
-            Ok(_) | Err(AgentFailure::Silent(_) | AgentFailure::Closed) => Ok(()),
-            Err(failure) => Err(self.error(command, failure)),
         }
+    }
+
+    /// Asks, and reads the answer straight into the wanted type: what else a guest puts into it takes no memory.
+    pub(super) async fn ask<T: DeserializeOwned>(&mut self, command: &str) -> Result<T, AgentError> {
+        let (limit, stop) = (self.limits.answer, self.stop.clone());
+        let asked = bounded(limit, &stop, self.exchange(command)).await;
+        asked.map_err(|failure| self.error(command, failure))
     }
 
     pub(super) fn error(&self, command: &str, failure: AgentFailure) -> AgentError {
         AgentError { socket: self.socket.clone(), command: command.to_owned(), failure }
     }
 
-    pub(super) const fn stop(&self) -> &CancellationToken {
-        &self.stop
-    }
-
-    async fn bounded(&mut self, limit: Duration, job: Job) -> Result<Value, AgentFailure> {
-        let stop = self.stop.clone();
-        tokio::select! {
-            done = timeout(limit, self.run(job)) => done.unwrap_or(Err(AgentFailure::Silent(limit))),
-            () = stop.cancelled() => Err(AgentFailure::Cancelled),
-        }
-    }
-
-    async fn run(&mut self, job: Job) -> Result<Value, AgentFailure> {
+    async fn exchange<T: DeserializeOwned>(&mut self, command: &str) -> Result<T, AgentFailure> {
         if !self.in_step {
             self.synchronise().await?;
         }
-        let Job::Ask(question) = job else { return Ok(Value::Null) };
         // Until the answer is there, whatever happens leaves one on its way.
         self.in_step = false;
-        self.stream.write_all(&question).await?;
+        self.stream.write_all(&question(command, &json!({}))).await?;
         let answer = loop {
             if let Frame::Line(line) = self.frame().await? {
                 break answers::answer(&line);
@@ -173,15 +139,16 @@ impl Agent {
 
     /// Cancel safe: what was read stays in the decoder.
     async fn frame(&mut self) -> Result<Frame, AgentFailure> {
-        let mut buffer = vec![0; 64 * 1024];
+        // A flood of frames that have come already must not keep time-outs and stops waiting.
+        tokio::task::coop::consume_budget().await;
         loop {
             let next = self.decoder.next_frame();
             if let Some(frame) = next.map_err(|error| AgentFailure::TooLong { limit: error.limit })? {
                 return Ok(frame);
             }
-            match self.stream.read(&mut buffer).await? {
+            match self.stream.read(&mut self.buffer).await? {
                 0 => return Err(AgentFailure::Closed),
-                length => self.decoder.feed(&buffer[..length]),
+                length => self.decoder.feed(&self.buffer[..length]),
             }
         }
     }
@@ -203,9 +170,15 @@ async fn open(socket: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(short.join(name)).await
 }
 
-enum Job {
-    Sync,
-    Ask(Vec<u8>),
+async fn bounded<T, E: Into<AgentFailure>>(
+    limit: Duration,
+    stop: &CancellationToken,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, AgentFailure> {
+    tokio::select! {
+        done = timeout(limit, work) => done.map_or(Err(AgentFailure::Silent(limit)), |done| done.map_err(Into::into)),
+        () = stop.cancelled() => Err(AgentFailure::Cancelled),
+    }
 }
 
 fn question(command: &str, arguments: &Value) -> Vec<u8> {
@@ -215,5 +188,5 @@ fn question(command: &str, arguments: &Value) -> Vec<u8> {
 }
 
 fn is_number(line: &[u8], number: u32) -> bool {
-    answers::answer(line).is_ok_and(|value| value.as_u64() == Some(u64::from(number)))
+    answers::answer::<u32>(line).is_ok_and(|found| found == number)
 }
