@@ -4,16 +4,23 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use tokio_util::sync::CancellationToken;
-use winstead_guest::{agent::Agent, console, ssh};
+use winstead_guest::{
+    agent::{Agent, Limits},
+    console, ssh,
+};
 use winstead_process::ProcessId;
 use winstead_spec::Probe;
 
-use crate::{EngineError, MachineRecord, Phase, journal::Journal, reach};
+use crate::{EngineError, MachineRecord, Phase, act::chain, journal::Journal, reach};
 
 /// How often cheap things are looked at: a process's life, the journal's version.
 const GLANCE: Duration = Duration::from_millis(200);
 /// How often a guest is asked while it does not answer: seldom, for each question costs it CPU.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// One question to the guest agent: while it is not started nobody answers, and then it is asked anew.
+const AGENT: Limits =
+    Limits { connect: Duration::from_secs(10), answer: Duration::from_secs(10), line: 64 * 1024 };
 
 /// A machine that is being waited for.
 pub(crate) struct Wait<'a> {
@@ -66,7 +73,8 @@ impl Wait<'_> {
             Probe::Started => Ok("QEMU runs"),
             Probe::Agent => {
                 let ping = || async {
-                    let mut agent = Agent::connect(&self.run.join("agent.sock")).await.map_err(said)?;
+                    let socket = self.run.join("agent.sock");
+                    let mut agent = Agent::connect_within(&socket, AGENT, stop).await.map_err(said)?;
                     agent.ping().await.map_err(said)
                 };
                 ask(stop, ping).await?;
@@ -162,19 +170,24 @@ async fn ask<T, F: Future<Output = Result<T, String>>>(
     stop: &CancellationToken,
     question: impl Fn() -> F,
 ) -> Result<T, String> {
-    loop {
-        match question().await {
-            Ok(answer) => return Ok(answer),
-            Err(last_seen) => tokio::select! {
-                () = tokio::time::sleep(ASK_AGAIN) => {}
-                () = stop.cancelled() => return Err(last_seen),
-            },
+    let mut last_seen = "no answer yet".to_owned();
+    let answered = async {
+        loop {
+            match question().await {
+                Ok(answer) => return answer,
+                Err(seen) => last_seen = seen,
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
         }
+    };
+    tokio::select! {
+        answer = answered => Ok(answer),
+        () = stop.cancelled() => Err(last_seen),
     }
 }
 
-fn said(error: impl std::fmt::Display) -> String {
-    error.to_string()
+fn said(error: impl std::error::Error) -> String {
+    chain(&error)
 }
 
 fn with_last_seen(error: EngineError, seen: String) -> EngineError {
@@ -183,5 +196,35 @@ fn with_last_seen(error: EngineError, seen: String) -> EngineError {
             EngineError::NotReady { machine, after, last_seen: seen }
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_a_question_that_nobody_answers_with_what_was_last_seen() {
+        let stop = CancellationToken::new();
+        let asked = std::cell::Cell::new(0);
+        let question = || {
+            asked.set(asked.get() + 1);
+            let first = asked.get() == 1;
+            async move { if first { Err::<(), _>("refused".to_owned()) } else { std::future::pending().await } }
+        };
+        let stopping = async {
+            tokio::time::sleep(ASK_AGAIN * 5).await;
+            stop.cancel();
+        };
+        let (answer, ()) = tokio::join!(ask(&stop, question), stopping);
+        assert_eq!((answer, asked.get()), (Err("refused".to_owned()), 2));
+    }
+
+    #[test]
+    fn causes_are_told() {
+        let failure = winstead_guest::agent::AgentFailure::Closed;
+        let error =
+            winstead_guest::agent::AgentError { socket: "/s".into(), command: "connect".into(), failure };
+        assert_eq!(said(error), "call connect of the guest agent at /s: keep the connection: it was closed");
     }
 }
