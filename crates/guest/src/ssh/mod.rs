@@ -14,4 +14,4 @@ pub use banner::{Banner, BannerError, BannerReader};
 pub use copy::Copy;
 pub use files::{Endpoint, SshError, SshFiles};
 pub use quote::{QuoteError, quote};
-pub use wait::{SshWait, wait_for_banner};
+pub use wait::{Handshake, SshWait, wait_for_banner};
