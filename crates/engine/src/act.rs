@@ -196,7 +196,7 @@ impl Actor {
         // A copy outlives the future that waits for it, for it runs on a thread: dropping the future ends it.
         let stop = self.stop.child_token();
         let _copying = stop.clone().drop_guard();
-        winstead_store::place_base(&image.disk, &target, &image.digest, features, &stop).await?;
+        winstead_store::place_base(&image.disk, &target, image.disk_digest(), features, &stop).await?;
         Ok(())
     }
 

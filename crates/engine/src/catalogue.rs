@@ -11,12 +11,13 @@ pub(crate) fn reference(version: &Version) -> ImageRef {
     ImageRef {
         name: version.name.clone(),
         digest: version.digest.clone(),
+        disk_digest: Some(version.disk_digest.clone()),
         os: version.os,
         seed: version.seed,
         disk: version.disk.clone(),
         format: version.format,
         virtual_size: version.virtual_size,
-        stored_size: version.size_on_disk,
+        stored_size: version.stored_size,
         kernel: version.kernel.clone(),
     }
 }

@@ -28,6 +28,7 @@ pub(crate) fn image(byte: u8) -> ImageRef {
     ImageRef {
         name: "debian".parse().unwrap(),
         digest: Sha256::from([byte; 32]),
+        disk_digest: None,
         os: GuestOs::Linux,
         seed: SeedKind::FwCfg,
         disk: PathBuf::from("/home/images/debian/070707070707/disk.qcow2"),

@@ -66,6 +66,9 @@ pub struct ImageRef {
     pub name: Name,
     /// The version.
     pub digest: Sha256,
+    /// Of its disk alone. Journals of release 0.1 have none: there it was the version's.
+    #[serde(default)]
+    pub disk_digest: Option<Sha256>,
     /// What runs in it.
     pub os: GuestOs,
     /// How it takes its identity.
@@ -80,6 +83,13 @@ pub struct ImageRef {
     pub stored_size: ByteSize,
     /// Its kernel, if it can be started without firmware.
     pub kernel: Option<DirectKernel>,
+}
+
+impl ImageRef {
+    /// What its disk must be.
+    pub(crate) fn disk_digest(&self) -> &Sha256 {
+        self.disk_digest.as_ref().unwrap_or(&self.digest)
+    }
 }
 
 impl MachineRecord {

@@ -9,7 +9,7 @@ use std::{
 
 use fs_err as fs;
 use tokio_util::sync::CancellationToken;
-use winstead_spec::{Image, Name, Recipe, Sha256};
+use winstead_spec::{ByteSize, Image, Name, Recipe, Sha256};
 
 use crate::{
     build::{self, BuildProgress, Building, Listener, Produced},
@@ -103,16 +103,7 @@ impl Catalog {
     /// When its folder cannot be removed.
     pub fn remove(&self, version: &Version) -> Result<(), RecordError> {
         let folder = self.folder.join(version.name.as_str()).join(version.digest.short());
-        // The description first: what is half removed must not look like a version.
-        for result in [fs::remove_file(folder.join(RECORD)), fs::remove_dir_all(&folder)] {
-            match result {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(RecordError::Io { path: folder, source: error });
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        remove_folder(&folder).map_err(|source| RecordError::Io { path: folder, source })
     }
 
     /// Removes what dead builds left, and returns the removed folders.
@@ -242,26 +233,39 @@ async fn finish(building: &Building<'_>) -> Result<Version, Fault> {
     let recipe =
         recipe.ok_or_else(|| Fault::Io(io::Error::other("the recipe's file went away during the build")))?;
     building.step("computing digests");
-    let digests = digests(&produced, building).await?;
-    let record = record(building.image, recipe, produced, digests);
-    publish(&record, &building.folder).map_err(Into::into)
+    let (digests, stored) = digests(&produced, building).await?;
+    let record = record(building.image, recipe, produced, (digests, stored));
+    publish(&record, building).await
 }
 
-async fn digests(produced: &Produced, building: &Building<'_>) -> Result<BTreeMap<String, Sha256>, Fault> {
+/// The digests of all files, and what a copy of the disk takes.
+async fn digests(
+    produced: &Produced,
+    building: &Building<'_>,
+) -> Result<(BTreeMap<String, Sha256>, ByteSize), Fault> {
     let kernel =
         produced.kernel.iter().flat_map(|kernel| [Some(&kernel.kernel), kernel.initrd.as_ref()]).flatten();
     let names = kernel.map(|path| path.to_string_lossy().into_owned()).chain([produced.disk.clone()]);
-    let mut digests = BTreeMap::new();
+    let (mut digests, mut stored) = (BTreeMap::new(), ByteSize::default());
     for name in names {
         let path = building.folder.join(&name);
         fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
-        digests.insert(name, digest::of_file(&path, building.stop).await?);
+        let content = digest::of_content(&path, building.stop).await?;
+        if name == produced.disk {
+            stored = content.stored;
+        }
+        digests.insert(name, content.digest);
         fs::File::open(&path)?.sync_all()?;
     }
-    Ok(digests)
+    Ok((digests, stored))
 }
 
-fn record(image: &Image, recipe: Sha256, produced: Produced, digests: BTreeMap<String, Sha256>) -> Record {
+fn record(
+    image: &Image,
+    recipe: Sha256,
+    produced: Produced,
+    (digests, stored): (BTreeMap<String, Sha256>, ByteSize),
+) -> Record {
     Record {
         format: Record::FORMAT,
         name: image.name.clone(),
@@ -271,6 +275,7 @@ fn record(image: &Image, recipe: Sha256, produced: Produced, digests: BTreeMap<S
         disk: produced.disk,
         disk_format: produced.format,
         virtual_size: produced.virtual_size,
+        stored_size: Some(stored),
         kernel: produced.kernel,
         digests,
         built_at: jiff::Timestamp::now(),
@@ -278,28 +283,45 @@ fn record(image: &Image, recipe: Sha256, produced: Produced, digests: BTreeMap<S
     }
 }
 
-/// Turns a building folder into a version. When the same content is there already under an older recipe, only its
-/// description changes.
-fn publish(record: &Record, folder: &Path) -> Result<Version, RecordError> {
-    let failed = |source| RecordError::Io { path: folder.to_owned(), source };
-    let digest =
-        record.digests.get(&record.disk).ok_or_else(|| failed(io::Error::other("the disk has no digest")))?;
-    let parent = folder.parent().ok_or_else(|| failed(io::Error::other("a building folder has a parent")))?;
+/// Turns a building folder into a version. When the same content is there already, whole, under an older recipe, only
+/// its description changes.
+async fn publish(record: &Record, building: &Building<'_>) -> Result<Version, Fault> {
+    let folder = &building.folder;
+    let digest = record.digest(record.disk_digest()?);
+    let parent = folder.parent().ok_or_else(|| io::Error::other("a building folder has a parent"))?;
     let target = parent.join(digest.short());
-    if !target.join(RECORD).exists() {
-        // Half of a removed version may be in the way.
-        match fs::remove_dir_all(&target) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+    if is_whole(&target, record, building.stop).await {
+        record.write(&target)?;
+    } else {
+        replace(record, folder, &target)?;
+        fs::File::open(parent)?.sync_all()?;
+    }
+    Ok(record.clone().into_version(&target)?)
+}
+
+/// Whether `target` already holds what `record` describes.
+async fn is_whole(target: &Path, record: &Record, stop: &CancellationToken) -> bool {
+    Record::read(target).is_ok_and(|there| there.digests == record.digests)
+        && verify::files(target, record, stop).await.is_ok()
+}
+
+/// A damaged version, or half of a removed one, may be in the way.
+fn replace(record: &Record, folder: &Path, target: &Path) -> Result<(), Fault> {
+    remove_folder(target)?;
+    let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
+    fs::set_permissions(folder, std::fs::Permissions::from_mode(mode))?;
+    Signatures::of(folder, record)?.write(folder)?;
+    record.write(folder)?;
+    Ok(fs::rename(folder, target)?)
+}
+
+/// The description first: what is half removed must not look like a version. Gone already is fine.
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    for result in [fs::remove_file(folder.join(RECORD)), fs::remove_dir_all(folder)] {
+        match result {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mode = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
-        fs::set_permissions(folder, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
-        Signatures::of(folder, record).and_then(|signatures| signatures.write(folder)).map_err(failed)?;
-        record.write(folder)?;
-        fs::rename(folder, &target).map_err(failed)?;
-        fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
-    } else {
-        Record { digests: Record::read(&target)?.digests, ..record.clone() }.write(&target)?;
     }
-    record.clone().into_version(&target)
+    Ok(())
 }

@@ -101,6 +101,17 @@ pub(crate) async fn version(
     if depth == Depth::Quick && Signatures::read(folder).is_some_and(|last| last == seen) {
         return Ok(());
     }
+    files(folder, &record, stop).await?;
+    // Those from before the look: a change during it makes the next quick look a full one.
+    seen.write(folder).map_err(|source| VerifyError::Io { path: folder.join(SIGNATURES), source })
+}
+
+/// Compares every byte of a version's files with what is recorded.
+pub(crate) async fn files(
+    folder: &Path,
+    record: &Record,
+    stop: &CancellationToken,
+) -> Result<(), VerifyError> {
     for (name, expected) in &record.digests {
         let path = folder.join(name);
         match digest::of_file(&path, stop).await {
@@ -109,6 +120,5 @@ pub(crate) async fn version(
             Err(source) => return Err(VerifyError::Io { path, source }),
         }
     }
-    // Those from before the look: a change during it makes the next quick look a full one.
-    seen.write(folder).map_err(|source| VerifyError::Io { path: folder.join(SIGNATURES), source })
+    Ok(())
 }

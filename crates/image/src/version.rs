@@ -15,21 +15,25 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use winstead_spec::{ByteSize, DirectKernel, DiskFormat, GuestOs, Name, SeedKind, Sha256};
 
+use crate::digest;
+
 /// The file that makes a folder a version.
 pub(crate) const RECORD: &str = "image.json";
 /// The format of [`RECORD`] that this release writes, and the highest that it reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// What built it.
 pub(crate) const BUILDER: &str = concat!("winstead ", env!("CARGO_PKG_VERSION"));
 
-/// One version of an image: immutable, told from others by the digest of its disk.
+/// One version of an image: immutable, told from others by what a machine starts from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Version {
     /// The image's name.
     pub name: Name,
-    /// Of the disk file.
+    /// Of everything that a machine starts from: disk, kernel, initial RAM disk, command line.
     pub digest: Sha256,
+    /// Of the disk file alone.
+    pub disk_digest: Sha256,
     /// Of the recipe that made it; the same recipe is not built again.
     pub recipe: Sha256,
     /// The operating system inside.
@@ -42,7 +46,10 @@ pub struct Version {
     pub disk: PathBuf,
     /// The size that a guest sees.
     pub virtual_size: ByteSize,
-    /// What the whole version takes from the file system.
+    /// What a copy of the disk file takes where holes stay holes.
+    pub stored_size: ByteSize,
+    /// What the whole version takes from the file system, for people to read: one that compresses says less than a
+    /// copy takes.
     pub size_on_disk: ByteSize,
     /// Started without a boot loader; absolute paths.
     pub kernel: Option<DirectKernel>,
@@ -107,6 +114,9 @@ pub(crate) struct Record {
     pub(crate) disk: String,
     pub(crate) disk_format: DiskFormat,
     pub(crate) virtual_size: ByteSize,
+    /// See [`Version::stored_size`]; format 1 has none.
+    #[serde(default)]
+    pub(crate) stored_size: Option<ByteSize>,
     pub(crate) kernel: Option<DirectKernel>,
     /// Of every file that a machine starts from.
     pub(crate) digests: BTreeMap<String, Sha256>,
@@ -142,13 +152,40 @@ impl Record {
         write_atomically(&path, &text).map_err(|source| RecordError::Io { path, source })
     }
 
+    /// The version's digest. In format 1 it was the disk's alone, and its folder is called so.
+    pub(crate) fn digest(&self, disk: &Sha256) -> Sha256 {
+        if self.format == 1 {
+            return disk.clone();
+        }
+        let command_line = self.kernel.as_ref().map(|kernel| &kernel.command_line);
+        let whole = serde_json::json!([&self.digests, command_line, self.os, self.seed]);
+        digest::of_bytes(whole.to_string().as_bytes())
+    }
+
+    pub(crate) fn disk_digest(&self) -> io::Result<&Sha256> {
+        let digest = self.digests.get(&self.disk);
+        digest.ok_or_else(|| io::Error::other("the description has no digest of the disk"))
+    }
+
+    /// Never 0, which a tmpfs takes for "as much as there is". A copy takes at most the file's length.
+    fn stored_size(&self, folder: &Path) -> io::Result<ByteSize> {
+        let size = match self.stored_size {
+            Some(size) => size,
+            None => ByteSize::from_bytes(fs::metadata(folder.join(&self.disk))?.len()),
+        };
+        match size.bytes() {
+            0 => Err(io::Error::other("the description says that the disk is empty")),
+            _ => Ok(size),
+        }
+    }
+
     pub(crate) fn into_version(self, folder: &Path) -> Result<Version, RecordError> {
         let failed = |source| RecordError::Io { path: folder.to_owned(), source };
-        let digest = self.digests.get(&self.disk).cloned();
-        let digest =
-            digest.ok_or_else(|| failed(io::Error::other("the description has no digest of the disk")))?;
+        let disk_digest = self.disk_digest().map_err(failed)?.clone();
         Ok(Version {
-            digest,
+            digest: self.digest(&disk_digest),
+            disk_digest,
+            stored_size: self.stored_size(folder).map_err(failed)?,
             disk: folder.join(&self.disk),
             size_on_disk: blocks(folder).map_err(failed)?,
             kernel: self.kernel.map(|kernel| absolute(kernel, folder)),
@@ -208,18 +245,45 @@ mod tests {
     fn descriptions_of_release_0_1_are_read() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(RECORD), FORMAT_1).unwrap();
+        fs::write(folder.path().join("disk.qcow2"), [1; 5000]).unwrap();
         let version = Record::read(folder.path()).unwrap().into_version(folder.path()).unwrap();
         assert_eq!((version.name.as_str(), version.digest.short()), ("debian", "222222222222"));
         assert_eq!(version.disk, folder.path().join("disk.qcow2"));
         assert_eq!(version.kernel.unwrap().initrd, Some(folder.path().join("initrd")));
         assert!(version.size_on_disk.bytes() > 0);
+        assert_eq!((version.stored_size.bytes(), version.disk_digest), (5000, version.digest));
+    }
+
+    #[test]
+    fn a_version_is_told_by_everything_that_a_machine_starts_from() {
+        let record = Record { format: FORMAT, ..serde_json::from_str(FORMAT_1).unwrap() };
+        let digest = |record: &Record| record.digest(record.disk_digest().unwrap());
+        let mut kernel = record.clone();
+        kernel.digests.insert("vmlinux".into(), digest::of_bytes(b"another kernel"));
+        let mut command_line = record.clone();
+        command_line.kernel.as_mut().unwrap().command_line.push_str(" debug");
+        let seed = Record { seed: SeedKind::NoCloud, ..record.clone() };
+        for other in [kernel, command_line, seed] {
+            assert_ne!(digest(&other), digest(&record), "{other:?}");
+        }
+        let again =
+            Record { recipe: digest::of_bytes(b"x"), built_at: Timestamp::UNIX_EPOCH, ..record.clone() };
+        assert_eq!(digest(&again), digest(&record));
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let record: Record = serde_json::from_str(FORMAT_1).unwrap();
+        let empty = Record { stored_size: Some(ByteSize::from_bytes(0)), ..record };
+        assert!(empty.into_version(folder.path()).is_err());
     }
 
     #[test]
     fn newer_and_damaged_descriptions_are_refused_with_their_path() {
         let folder = tempfile::tempdir().unwrap();
         for (text, expected) in
-            [(r#"{"format": 2, "later": 1}"#, "its format 2 is newer than 1"), ("{", "it is not an image")]
+            [(r#"{"format": 3, "later": 1}"#, "its format 3 is newer than 2"), ("{", "it is not an image")]
         {
             fs::write(folder.path().join(RECORD), text).unwrap();
             let error = Record::read(folder.path()).unwrap_err().to_string();

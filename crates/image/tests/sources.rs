@@ -216,6 +216,42 @@ async fn the_same_content_under_a_changed_recipe_is_one_version() {
     assert_ne!(first.recipe, second.recipe);
 }
 
+/// A raw disk with a kernel beside it, which is `kernel`.
+fn started_directly(home: &Home, kernel: &[u8]) -> Image {
+    fs::write(home.path("kernel"), kernel).unwrap();
+    let kernel =
+        DirectKernel { kernel: home.path("kernel"), initrd: None, command_line: "root=/dev/vda".into() };
+    let format = Some(DiskFormat::Raw);
+    image(Recipe::File(FileRecipe { format, kernel: Some(kernel), ..file(&home.path("disk.raw")) }))
+}
+
+#[tokio::test]
+async fn another_kernel_for_the_same_disk_is_another_version() {
+    let home = Home::new();
+    fs::write(home.path("disk.raw"), content(MIB)).unwrap();
+    let plain = home.build(&image(Recipe::File(file(&home.path("disk.raw"))))).await.unwrap();
+    let old = home.build(&started_directly(&home, b"old")).await.unwrap();
+    let new = home.build(&started_directly(&home, b"newer")).await.unwrap();
+    assert_eq!(fs::read(old.kernel.unwrap().kernel).unwrap(), b"old");
+    assert_eq!(fs::read(new.kernel.unwrap().kernel).unwrap(), b"newer");
+    assert!(plain.digest != old.digest && old.digest != new.digest);
+    assert_eq!((&plain.disk_digest, &old.disk_digest), (&old.disk_digest, &new.disk_digest));
+}
+
+#[tokio::test]
+async fn a_damaged_version_is_replaced_when_it_is_built_again() {
+    let home = Home::new();
+    fs::write(home.path("disk.raw"), content(MIB)).unwrap();
+    let first = home.build(&started_directly(&home, b"kernel")).await.unwrap();
+    fs::write(first.kernel.unwrap().kernel, b"rotten").unwrap();
+    fs::copy(home.path("disk.raw"), home.path("other.raw")).unwrap();
+    let Recipe::File(recipe) = started_directly(&home, b"kernel").recipe else { unreachable!() };
+    let moved = FileRecipe { path: home.path("other.raw"), ..recipe };
+    let second = home.build(&image(Recipe::File(moved))).await.unwrap();
+    assert_eq!(first.digest, second.digest);
+    assert_eq!(fs::read(second.kernel.unwrap().kernel).unwrap(), b"kernel");
+}
+
 #[tokio::test]
 async fn a_download_is_resumed_where_it_broke_off() {
     let (home, bytes) = (Home::new(), content(3 * MIB));
