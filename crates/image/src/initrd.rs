@@ -46,11 +46,14 @@ fn script(load: &str) -> String {
     INIT.replace("@LOAD@\n", load).replace("@SEED@", SEED_NAME)
 }
 
-const INIT: &str = r#"#!/bin/sh
+pub(crate) const INIT: &str = r#"#!/bin/sh
 # Winstead's initial RAM disk. See ARCHITECTURE.md, "Seed".
 export PATH=/bin
+say() {
+    echo "winstead-initrd: $*" >/dev/console
+}
 fail() {
-    echo "winstead-initrd: FAILED: $*" >/dev/console
+    say "FAILED: $*"
     exit 1
 }
 busybox mount -t proc proc /proc || fail "mount /proc"
@@ -79,6 +82,25 @@ while :; do
     [ $tries -lt 200 ] || fail "no disk with $root after 10 s; there are: $(ls /sys/class/block | tr '\n' ' ')"
     usleep 50000
 done
+# A machine that was killed left its root as it was, and without a journal only a check makes it whole. s_state (ext4,
+# 0x3a in the superblock at 1024): bit 0 is "unmounted", bit 1 is "errors were found".
+state=$(dd if="$device" bs=1 skip=1082 count=1 2>/dev/null | od -A n -t u1)
+if [ $((state & 3)) -ne 1 ]; then
+    mount -t ext4 -o ro "$device" /root || fail "mount $device ($root) to check it"
+    if [ -x /root/sbin/e2fsck ]; then
+        say "checking the root file system"
+        mount --bind /dev /root/dev || fail "show /dev to e2fsck"
+        mount -t proc proc /root/proc || fail "show /proc to e2fsck"
+        chroot /root /sbin/e2fsck -f -y "$device" >/dev/console 2>&1
+        found=$?
+        umount /root/proc
+        umount /root/dev
+        [ $found -lt 4 ] || fail "repair the root file system: e2fsck ended with $found"
+    else
+        say "the root file system was not unmounted, and cannot be checked: it has no /sbin/e2fsck"
+    fi
+    umount /root || fail "unmount $device after its check"
+fi
 # discard: what the guest deletes is given back to the host's RAM. noatime: reading must not write.
 mount -t ext4 -o rw,noatime,discard "$device" /root || fail "mount $device ($root)"
 seed=/sys/firmware/qemu_fw_cfg/by_name/@SEED@/raw

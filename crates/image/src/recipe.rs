@@ -8,10 +8,11 @@ use std::{os::unix::fs::MetadataExt, path::Path};
 use serde_json::{Map, Value, json};
 use winstead_spec::{FileRecipe, Image, Recipe, Sha256};
 
-use crate::digest;
+use crate::{debian, digest};
 
-/// Raised when the same recipe gives another image: packages that every image has, masks, the initial RAM disk.
-const BUILDER_VERSION: u32 = 2;
+/// Raised when the same recipe gives another image for a reason that is not an ingredient: how a disk is laid out or
+/// converted.
+const BUILDER_VERSION: u32 = 3;
 
 /// The digest; `None` when a file that the recipe names is not there, so that nothing can be said.
 pub(crate) fn digest_of(image: &Image) -> Option<Sha256> {
@@ -20,7 +21,7 @@ pub(crate) fn digest_of(image: &Image) -> Option<Sha256> {
             let mut packages = recipe.packages.clone();
             packages.sort();
             packages.dedup();
-            json!({"debian": {"suite": recipe.suite, "packages": packages}})
+            json!({"debian": {"suite": recipe.suite, "packages": packages, "ingredients": debian::ingredients()}})
         }
         Recipe::File(recipe) => json!({"file": file(recipe)?}),
         Recipe::Url(recipe) => json!({"url": {"sha256": recipe.sha256, "format": recipe.format}}),

@@ -37,7 +37,7 @@ pub(crate) const SMALLEST: ByteSize = ByteSize::from_mib(1024);
 /// * No journal: it would be written to every machine's RAM overlay again and again, for a disk that is thrown away
 ///   after a crash. Inode tables are written now, else the guest's kernel does it in the background, into RAM.
 /// * `mkdir` fails on a folder that is there already: nobody else can have prepared one.
-const HOOK: &str = r#"#!/bin/sh
+pub(crate) const HOOK: &str = r#"#!/bin/sh
 set -eu
 tree=$1
 out=@EXCHANGE@

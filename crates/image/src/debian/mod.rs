@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use winstead_process::Command;
-use winstead_spec::{ByteSize, DebianRecipe, DirectKernel, DiskFormat};
+use winstead_spec::{ByteSize, DebianRecipe, DirectKernel, DiskFormat, Sha256};
 
 use crate::{
     build::{Building, Produced},
@@ -28,11 +28,12 @@ use workshop::Workshop;
 pub(crate) use workshop::{NOTE, refuse_mounts, remove};
 
 /// What every image has: init, logins, the guest agent, a kernel; `busybox-static` and `systemd-boot-efi` go into the
-/// initial RAM disk and the boot partition.
+/// initial RAM disk and the boot partition; `e2fsprogs` checks a root that was not unmounted.
 const PACKAGES: &[&str] = &[
     "busybox-static",
     "ca-certificates",
     "dbus",
+    "e2fsprogs",
     "iproute2",
     "kmod",
     "linux-image-cloud-amd64",
@@ -66,6 +67,18 @@ const INSTALL_DEADLINE: std::time::Duration = std::time::Duration::from_secs(180
 /// panic is printed all the same. `damon_stat`: statistics that cost a quarter of an idle virtual CPU since 6.12.
 fn command_line() -> String {
     format!("root=LABEL={ROOT_LABEL} rw quiet console=ttyS0 damon_stat.enabled=0")
+}
+
+/// Everything that a recipe's image holds without being named in it: part of the recipe's digest.
+pub(crate) fn ingredients() -> Sha256 {
+    let parts = format!(
+        "{PACKAGES:?} {EXCLUDED:?} {:?} {} {} {REQUIRED_MODULES:?} {OPTIONAL_MODULES:?} {}",
+        files::tree_files(),
+        hook::HOOK,
+        initrd::INIT,
+        command_line(),
+    );
+    crate::digest::of_bytes(parts.as_bytes())
 }
 
 /// Makes the image in the folder of `building`.
@@ -309,7 +322,7 @@ mod tests {
         '--components=main'
         '--logfile=/b/log'
         '--keyring=/usr/share/keyrings/debian-archive-keyring.gpg'
-        '--include=busybox-static,ca-certificates,curl,dbus,iproute2,kmod,linux-image-cloud-amd64,openssh-server,procps,qemu-guest-agent,systemd-boot-efi,systemd-sysv,udev'
+        '--include=busybox-static,ca-certificates,curl,dbus,e2fsprogs,iproute2,kmod,linux-image-cloud-amd64,openssh-server,procps,qemu-guest-agent,systemd-boot-efi,systemd-sysv,udev'
         '--dpkgopt=path-exclude=/usr/share/doc/*'
         '--dpkgopt=path-include=/usr/share/doc/*/copyright'
         '--dpkgopt=path-exclude=/usr/share/man/*'
