@@ -10,10 +10,9 @@ use std::{
 use fs_err as fs;
 use rustix::fs::{FlockOperation, flock};
 use tokio_util::sync::CancellationToken;
-use winstead_process::ProcessId;
 use winstead_spec::{ByteSize, DirectKernel, DiskFormat, Image};
 
-use crate::{error::Fault, version::Provenance};
+use crate::{debian::leftovers, error::Fault, version::Provenance};
 
 /// What a build says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,41 +57,37 @@ impl Building<'_> {
 
 const PREFIX: &str = ".building-";
 
-/// Makes a folder for a build below `parent`, named after this process so that it can be told when it is dead.
+/// Makes a folder for a build below `parent`, whose lock the caller holds.
 pub(crate) fn new_folder(parent: &Path) -> io::Result<PathBuf> {
-    let me =
-        ProcessId::of(std::process::id()).ok_or_else(|| io::Error::other("this process is not in /proc"))?;
     let folder = tempfile::Builder::new()
-        .prefix(&format!("{PREFIX}{}-{}-", me.pid, me.started))
+        .prefix(PREFIX)
         .permissions(std::fs::Permissions::from_mode(0o700))
         .tempdir_in(parent)?;
     Ok(folder.keep())
 }
 
-/// Folders below `parent` of builds whose process is dead.
-pub(crate) fn dead_folders(parent: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut dead = Vec::new();
+/// Removes what earlier builds left below `parent`, whose lock the caller holds: so they are dead. Returns the removed
+/// folders.
+pub(crate) async fn remove_dead(parent: &Path, stop: &CancellationToken) -> Result<Vec<PathBuf>, Fault> {
+    let mut removed = Vec::new();
     for entry in fs::read_dir(parent)? {
         let entry = entry?;
-        if process_of(&entry.file_name().to_string_lossy()).is_some_and(|process| !process.is_alive()) {
-            dead.push(entry.path());
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            remove(&entry.path(), stop).await?;
+            removed.push(entry.path());
         }
     }
-    Ok(dead)
+    Ok(removed)
 }
 
-fn process_of(folder_name: &str) -> Option<ProcessId> {
-    let mut parts = folder_name.strip_prefix(PREFIX)?.split('-');
-    Some(ProcessId { pid: parts.next()?.parse().ok()?, started: parts.next()?.parse().ok()? })
-}
-
-/// Removes a building folder and the folders elsewhere that it names.
+/// Removes a building folder and the folders elsewhere that it names, and ends what still works in them.
 pub(crate) async fn remove(folder: &Path, stop: &CancellationToken) -> Result<(), Fault> {
-    let note = fs::read_to_string(folder.join(crate::debian::NOTE)).unwrap_or_default();
+    leftovers::end_processes(folder).await?;
+    let note = fs::read_to_string(folder.join(leftovers::NOTE)).unwrap_or_default();
     for elsewhere in note.lines() {
-        crate::debian::remove(Path::new(elsewhere), stop).await?;
+        leftovers::remove(Path::new(elsewhere), stop).await?;
     }
-    crate::debian::remove(folder, stop).await
+    leftovers::remove(folder, stop).await
 }
 
 /// Waits for the lock `path`; a second build of one image waits here and then finds the first's result.
@@ -101,13 +96,10 @@ pub(crate) async fn lock(
     waiting: impl Fn(),
     stop: &CancellationToken,
 ) -> Result<fs::File, Fault> {
-    let file = fs::OpenOptions::new().create(true).append(true).open(path)?;
     let mut told = false;
     loop {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => {}
-            Err(error) => return Err(Fault::Io(error.into())),
+        if let Some(file) = try_lock(path)? {
+            return Ok(file);
         }
         if !std::mem::replace(&mut told, true) {
             waiting();
@@ -116,6 +108,16 @@ pub(crate) async fn lock(
             () = tokio::time::sleep(Duration::from_millis(100)) => {}
             () = stop.cancelled() => return Err(Fault::Interrupted),
         }
+    }
+}
+
+/// The lock `path`, unless somebody has it.
+pub(crate) fn try_lock(path: &Path) -> io::Result<Option<fs::File>> {
+    let file = fs::OpenOptions::new().create(true).append(true).open(path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -135,16 +137,15 @@ pub(crate) fn require_room(folder: &Path, need: ByteSize) -> Result<(), Fault> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_running_build_is_told_from_a_dead_one() {
-        let parent = tempfile::tempdir().unwrap();
-        let mine = new_folder(parent.path()).unwrap();
-        let me = ProcessId::of(std::process::id()).unwrap();
-        let dead = parent.path().join(format!("{PREFIX}{}-{}-x", me.pid, me.started + 1));
-        fs::create_dir(&dead).unwrap();
-        fs::create_dir(parent.path().join("0123456789ab")).unwrap();
-        assert_eq!(dead_folders(parent.path()).unwrap(), [dead]);
-        assert!(mine.is_dir());
+    #[tokio::test]
+    async fn what_a_dead_build_left_is_told_from_a_version() {
+        let (parent, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (dead, version) = (new_folder(parent.path()).unwrap(), parent.path().join("0123456789ab"));
+        fs::create_dir(&version).unwrap();
+        fs::write(dead.join(leftovers::NOTE), format!("{}\n", elsewhere.path().display())).unwrap();
+        let removed = remove_dead(parent.path(), &CancellationToken::new()).await.unwrap();
+        assert_eq!(removed, std::slice::from_ref(&dead));
+        assert!(!dead.exists() && !elsewhere.path().exists() && version.is_dir());
     }
 
     #[tokio::test]

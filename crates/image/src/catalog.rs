@@ -20,6 +20,9 @@ use crate::{
     version::{RECORD, Record, RecordError, Version},
 };
 
+/// Held, in an image's folder, by whoever makes or removes a version of it.
+const LOCK: &str = ".lock";
+
 /// All images of one home.
 #[derive(Clone, Debug)]
 pub struct Catalog {
@@ -106,21 +109,16 @@ impl Catalog {
         remove_folder(&folder).map_err(|source| RecordError::Io { path: folder, source })
     }
 
-    /// Removes what dead builds left, and returns the removed folders.
+    /// Removes what dead builds left, of all images that nobody builds now, and returns the removed folders.
     ///
     /// # Errors
-    /// When a folder cannot be removed; builds by a normal user may leave folders that only [`Catalog::build`] can.
-    pub fn clean(&self) -> Result<Vec<PathBuf>, RecordError> {
+    /// When a folder cannot be removed, or a process in it does not end.
+    pub async fn sweep(&self, stop: &CancellationToken) -> Result<Vec<PathBuf>, Fault> {
         let mut removed = Vec::new();
         for name in self.names()? {
-            let folder = self.folder.join(name.as_str());
-            let failed = |source| RecordError::Io { path: folder.clone(), source };
-            for dead in build::dead_folders(&folder).map_err(failed)? {
-                if !dead.join(debian::NOTE).exists() || rustix::process::geteuid().is_root() {
-                    debian::refuse_mounts(&dead).map_err(failed)?;
-                    fs::remove_dir_all(&dead).map_err(failed)?;
-                    removed.push(dead);
-                }
+            let parent = self.folder.join(name.as_str());
+            if let Some(_lock) = build::try_lock(&parent.join(LOCK))? {
+                removed.extend(build::remove_dead(&parent, stop).await?);
             }
         }
         Ok(removed)
@@ -164,13 +162,11 @@ impl Catalog {
                 total: None,
             });
         };
-        let _lock = build::lock(&parent.join(".lock"), waiting, stop).await?;
+        let _lock = build::lock(&parent.join(LOCK), waiting, stop).await?;
         if let Some(version) = self.find(image)? {
             return Ok(version);
         }
-        for dead in build::dead_folders(&parent)? {
-            build::remove(&dead, stop).await?;
-        }
+        build::remove_dead(&parent, stop).await?;
         let building = Building {
             image,
             folder: build::new_folder(&parent)?,
@@ -180,9 +176,11 @@ impl Catalog {
             stop,
         };
         let finished = finish(&building).await;
-        let removed = build::remove(&building.folder, stop).await;
-        let version = finished?;
-        removed.map(|()| version)
+        if let Err(fault) = build::remove(&building.folder, stop).await {
+            let folder = building.folder.display();
+            tracing::warn!(%fault, %folder, "something of a build stays; the next one removes it");
+        }
+        finished
     }
 
     /// As root others may pass through: QEMU runs as another user, and reads kernels here.

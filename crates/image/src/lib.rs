@@ -25,7 +25,7 @@ mod version;
 pub use build::{BuildProgress, Listener};
 pub use catalog::Catalog;
 pub use convert::ConvertError;
-pub use debian::{KEYRING, host_mirror};
+pub use debian::{host_mirror, keyring};
 pub use download::DownloadError;
 pub use error::{BuildError, Fault};
 pub use initrd::{OPTIONAL_MODULES, REQUIRED_MODULES, ROOT_LABEL, SEED_NAME, initrd};

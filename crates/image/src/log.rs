@@ -16,10 +16,10 @@ pub(crate) async fn follow(path: &Path, tell: impl Fn(&str)) -> Infallible {
         tokio::time::sleep(INTERVAL).await;
         let text =
             fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-        let messages: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix(MESSAGE)).collect();
-        if let Some(last) = messages.get(told..).and_then(<[&str]>::last) {
-            tell(shortened(last));
-        }
+        // Without a line that is only half written.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let messages: Vec<&str> = whole.lines().filter_map(|line| line.strip_prefix(MESSAGE)).collect();
+        messages.iter().skip(told).for_each(|message| tell(shortened(message)));
         told = messages.len();
     }
 }

@@ -360,10 +360,16 @@ async fn what_a_dead_build_left_goes_away_and_what_is_half_removed_is_no_version
     let home = Home::new();
     fs::write(home.path("disk.raw"), content(MIB)).unwrap();
     let image = image(Recipe::File(file(&home.path("disk.raw"))));
-    let dead = home.path("images/disk/.building-1-1-x");
+    let dead = home.path("images/disk/.building-x");
     fs::create_dir_all(&dead).unwrap();
     let catalog = Catalog::open(&home.path("images"), &home.path("cache"), None);
-    assert_eq!(catalog.clean().unwrap(), std::slice::from_ref(&dead));
+    let stop = CancellationToken::new();
+    // Somebody builds: nothing is touched.
+    let lock = fs::File::create(home.path("images/disk/.lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    assert!(catalog.sweep(&stop).await.unwrap().is_empty());
+    drop(lock);
+    assert_eq!(catalog.sweep(&stop).await.unwrap(), std::slice::from_ref(&dead));
     fs::create_dir_all(&dead).unwrap();
     let version = home.build(&image).await.unwrap();
     assert!(!dead.exists());

@@ -36,6 +36,8 @@ pub(crate) const SMALLEST: ByteSize = ByteSize::from_mib(1024);
 ///   host's files), so the image gets an empty folder in its place.
 /// * No journal: it would be written to every machine's RAM overlay again and again, for a disk that is thrown away
 ///   after a crash. Inode tables are written now, else the guest's kernel does it in the background, into RAM.
+/// * The recipe may bring a second kernel; the machines' one is the cloud kernel.
+/// * Folders in /var/log belong to packages: nginx does not start without its own.
 /// * `mkdir` fails on a folder that is there already: nobody else can have prepared one.
 pub(crate) const HOOK: &str = r#"#!/bin/sh
 set -eu
@@ -43,17 +45,19 @@ tree=$1
 out=@EXCHANGE@
 umask 022
 mkdir "$out"
-cp "$tree"/boot/vmlinuz-* "$out/vmlinuz"
+kernel=$(ls "$tree"/boot/vmlinuz-*-cloud-amd64 | sort -V | tail -n 1)
+cp "$kernel" "$out/vmlinuz"
 cp "$tree/usr/bin/busybox" "$out/busybox"
 cp "$tree/usr/lib/systemd/boot/efi/systemd-bootx64.efi" "$out/"
-for version in "$tree"/usr/lib/modules/*; do tar -c -f "$out/modules.tar" -C "$version" modules.dep modules.builtin kernel; done
+tar -c -f "$out/modules.tar" -C "$tree/usr/lib/modules/${kernel##*/vmlinuz-}" modules.dep modules.builtin kernel
 dpkg-query --admindir="$tree/var/lib/dpkg" -W -f '${Package} ${Version} ${Architecture}\n' >"$out/packages"
 rm -rf "$tree"/boot/* "$tree"/etc/ssh/ssh_host_* "$tree/etc/resolv.conf" "$tree/var/lib/systemd/random-seed" \
     "$tree/var/lib/dbus/machine-id" "$tree"/var/lib/apt/lists/* "$tree"/var/cache/apt/* "$tree"/var/cache/debconf/*-old \
-    "$tree"/var/lib/dpkg/*-old "$tree"/var/log/* "$tree"/root/.ssh "$tree"/var/cache/ldconfig/aux-cache \
+    "$tree"/var/lib/dpkg/*-old "$tree"/root/.ssh "$tree"/var/cache/ldconfig/aux-cache \
     "$tree"/etc/*-
-# A mirror's address may hold a password.
-sed -i 's|//[^/@]*@|//|' "$tree"/etc/apt/sources.list "$tree"/etc/apt/sources.list.d/* 2>/dev/null || true
+find "$tree/var/log" ! -type d -delete
+# A mirror's address may hold a password, and the keyring is this computer's.
+sed -i -e 's|//[^/@ ]*@|//|' -e 's|^deb \[signed-by=[^]]*\] |deb |' "$tree"/etc/apt/sources.list "$tree"/etc/apt/sources.list.d/* 2>/dev/null || true
 sed -i 's/^root:[^:]*:/root:*:/' "$tree/etc/shadow"
 truncate -s @DISK_SIZE@ "$out/disk.raw"
 mkdir "$out/tree" "$out/tmp"

@@ -4,8 +4,10 @@
 //! [`hook`]); make our initial RAM disk; add the partition table and the EFI system partition; convert to qcow2.
 //! Works as root and, in a user name space, as a normal user; the two differ in [`Workshop`] only.
 
+mod archives;
 mod files;
 mod hook;
+pub(crate) mod leftovers;
 mod sources;
 mod workshop;
 
@@ -24,8 +26,10 @@ use crate::{
     kernel, modules,
     tools::{self, Tool},
 };
+pub use archives::keyring;
+use archives::{Line, Proxies};
+use sources::{Archives, without_passwords};
 use workshop::Workshop;
-pub(crate) use workshop::{NOTE, refuse_mounts, remove};
 
 /// What every image has: init, logins, the guest agent, a kernel; `busybox-static` and `systemd-boot-efi` go into the
 /// initial RAM disk and the boot partition; `e2fsprogs` checks a root that was not unmounted.
@@ -54,8 +58,6 @@ const EXCLUDED: &[&str] = &[
     "path-exclude=/usr/share/bash-completion/*",
     "path-exclude=/usr/share/zsh/*",
 ];
-/// The keys of Debian's archive, of the package `debian-archive-keyring`.
-pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Size of the disk unless the image says another.
 pub(crate) const DEFAULT_SIZE: ByteSize = ByteSize::from_mib(4096);
 /// Tree, root file system, disk and qcow2 of the base system side by side.
@@ -92,17 +94,14 @@ pub(crate) async fn produce(recipe: &DebianRecipe, building: &Building<'_>) -> R
     let layout = layout.ok_or(Fault::TooSmall { size, smallest: hook::SMALLEST })?;
     tools::require(&needed_tools())?;
     crate::build::require_room(&building.folder, ROOM)?;
-    let mirror = mirror(building.artifacts)?;
+    let packages = Origin::of(recipe, building).await?;
+    // After a failure it is removed with the building folder, which names it.
     let workshop = Workshop::open(building)?;
-    let installed = install(recipe, &mirror, &layout, &workshop, building).await;
-    let brought = match installed {
-        Ok(()) => workshop.bring_home(building).await,
-        Err(fault) => Err(fault),
-    };
+    install(recipe, &packages, &layout, &workshop, building).await?;
+    workshop.bring_home(building).await?;
     workshop.close(building.stop).await?;
-    brought?;
     let made = assemble(&layout, building).await?;
-    Ok(Produced { provenance: provenance(recipe, &mirror, building).await?, ..made })
+    Ok(Produced { provenance: provenance(&packages, building).await?, ..made })
 }
 
 fn needed_tools() -> Vec<Tool> {
@@ -112,7 +111,7 @@ fn needed_tools() -> Vec<Tool> {
         Tool { program: "sfdisk", package: "fdisk" },
         Tool { program: "mformat", package: "mtools" },
         Tool { program: "qemu-img", package: "qemu-utils" },
-        Tool { program: KEYRING, package: "debian-archive-keyring" },
+        Tool { program: keyring(), package: "debian-archive-keyring" },
     ];
     if !rustix::process::geteuid().is_root() {
         needed.push(Tool { program: "newuidmap", package: "uidmap" });
@@ -130,57 +129,76 @@ fn check(recipe: &DebianRecipe) -> Result<(), Fault> {
     bad.map_or(Ok(()), |word| Err(Fault::NotAPackage(word.clone())))
 }
 
+/// Where packages come from, and how they are reached.
+#[derive(Debug)]
+struct Origin {
+    lines: Vec<Line>,
+    proxies: Proxies,
+}
+
+impl Origin {
+    async fn of(recipe: &DebianRecipe, building: &Building<'_>) -> Result<Self, Fault> {
+        building.step("looking for updates of the suite");
+        let proxies = Proxies::of_host(building.stop).await;
+        let missing = |line: &Line| {
+            let uri = without_passwords(&line.uri);
+            building.step(&format!("leaving out {}, which {uri} does not have", line.suite));
+        };
+        let wanted = archives::wanted(&host_archives(building.artifacts)?, &recipe.suite);
+        Ok(Self { lines: archives::present(wanted, &proxies, missing).await, proxies })
+    }
+}
+
 /// A file `debian-mirror` among the artefacts wins: for computers that are no Debian and reach a mirror of their own.
-fn mirror(artifacts: Option<&Path>) -> Result<String, Fault> {
+fn host_archives(artifacts: Option<&Path>) -> Result<Archives, Fault> {
     if let Some(setting) = artifacts.map(|folder| folder.join("debian-mirror"))
         && setting.is_file()
     {
-        return Ok(fs::read_to_string(setting)?.trim().to_owned());
+        let main = fs::read_to_string(setting)?.trim().trim_end_matches('/').to_owned();
+        return Ok(Archives { main, updates: None, security: None });
     }
-    Ok(host_mirror()?)
+    Ok(sources::archives(Path::new("/etc/apt")))
 }
 
 /// The Debian mirror that this computer's apt is set up with, or Debian's own.
-///
-/// # Errors
-/// When apt's settings cannot be read.
-pub fn host_mirror() -> std::io::Result<String> {
-    sources::mirror(Path::new("/etc/apt"))
+#[must_use]
+pub fn host_mirror() -> String {
+    sources::archives(Path::new("/etc/apt")).main
 }
 
 async fn install(
     recipe: &DebianRecipe,
-    mirror: &str,
+    origin: &Origin,
     layout: &Layout,
     workshop: &Workshop,
     building: &Building<'_>,
 ) -> Result<(), Fault> {
-    let log = building.folder.join("mmdebstrap.log");
+    let log = building.folder.join(leftovers::LOG);
     let files = building.folder.join("files.tar");
     fs::write(&files, files::archive(&files::tree_files())?)?;
     workshop.write_hook(&hook::customize(&workshop.exchange, layout))?;
-    let place = Place { log: &log, files: &files, workshop };
-    let command = mmdebstrap(recipe, mirror, &place);
+    let place = Place { building: &building.folder, files: &files, workshop };
+    let command = origin.proxies.apply(mmdebstrap(recipe, &origin.lines, &place));
     building.step("installing packages");
-    let told = crate::log::follow(&log, |line| building.step(line));
+    let told = crate::log::follow(&log, |line| building.step(&without_passwords(line)));
     let done = tokio::select! {
         done = command.run(building.stop) => done,
         never = told => match never {},
     };
     done.map(drop).map_err(|mut error| {
-        error.said = crate::log::last_words(&log);
+        error.said = without_passwords(&crate::log::last_words(&log));
         Fault::from(error)
     })
 }
 
 /// Where mmdebstrap finds and leaves things.
 struct Place<'a> {
-    log: &'a Path,
+    building: &'a Path,
     files: &'a Path,
     workshop: &'a Workshop,
 }
 
-fn mmdebstrap(recipe: &DebianRecipe, mirror: &str, place: &Place<'_>) -> Command {
+fn mmdebstrap(recipe: &DebianRecipe, lines: &[Line], place: &Place<'_>) -> Command {
     let mut packages: Vec<&str> =
         PACKAGES.iter().copied().chain(recipe.packages.iter().map(String::as_str)).collect();
     packages.sort_unstable();
@@ -191,15 +209,15 @@ fn mmdebstrap(recipe: &DebianRecipe, mirror: &str, place: &Place<'_>) -> Command
         .mode
         .command()
         .arg(format!("--mode={}", place.workshop.mode.name()))
-        .args(["--variant=minbase", "--format=null", "--architectures=amd64", "--components=main"])
-        .arg(format!("--logfile={}", place.log.display()))
-        .arg(format!("--keyring={KEYRING}"))
+        .args(["--variant=minbase", "--format=null", "--architectures=amd64"])
+        .arg(leftovers::mark(place.building))
         .arg(format!("--include={}", packages.join(",")))
         .args(EXCLUDED.iter().map(|option| format!("--dpkgopt={option}")))
         .args([r#"--aptopt=Acquire::Retries "3""#, r#"--aptopt=Acquire::Languages "none""#])
         .arg(format!("--customize-hook=tar-in {files} /"))
         .arg(format!("--customize-hook={}", place.workshop.hook().display()))
-        .args(["--", &recipe.suite, "/dev/null", mirror])
+        .args(["--", &recipe.suite, "/dev/null", "-"])
+        .input(archives::sources_list(lines, keyring()))
         .env("TMPDIR", &place.workshop.scratch)
         // The kernel's package would make Debian's initial RAM disk, which we do not use: five seconds.
         .env("INITRD", "No")
@@ -230,8 +248,8 @@ async fn assemble(layout: &Layout, building: &Building<'_>) -> Result<Produced, 
         "files.tar",
         "loader.conf",
         "winstead.conf",
-        "mmdebstrap.log",
-        NOTE,
+        leftovers::LOG,
+        leftovers::NOTE,
     ] {
         fs::remove_file(at(name))?;
     }
@@ -267,21 +285,10 @@ fn boot_files(folder: &Path) -> Result<&'static str, Fault> {
     }
 }
 
-/// `http://user:password@host/debian` → `http://host/debian`.
-fn without_password(uri: &str) -> String {
-    let Some((scheme, rest)) = uri.split_once("://") else { return uri.to_owned() };
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    format!("{scheme}://{}/{path}", host.rsplit('@').next().unwrap_or(host))
-}
-
-async fn provenance(
-    recipe: &DebianRecipe,
-    mirror: &str,
-    building: &Building<'_>,
-) -> Result<crate::version::Provenance, Fault> {
+async fn provenance(origin: &Origin, building: &Building<'_>) -> Result<crate::version::Provenance, Fault> {
     let packages = building.folder.join(hook::PACKAGES);
     Ok(crate::version::Provenance {
-        source: format!("debian {} from {}", recipe.suite, without_password(mirror)),
+        source: format!("debian {}", archives::shown(&origin.lines)),
         builder: crate::version::BUILDER.to_owned(),
         tools: tools::versions(
             &[("mmdebstrap", "--version"), ("mke2fs", "-V"), ("qemu-img", "--version")],
@@ -310,18 +317,17 @@ mod tests {
             scratch: "/var/tmp/s".into(),
             exchange: "/var/tmp/e".into(),
         };
-        let place = Place { log: Path::new("/b/log"), files: Path::new("/b/files.tar"), workshop: &workshop };
-        let command =
-            mmdebstrap(&recipe("trixie", &["curl", "dbus"]), "http://mirror.example/debian", &place);
+        let place =
+            Place { building: Path::new("/b"), files: Path::new("/b/files.tar"), workshop: &workshop };
+        let line = Line { uri: "http://ana:secret@mirror.example/debian".into(), suite: "trixie".into() };
+        let command = mmdebstrap(&recipe("trixie", &["curl", "dbus"]), &[line], &place);
         insta::assert_snapshot!(command.shown().replace(" '", "\n'"), @r#"
         mmdebstrap
         '--mode=unshare'
         '--variant=minbase'
         '--format=null'
         '--architectures=amd64'
-        '--components=main'
-        '--logfile=/b/log'
-        '--keyring=/usr/share/keyrings/debian-archive-keyring.gpg'
+        '--logfile=/b/mmdebstrap.log'
         '--include=busybox-static,ca-certificates,curl,dbus,e2fsprogs,iproute2,kmod,linux-image-cloud-amd64,openssh-server,procps,qemu-guest-agent,systemd-boot-efi,systemd-sysv,udev'
         '--dpkgopt=path-exclude=/usr/share/doc/*'
         '--dpkgopt=path-include=/usr/share/doc/*/copyright'
@@ -333,14 +339,8 @@ mod tests {
         '--aptopt=Acquire::Retries "3"'
         '--aptopt=Acquire::Languages "none"'
         '--customize-hook=tar-in /b/files.tar /'
-        '--customize-hook=/var/tmp/s/hook' -- trixie /dev/null http://mirror.example/debian
+        '--customize-hook=/var/tmp/s/hook' -- trixie /dev/null -
         "#);
-    }
-
-    #[test]
-    fn a_password_in_a_mirrors_address_is_not_kept() {
-        assert_eq!(without_password("http://user:pw@mirror.example/debian"), "http://mirror.example/debian");
-        assert_eq!(without_password("http://mirror.example/debian"), "http://mirror.example/debian");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which Debian mirror this computer is set up to use, read from apt's own files.
+//! Which Debian archives this computer is set up to use, read from apt's own files.
 //!
 //! A company's mirror is configured there, so nothing else has to be. Formats: sources.list(5), one line a source or
 //! deb822 stanzas.
@@ -8,22 +8,13 @@ use std::{io, path::Path};
 use fs_err as fs;
 
 /// Debian's own name for "a mirror near you"; used when apt's files name no Debian archive, as on Ubuntu.
-pub(crate) const DEFAULT_MIRROR: &str = "http://deb.debian.org/debian";
+const DEFAULT_MIRROR: &str = "http://deb.debian.org/debian";
+const DEFAULT_SECURITY: &str = "http://deb.debian.org/debian-security";
 
-/// Suites of the archive itself. Others' archives use words of their own, or these with something behind.
-const SUITES: &[&str] = &[
-    "bullseye",
-    "bookworm",
-    "trixie",
-    "forky",
-    "duke",
-    "sid",
-    "oldoldstable",
-    "oldstable",
-    "stable",
-    "testing",
-    "unstable",
-];
+/// Names of Debian's releases. Others' archives seldom use them alone.
+const RELEASES: &[&str] = &["bullseye", "bookworm", "trixie", "forky", "duke", "sid"];
+/// Words that anybody's archive may use for its releases: `dl.google.com/linux/chrome/deb stable main`.
+const WORDS: &[&str] = &["oldoldstable", "oldstable", "stable", "testing", "unstable"];
 
 /// One archive that apt is set up with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,19 +25,40 @@ struct Source {
     signed_by: Option<String>,
 }
 
-/// The URI of the Debian archive that apt under `etc_apt` uses, or [`DEFAULT_MIRROR`].
-///
-/// # Errors
-/// When a file that is there cannot be read.
-pub(crate) fn mirror(etc_apt: &Path) -> io::Result<String> {
-    let mut sources = Vec::new();
-    for (one_line, text) in texts(etc_apt)? {
-        sources.extend(if one_line { lines(&text) } else { stanzas(&text) });
-    }
-    Ok(main_archive(&sources).unwrap_or_else(|| DEFAULT_MIRROR.to_owned()))
+/// URIs without a slash at their end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Archives {
+    /// Has suites like `trixie`.
+    pub(crate) main: String,
+    /// Has suites like `trixie-updates`.
+    pub(crate) updates: Option<String>,
+    /// Has suites like `trixie-security`.
+    pub(crate) security: Option<String>,
 }
 
-fn texts(etc_apt: &Path) -> io::Result<Vec<(bool, String)>> {
+/// The Debian archives that apt under `etc_apt` uses; Debian's own when it names none.
+pub(crate) fn archives(etc_apt: &Path) -> Archives {
+    let texts = texts(etc_apt);
+    let sources =
+        texts.iter().flat_map(|(one_line, text)| if *one_line { lines(text) } else { stanzas(text) });
+    chosen(&sources.collect::<Vec<_>>())
+}
+
+fn chosen(sources: &[Source]) -> Archives {
+    match archive(sources, "") {
+        Some(main) => {
+            Archives { main, updates: archive(sources, "-updates"), security: archive(sources, "-security") }
+        }
+        None => Archives {
+            main: DEFAULT_MIRROR.to_owned(),
+            updates: Some(DEFAULT_MIRROR.to_owned()),
+            security: Some(DEFAULT_SECURITY.to_owned()),
+        },
+    }
+}
+
+/// A file that cannot be read is no reason to fail: apt's own may hold a password and be root's alone.
+fn texts(etc_apt: &Path) -> Vec<(bool, String)> {
     let mut paths = vec![etc_apt.join("sources.list")];
     if let Ok(entries) = fs::read_dir(etc_apt.join("sources.list.d")) {
         paths.extend(entries.filter_map(Result::ok).map(|entry| entry.path()));
@@ -59,13 +71,13 @@ fn texts(etc_apt: &Path) -> io::Result<Vec<(bool, String)>> {
             Some("sources") => false,
             _ => continue,
         };
-        match fs::read_to_string(&path) {
-            Ok(text) => texts.push((one_line, text)),
+        match fs::read(&path) {
+            Ok(text) => texts.push((one_line, String::from_utf8_lossy(&text).into_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            Err(error) => tracing::warn!(%error, "apt's sources are read without this file"),
         }
     }
-    Ok(texts)
+    texts
 }
 
 /// `deb [signed-by=/x.gpg] http://… trixie main`.
@@ -120,19 +132,52 @@ fn stanza(lines: &[&str]) -> Option<Source> {
     })
 }
 
-fn main_archive(sources: &[Source]) -> Option<String> {
-    let candidates: Vec<&String> =
-        sources.iter().filter(|source| is_debian(source)).flat_map(|source| &source.uris).collect();
-    let plain = candidates.iter().find(|uri| uri.trim_end_matches('/').ends_with("/debian"));
-    plain.or_else(|| candidates.first()).map(|uri| uri.trim_end_matches('/').to_owned())
+/// The URI of a Debian archive that has suites with this ending. One called `debian` goes before one in a corner.
+fn archive(sources: &[Source], ending: &str) -> Option<String> {
+    let candidates: Vec<&str> = sources
+        .iter()
+        .filter(|source| has_suite(source, ending))
+        .flat_map(|source| &source.uris)
+        .map(|uri| uri.trim_end_matches('/'))
+        .collect();
+    let plain = candidates.iter().find(|uri| uri.ends_with("/debian"));
+    plain.or_else(|| candidates.first()).map(|uri| (*uri).to_owned())
 }
 
-/// Others' archives also have suites called `bookworm` with a component `main`; their key tells them apart.
-fn is_debian(source: &Source) -> bool {
-    source.suites.iter().any(|suite| SUITES.contains(&suite.as_str()))
+/// Others' archives also have suites called `bookworm` with a component `main`; their key tells them apart. A word
+/// that anybody uses counts only with Debian's key or at Debian's own address.
+fn has_suite(source: &Source, ending: &str) -> bool {
+    let ours = source.signed_by.as_ref().is_some_and(|key| key.contains("debian-archive"));
+    let certain = ours || source.uris.iter().all(|uri| is_debians(uri));
+    let fits = |suite: &String| {
+        suite
+            .strip_suffix(ending)
+            .is_some_and(|name| RELEASES.contains(&name) || certain && WORDS.contains(&name))
+    };
+    source.suites.iter().any(fits)
         && source.components.iter().any(|component| component == "main")
-        && source.signed_by.as_ref().is_none_or(|key| key.contains("debian-archive"))
-        && source.uris.iter().all(|uri| !uri.starts_with("cdrom:") && !uri.contains("debian-security"))
+        && (ours || source.signed_by.is_none())
+        && source.uris.iter().all(|uri| !uri.starts_with("cdrom:"))
+}
+
+fn is_debians(uri: &str) -> bool {
+    let clean = without_passwords(uri);
+    let host =
+        clean.split_once("://").and_then(|(_, rest)| rest.split(['/', ':']).next()).unwrap_or_default();
+    host == "debian.org" || host.ends_with(".debian.org")
+}
+
+/// `http://user:password@host/debian` becomes `http://host/debian`, wherever it stands in a text.
+pub(crate) fn without_passwords(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|letter: char| letter == '/' || letter.is_whitespace()).unwrap_or(part.len());
+        let host = part[..end].rfind('@').map_or(0, |at| at + 1);
+        clean.push_str("://");
+        clean.push_str(&part[host..]);
+    }
+    clean
 }
 
 #[cfg(test)]
@@ -163,13 +208,46 @@ Components: main
 
     #[test]
     fn the_debian_archive_is_found_among_security_and_vendors() {
-        assert_eq!(main_archive(&stanzas(DEB822)).as_deref(), Some("http://mirror.example/debian"));
+        let found = chosen(&stanzas(DEB822));
+        assert_eq!(found.main, "http://mirror.example/debian");
+        assert_eq!(found.updates.as_deref(), Some("http://mirror.example/debian"));
+        assert_eq!(found.security.as_deref(), Some("http://mirror.example/debian-security"));
         let vendors = "deb [arch=amd64 signed-by=/etc/apt/keyrings/vendor.gpg] https://vendor.example bookworm main\n\
                        deb-src http://src.example/debian bookworm main\n\
                        deb cdrom:[Debian]/ bookworm main\n\
                        # deb http://off.example/debian bookworm main\n\
                        deb http://near.example/debian-remote bookworm main contrib # ours\n";
-        assert_eq!(main_archive(&lines(vendors)).as_deref(), Some("http://near.example/debian-remote"));
+        assert_eq!(archive(&lines(vendors), "").as_deref(), Some("http://near.example/debian-remote"));
+        assert_eq!(archive(&lines(vendors), "-security"), None);
+    }
+
+    #[test]
+    fn words_that_anybody_uses_count_only_at_debians_own_address_or_with_its_key() {
+        let chrome = "deb [arch=amd64] https://dl.google.com/linux/chrome/deb/ stable main\n";
+        assert_eq!(archive(&lines(chrome), ""), None);
+        for line in [
+            "deb http://ftp.de.debian.org/debian stable main",
+            "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.pgp] http://m.example/debian stable main",
+        ] {
+            assert!(archive(&lines(&format!("{chrome}{line}")), "").unwrap().ends_with("/debian"), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("sources.list.d/secret.list")).unwrap();
+        fs::write(folder.path().join("sources.list"), b"# caf\xe9\ndeb http://m.example/debian sid main")
+            .unwrap();
+        assert_eq!(archives(folder.path()).main, "http://m.example/debian");
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(
+            without_passwords("Err:1 http://user:pw@m.example/debian trixie, https://a@b and c@d"),
+            "Err:1 http://m.example/debian trixie, https://b and c@d"
+        );
     }
 
     #[test]
@@ -180,7 +258,8 @@ Components: main
             "deb http://archive.ubuntu.example/ubuntu noble main\n",
         )
         .unwrap();
-        assert_eq!(mirror(folder.path()).unwrap(), DEFAULT_MIRROR);
+        assert_eq!(archives(folder.path()), chosen(&[]));
+        assert_eq!(chosen(&[]).main, DEFAULT_MIRROR);
     }
 
     #[test]
@@ -190,6 +269,6 @@ Components: main
         fs::write(folder.path().join("sources.list.d/debian.sources"), DEB822).unwrap();
         fs::write(folder.path().join("sources.list.d/debian.sources.bak"), "URIs: http://old.example/debian")
             .unwrap();
-        assert_eq!(mirror(folder.path()).unwrap(), "http://mirror.example/debian");
+        assert_eq!(archives(folder.path()).main, "http://mirror.example/debian");
     }
 }

@@ -2,16 +2,19 @@
 //! its name space cannot enter a home folder.
 
 use std::{
-    io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use fs_err as fs;
 use tokio_util::sync::CancellationToken;
-use winstead_process::{Command, Failure};
+use winstead_process::Command;
 
-use crate::{build::Building, debian::hook, error::Fault};
+use super::{
+    hook,
+    leftovers::{self, NOTE},
+};
+use crate::{build::Building, error::Fault};
 
 /// How mmdebstrap becomes the owner of a tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +41,15 @@ impl Mode {
         }
     }
 
-    /// mmdebstrap in a mount name space of its own. As root it would mount the host's /dev/shm and /sys inside the
-    /// tree where everybody sees them; after a kill they would stay, and whoever removed the tree would remove what
-    /// is in them. A name space goes away with its last process. (In a user name space it makes one itself.)
+    /// mmdebstrap in name spaces of its own. As root it would mount the host's /dev/shm and /sys inside the tree where
+    /// everybody sees them; after a kill they would stay, and whoever removed the tree would remove what is in them.
+    /// A name space goes away with its first process, and that one with us. (As a normal user it makes its own,
+    /// which outlive us; see [`super::leftovers::end_processes`].)
     pub(super) fn command(self) -> Command {
         match self {
-            Self::Root => {
-                Command::new("unshare").args(["--mount", "--propagation", "private", "--", "mmdebstrap"])
-            }
+            Self::Root => Command::new("setpriv")
+                .args(["--pdeathsig", "KILL", "--", "unshare", "--mount", "--pid", "--fork", "--kill-child"])
+                .args(["--mount-proc", "--propagation", "private", "--", "mmdebstrap"]),
             Self::Unshare => Command::new("mmdebstrap"),
         }
     }
@@ -110,52 +114,10 @@ impl Workshop {
     /// Removes both folders.
     pub(super) async fn close(&self, stop: &CancellationToken) -> Result<(), Fault> {
         for folder in [&self.scratch, &self.exchange] {
-            remove(folder, stop).await?;
+            leftovers::remove(folder, stop).await?;
         }
         Ok(())
     }
-}
-
-/// The file in a building folder that names folders elsewhere.
-pub(crate) const NOTE: &str = "scratch-folders";
-
-/// Removes a folder whose content may belong to users of a name space of ours. Gone already is fine.
-pub(crate) async fn remove(folder: &Path, stop: &CancellationToken) -> Result<(), Fault> {
-    refuse_mounts(folder)?;
-    match fs::remove_dir_all(folder) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let all = Command::new("mmdebstrap").args(["--unshare-helper", "rm", "-rf", "--"]).arg(folder);
-            // Also after Ctrl-C: a cancelled token must not keep the tidying from happening.
-            let unstoppable = CancellationToken::new();
-            let stop = if stop.is_cancelled() { &unstoppable } else { stop };
-            match all.run(stop).await {
-                Ok(_) => Ok(()),
-                // The folder itself is ours, so the name space may not remove it.
-                Err(error) if matches!(error.failure, Failure::Status(_)) => Ok(fs::remove_dir_all(folder)?),
-                Err(error) => Err(error.into()),
-            }
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// A folder with something mounted in it is not removed: that would remove somebody else's files.
-///
-/// # Errors
-/// When something is mounted in it.
-pub(crate) fn refuse_mounts(folder: &Path) -> io::Result<()> {
-    match mounted_below(&fs::read_to_string("/proc/self/mountinfo")?, folder) {
-        None => Ok(()),
-        Some(mount) => Err(io::Error::other(format!("{mount} is mounted: unmount it first"))),
-    }
-}
-
-/// The fifth field of a line is the mount point (proc(5)).
-fn mounted_below(mountinfo: &str, folder: &Path) -> Option<String> {
-    let mut points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
-    points.find(|point| Path::new(point).starts_with(folder)).map(str::to_owned)
 }
 
 /// subuid(5): 65536 ids are what a Debian tree needs.
@@ -189,14 +151,6 @@ fn has_range(text: &str, name: &str, uid: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_mount_inside_a_folder_is_seen() {
-        let info =
-            "24 27 0:6 / /dev rw - devtmpfs devtmpfs rw\n75 27 0:27 / /a/b/dev/shm rw - tmpfs tmpfs rw\n";
-        assert_eq!(mounted_below(info, Path::new("/a/b")).as_deref(), Some("/a/b/dev/shm"));
-        assert_eq!(mounted_below(info, Path::new("/a/bc")), None);
-    }
 
     #[test]
     fn subordinate_ids_count_by_name_or_number_and_must_be_enough() {

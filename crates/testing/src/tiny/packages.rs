@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context;
 use fs_err as fs;
 use tokio_util::sync::CancellationToken;
-use winstead_image::{KEYRING, host_mirror};
+use winstead_image::{host_mirror, keyring};
 use winstead_process::Command;
 
 /// The suite of the golden image, so that its kernel is tested.
@@ -42,8 +42,8 @@ pub(super) async fn unpack(folder: &Path, stop: &CancellationToken) -> anyhow::R
     for part in ["lists/partial", "archives/partial", "debs"] {
         fs::create_dir_all(apt.join(part))?;
     }
-    let mirror = host_mirror()?;
-    fs::write(apt.join("sources.list"), format!("deb [signed-by={KEYRING}] {mirror} {SUITE} main\n"))?;
+    let (mirror, keyring) = (host_mirror(), keyring());
+    fs::write(apt.join("sources.list"), format!("deb [signed-by={keyring}] {mirror} {SUITE} main\n"))?;
     fs::write(apt.join("status"), "")?;
     apt_tool("apt-get", &apt).args(["-q", "update"]).deadline(DEADLINE).run(stop).await?;
     let depends =
