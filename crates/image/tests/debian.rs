@@ -99,8 +99,9 @@ async fn abandon_a_build(catalog: &Catalog) {
             unpacking.notify_one();
         }
     };
+    let image = debian(&["nano"]);
     tokio::select! {
-        _ = catalog.build(&debian(&["nano"]), &listen, &stop) => {}
+        _ = catalog.build(&image, &listen, &stop) => {}
         () = unpacking.notified() => {}
     }
 }
