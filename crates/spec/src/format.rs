@@ -317,12 +317,24 @@ mod tests {
         Format::CommandLine,
     ];
 
-    /// Texts like those of a format's pattern, some with one character put in.
-    fn like(format: Format) -> impl Strategy<Value = String> {
+    /// Texts like those of a format's pattern.
+    fn plain(format: Format) -> BoxedStrategy<String> {
+        if format == Format::Subnet {
+            // The pattern's own texts have bits set after the prefix, nearly all.
+            let network = |(bits, prefix): (u32, u32)| {
+                format!("{}/{prefix}", std::net::Ipv4Addr::from(bits & (u32::MAX << (32 - prefix))))
+            };
+            return (any::<u32>(), 8..=29_u32).prop_map(network).boxed();
+        }
         let pattern = format.pattern().trim_start_matches('^').trim_end_matches('$');
-        let put = prop::option::of((any::<prop::sample::Index>(), any::<char>()));
-        let texts = prop::string::string_regex(pattern).expect("the pattern is a regular expression");
-        (texts, put).prop_map(|(mut text, put)| {
+        prop::string::string_regex(pattern).expect("the pattern is a regular expression").boxed()
+    }
+
+    /// The same, some with one character put in: any, or one that numbers may have.
+    fn like(format: Format) -> impl Strategy<Value = String> {
+        let extra = prop_oneof![any::<char>(), prop::sample::select(&['+', '-', '0', ' ', '.'][..])];
+        let put = prop::option::of((any::<prop::sample::Index>(), extra));
+        (plain(format), put).prop_map(|(mut text, put)| {
             if let Some((at, extra)) = put {
                 let places: Vec<_> =
                     text.char_indices().map(|(place, _)| place).chain([text.len()]).collect();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     Bridge, ByteSize, DebianRecipe, DirectKernel, Disk, FileRecipe, Firmware, Growth, GuestOs, Host,
-    HostStores, Image, MachineShape, Network, Pool, Readiness, Recipe, Reserve, SeedKind, UrlRecipe,
+    HostStores, Image, MachineShape, Network, Pool, Probe, Readiness, Recipe, Reserve, SeedKind, UrlRecipe,
     parse::Origin,
     problem::{Complaint, Problem},
     raw::{self, HostSpec, ImageSpec, PoolSpec},
@@ -38,6 +38,12 @@ pub(crate) fn image(origin: &Origin<'_>, spec: &ImageSpec, problems: &mut Vec<Pr
         "spec.seed",
         "Windows cannot take its identity by `fw-cfg`",
         "`no-cloud` or `none`",
+    );
+    unless(
+        !debian || seed != SeedKind::NoCloud,
+        "spec.seed",
+        "the recipe `debian` has no cloud-init, which `no-cloud` needs",
+        "`fw-cfg`, or `none`",
     );
     unless(
         !(windows && kernel),
@@ -102,6 +108,12 @@ pub(crate) fn pool(
         image.zip(machine.firmware).and_then(|(image, firmware)| refused(image, firmware))
     {
         problems.push(origin.problem("spec.machine.firmware", complaint));
+    }
+    let nobody = |image: &Image| matches!(image.recipe, Recipe::Debian(_)) && image.seed == SeedKind::None;
+    if spec.ready.probe == Probe::Ssh && image.is_some_and(nobody) {
+        let message = format!("image `{}` with `seed: none` lets nobody in", spec.image);
+        let complaint = Complaint::new(message).expected("`agent` or `started`, or another seed");
+        problems.push(origin.problem("spec.ready.probe", complaint));
     }
     Pool {
         name: origin.name.clone(),

@@ -174,7 +174,10 @@ impl FromStr for Subnet {
         let (network, prefix) = text.split_once('/').ok_or_else(bad)?;
         let network: Ipv4Addr = network.parse().map_err(|_| bad())?;
         let prefix: u8 = prefix.parse().map_err(|_| bad())?;
-        let usable = (8..=29).contains(&prefix) && u32::from(network) << prefix == 0;
+        // Only as we write it: `+24` and `024` are numbers, too.
+        let usable = (8..=29).contains(&prefix)
+            && u32::from(network) << prefix == 0
+            && text == Self { network, prefix }.to_string();
         if usable { Ok(Self { network, prefix }) } else { Err(bad()) }
     }
 }
@@ -208,7 +211,9 @@ mod tests {
         assert_eq!(subnet.address(1), Some(Ipv4Addr::new(10, 77, 0, 1)));
         assert_eq!((subnet.address(0), subnet.address(6).is_some(), subnet.address(7)), (None, true, None));
         assert_eq!(subnet.netmask(), Ipv4Addr::new(255, 255, 255, 248));
-        for bad in ["10.77.0.1/24", "10.77.0.0", "10.77.0.0/30", "10.77.0.0/x"] {
+        for bad in
+            ["10.77.0.1/24", "10.77.0.0", "10.77.0.0/30", "10.77.0.0/x", "10.77.0.0/+24", "10.77.0.0/024"]
+        {
             assert!(bad.parse::<Subnet>().is_err(), "{bad}");
         }
     }

@@ -121,6 +121,7 @@ fn a_document_says_what_it_is() {
 
 #[test]
 fn rules_between_keys_name_both_sides() {
+    insta::assert_snapshot!(image("{seed: no-cloud, debian: {suite: trixie}}"), @"agents.yaml:4:14: spec.seed: the recipe `debian` has no cloud-init, which `no-cloud` needs; expected `fw-cfg`, or `none`");
     insta::assert_snapshot!(image("{os: windows, debian: {suite: trixie}}"), @"agents.yaml:4:12: spec.os: the recipe `debian` does not make Windows; expected `linux`");
     insta::assert_snapshot!(image("{os: windows, seed: fw-cfg, file: {path: a, kernel: {path: b}}}"), @r#"
     agents.yaml:4:27: spec.seed: Windows cannot take its identity by `fw-cfg`; expected `no-cloud` or `none`
