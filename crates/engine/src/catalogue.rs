@@ -1,10 +1,10 @@
 //! The engine's image commands: the catalogue, and who uses what of it.
 
 use tokio_util::sync::CancellationToken;
-use winstead_image::{BuildProgress, Depth, Version};
+use winstead_image::{BuildProgress, Depth, RecordError, Version};
 use winstead_spec::{Image, MachineName, Name, Sha256};
 
-use crate::{Engine, EngineError, Event, ImageRef, Listener};
+use crate::{Engine, EngineError, Event, ImageRef, Listener, engine::unknown};
 
 /// What a machine remembers of the version it stands on.
 pub(crate) fn reference(version: &Version) -> ImageRef {
@@ -42,11 +42,7 @@ impl Engine {
         listener: &Listener,
         stop: &CancellationToken,
     ) -> Result<Version, EngineError> {
-        let (name, listener) = (image.name.clone(), listener.clone());
-        let tell = move |progress: BuildProgress| {
-            let done = progress.done.zip(progress.total);
-            listener.tell(Event::Image { name: name.clone(), step: progress.step, progress: done });
-        };
+        let tell = told(&image.name, listener);
         let built = self.catalog.build(image, &tell, stop).await;
         built.map_err(|error| match stop.is_cancelled() {
             true => EngineError::Interrupted,
@@ -54,53 +50,94 @@ impl Engine {
         })
     }
 
-    /// Reads every version's disk and compares it with its digest; returns those that were checked.
+    /// Reads every version completely and compares it with its digests; returns those that are as built, and what is
+    /// wrong with each other one.
     ///
     /// # Errors
-    /// At the first version that is not what it was.
+    /// When the image is unknown, the catalogue cannot be read, or `stop` is cancelled.
     pub async fn verify_image(
         &self,
         name: Option<&Name>,
         stop: &CancellationToken,
-    ) -> Result<Vec<(Name, Sha256)>, EngineError> {
-        let mut checked = Vec::new();
-        for version in self.versions(name)? {
-            self.verify_version(&version, Depth::Full, stop).await?;
-            checked.push((version.name, version.digest));
-        }
-        Ok(checked)
-    }
-
-    /// Removes an image's versions, or the one whose digest begins with `digest`, and returns them.
-    ///
-    /// # Errors
-    /// When there is none, or machines stand on one: then none is removed, and the users are named.
-    pub async fn remove_image(&self, name: &Name, digest: Option<&str>) -> Result<Vec<Sha256>, EngineError> {
-        let _lock = self.lock(&Listener::none(), &CancellationToken::new()).await?;
-        let chosen = |version: &Version| digest.is_none_or(|digest| version.digest.hex().starts_with(digest));
-        let versions: Vec<Version> = self.versions(Some(name))?.into_iter().filter(chosen).collect();
-        if versions.is_empty() {
-            let what =
-                format!("the image {name} with a digest that begins with {}", digest.unwrap_or_default());
-            return Err(EngineError::Unknown { what, nearest: None });
-        }
-        for version in &versions {
-            let users = self.image_users(version).await?;
-            if !users.is_empty() {
-                return Err(EngineError::InUse { image: name.clone(), users });
+    ) -> Result<(Vec<(Name, Sha256)>, Vec<EngineError>), EngineError> {
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        for name in self.image_names(name)? {
+            for (digits, error) in self.catalog.damaged(&name).map_err(unreadable)? {
+                bad.push(EngineError::DamagedImage { image: name.clone(), digits, source: error.into() });
+            }
+            for version in self.catalog.versions(&name).map_err(unreadable)? {
+                match self.verify_version(&version, Depth::Full, stop).await {
+                    _ if stop.is_cancelled() => return Err(EngineError::Interrupted),
+                    Ok(()) => good.push((version.name, version.digest)),
+                    Err(error) => bad.push(error),
+                }
             }
         }
-        for version in &versions {
-            let removed = self.catalog.remove(version);
-            removed.map_err(|error| failed("remove", name)(error.into()))?;
+        Ok((good, bad))
+    }
+
+    /// The versions of an image that `image rm` means, damaged ones too, by the first digits of their digests: all, or
+    /// the one whose digest begins with `digest`.
+    ///
+    /// # Errors
+    /// When there is none or `digest` fits several, or machines stand on one: then the users are named.
+    pub async fn image_removal(&self, name: &Name, digest: Option<&str>) -> Result<Vec<String>, EngineError> {
+        let versions = self.catalog.versions(name).map_err(unreadable)?;
+        let damaged = self.catalog.damaged(name).map_err(unreadable)?;
+        let all = versions.iter().map(|version| (version.digest.hex(), version.digest.short()));
+        let all = all.chain(damaged.iter().map(|(digits, _)| (digits.as_str(), digits.as_str())));
+        let chosen = all.filter(|(whole, _)| digest.is_none_or(|digest| whole.starts_with(digest)));
+        let chosen: Vec<String> = chosen.map(|(_, digits)| digits.to_owned()).collect();
+        if chosen.is_empty() || digest.is_some() && chosen.len() > 1 {
+            return Err(match digest {
+                None => self.unknown_image(name)?,
+                Some(digest) => not_one(name, digest, chosen.len()),
+            });
         }
-        Ok(versions.into_iter().map(|version| version.digest).collect())
+        let users = self.users_of(name, |digits| chosen.iter().any(|chosen| chosen == digits)).await?;
+        match users.is_empty() {
+            true => Ok(chosen),
+            false => Err(EngineError::InUse { image: name.clone(), users }),
+        }
+    }
+
+    /// Removes what [`Engine::image_removal`] returns, and returns it.
+    ///
+    /// # Errors
+    /// As there, and when something cannot be removed, or `stop` is cancelled while another command works.
+    pub async fn remove_image(
+        &self,
+        name: &Name,
+        digest: Option<&str>,
+        listener: &Listener,
+        stop: &CancellationToken,
+    ) -> Result<Vec<String>, EngineError> {
+        let _lock = self.lock(listener, stop).await?;
+        let chosen = self.image_removal(name, digest).await?;
+        let tell = told(name, listener);
+        for digits in &chosen {
+            let removed = self.catalog.remove(name, digits, &tell, stop).await;
+            removed.map_err(|fault| match stop.is_cancelled() {
+                true => EngineError::Interrupted,
+                false => failed("remove", name)(fault.into()),
+            })?;
+        }
+        Ok(chosen)
     }
 
     /// The machines that stand on a version.
     pub(crate) async fn image_users(&self, version: &Version) -> Result<Vec<MachineName>, EngineError> {
+        self.users_of(&version.name, |digits| digits == version.digest.short()).await
+    }
+
+    /// The machines that stand on a version of an image, by its first digits.
+    async fn users_of(
+        &self,
+        image: &Name,
+        chosen: impl Fn(&str) -> bool,
+    ) -> Result<Vec<MachineName>, EngineError> {
         let snapshot = self.journal.snapshot().await?;
-        let uses = |image: &ImageRef| image.name == version.name && image.digest == version.digest;
+        let uses = |used: &ImageRef| used.name == *image && chosen(used.digest.short());
         let users = snapshot.machines.into_iter().filter(|(_, entry)| uses(&entry.record.image));
         Ok(users.map(|(name, _)| name).collect())
     }
@@ -129,20 +166,59 @@ impl Engine {
         stop: &CancellationToken,
     ) -> Result<(), EngineError> {
         let verified = self.catalog.verify(version, depth, stop).await;
-        verified.map_err(|error| failed("verify", &version.name)(error.into()))
+        verified.map_err(|error| match stop.is_cancelled() {
+            true => EngineError::Interrupted,
+            false => EngineError::DamagedImage {
+                image: version.name.clone(),
+                digits: version.digest.short().to_owned(),
+                source: error.into(),
+            },
+        })
     }
 
     /// All versions, or those of one image, which must be there.
     pub(crate) fn versions(&self, name: Option<&Name>) -> Result<Vec<Version>, EngineError> {
-        let listed = self.catalog.list();
-        let all = listed.map_err(|error| EngineError::host("read the image catalogue")(error.into()))?;
-        let Some(name) = name else { return Ok(all) };
-        let versions: Vec<Version> = all.into_iter().filter(|version| version.name == *name).collect();
+        let Some(name) = name else { return self.catalog.list().map_err(unreadable) };
+        let versions = self.catalog.versions(name).map_err(unreadable)?;
         if versions.is_empty() {
             return Err(EngineError::Unknown { what: format!("the image {name}"), nearest: None });
         }
         Ok(versions)
     }
+
+    /// The names of all images, or this one, which must be there.
+    fn image_names(&self, name: Option<&Name>) -> Result<Vec<Name>, EngineError> {
+        let Some(name) = name else { return self.catalog.names().map_err(unreadable) };
+        let there = !self.catalog.versions(name).map_err(unreadable)?.is_empty()
+            || !self.catalog.damaged(name).map_err(unreadable)?.is_empty();
+        if there { Ok(vec![name.clone()]) } else { Err(self.unknown_image(name)?) }
+    }
+
+    fn unknown_image(&self, name: &Name) -> Result<EngineError, EngineError> {
+        let known = self.catalog.names().map_err(unreadable)?;
+        let others = known.iter().filter(|known| *known != name).map(ToString::to_string);
+        Ok(unknown("image", name.as_str(), others))
+    }
+}
+
+/// Hands on what the catalogue says about an image.
+fn told(name: &Name, listener: &Listener) -> impl Fn(BuildProgress) + Send + Sync + use<> {
+    let (name, listener) = (name.clone(), listener.clone());
+    move |progress| {
+        let done = progress.done.zip(progress.total);
+        listener.tell(Event::Image { name: name.clone(), step: progress.step, progress: done });
+    }
+}
+
+fn unreadable(error: RecordError) -> EngineError {
+    EngineError::host("read the image catalogue")(error.into())
+}
+
+/// No version, or several where one is meant.
+fn not_one(name: &Name, digest: &str, found: usize) -> EngineError {
+    let what =
+        format!("one version of the image {name} whose digest begins with {digest}: there are {found}");
+    EngineError::Unknown { what, nearest: None }
 }
 
 fn failed(

@@ -205,6 +205,8 @@ impl Engine {
         }
         if *selection == Selection::All {
             self.sweep(listener, stop).await?;
+            let swept = self.catalog.sweep(stop).await;
+            swept.map_err(|error| EngineError::host("remove what a dead build left")(error.into()))?;
         }
         self.release_unused(listener, stop).await?;
         outcome?;
@@ -337,7 +339,7 @@ pub(crate) fn unknown_machine(name: &MachineName, observed: &Observed) -> Engine
     unknown("machine", &name.to_string(), observed.machines.keys().map(ToString::to_string))
 }
 
-fn unknown(kind: &str, name: &str, known: impl Iterator<Item = String>) -> EngineError {
+pub(crate) fn unknown(kind: &str, name: &str, known: impl Iterator<Item = String>) -> EngineError {
     EngineError::Unknown { what: format!("the {kind} {name}"), nearest: nearest(name, known) }
 }
 

@@ -52,6 +52,16 @@ pub enum EngineError {
         /// Who uses it.
         users: Vec<MachineName>,
     },
+    /// A version that is not what was built.
+    #[error("verify the image {image}")]
+    DamagedImage {
+        /// The image.
+        image: Name,
+        /// The first digits of its digest.
+        digits: String,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A machine that cannot be reached now.
     #[error("reach {machine}: it is {state}")]
     NotRunning {
@@ -195,6 +205,11 @@ impl EngineError {
                 .map(|name| format!("take them away first: `winstead down {}`", name.pool))
                 .into_iter()
                 .collect(),
+            Self::DamagedImage { image, digits, .. } => {
+                vec![format!(
+                    "`winstead image rm {image} --digest {digits}` removes it; the next `up` builds it again"
+                )]
+            }
             Self::NotRunning { machine, .. } => {
                 vec![format!(
                     "`winstead describe {machine}` says more; `winstead up -f FILE` starts it again on its disk, \

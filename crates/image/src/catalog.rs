@@ -20,6 +20,9 @@ use crate::{
     version::{RECORD, Record, RecordError, Version},
 };
 
+/// A version's folder, by its name, and what its description says.
+type Described = (String, Result<Version, RecordError>);
+
 /// Held, in an image's folder, by whoever makes or removes a version of it.
 const LOCK: &str = ".lock";
 
@@ -100,13 +103,25 @@ impl Catalog {
         verify::version(version, depth, stop).await
     }
 
-    /// Removes a version; gone already is fine. Who uses it is the caller's question.
+    /// Removes the version whose folder is called `digits`, damaged or not, and what dead builds of the image left; gone
+    /// already is fine. Waits for a build of the image. Who uses it is the caller's question.
     ///
     /// # Errors
-    /// When its folder cannot be removed.
-    pub fn remove(&self, version: &Version) -> Result<(), RecordError> {
-        let folder = self.folder.join(version.name.as_str()).join(version.digest.short());
-        remove_folder(&folder).map_err(|source| RecordError::Io { path: folder, source })
+    /// When its folder cannot be removed; [`Fault::Interrupted`].
+    pub async fn remove(
+        &self,
+        name: &Name,
+        digits: &str,
+        progress: Listener<'_>,
+        stop: &CancellationToken,
+    ) -> Result<(), Fault> {
+        let parent = self.folder.join(name.as_str());
+        if !parent.is_dir() {
+            return Ok(());
+        }
+        let _lock = locked(&parent, progress, stop).await?;
+        build::remove_dead(&parent, stop).await?;
+        Ok(remove_folder(&parent.join(digits))?)
     }
 
     /// Removes what dead builds left, of all images that nobody builds now, and returns the removed folders.
@@ -124,25 +139,51 @@ impl Catalog {
         Ok(removed)
     }
 
-    fn names(&self) -> Result<Vec<Name>, RecordError> {
+    /// The names of all images.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn names(&self) -> Result<Vec<Name>, RecordError> {
         let mut names: Vec<Name> =
             subfolders(&self.folder)?.iter().filter_map(|name| name.parse().ok()).collect();
         names.sort();
         Ok(names)
     }
 
-    fn versions(&self, name: &Name) -> Result<Vec<Version>, RecordError> {
-        let parent = self.folder.join(name.as_str());
-        let mut versions = Vec::new();
-        for folder in subfolders(&parent)?.iter().filter(|folder| !folder.starts_with('.')) {
-            let folder = parent.join(folder);
-            // Without its description a folder is half removed, or nothing of ours.
-            if folder.join(RECORD).exists() {
-                versions.push(Record::read(&folder)?.into_version(&folder)?);
-            }
-        }
+    /// All versions of an image, newest first, without those whose description cannot be used: see
+    /// [`Catalog::damaged`].
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn versions(&self, name: &Name) -> Result<Vec<Version>, RecordError> {
+        let mut versions: Vec<Version> =
+            self.described(name)?.into_iter().filter_map(|(_, version)| version.ok()).collect();
         versions.sort_by_key(|version| std::cmp::Reverse(version.built_at));
         Ok(versions)
+    }
+
+    /// The versions of an image whose description cannot be used, each with its folder's name and the reason. They are
+    /// never started from, and can be removed.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn damaged(&self, name: &Name) -> Result<Vec<(String, RecordError)>, RecordError> {
+        let damaged = |(digits, version): Described| Some((digits, version.err()?));
+        Ok(self.described(name)?.into_iter().filter_map(damaged).collect())
+    }
+
+    /// Without its description a folder is half removed, or nothing of ours.
+    fn described(&self, name: &Name) -> Result<Vec<Described>, RecordError> {
+        let parent = self.folder.join(name.as_str());
+        let folders = subfolders(&parent)?.into_iter().filter(|folder| !folder.starts_with('.'));
+        let described = folders.filter(|folder| parent.join(folder).join(RECORD).exists());
+        let read = |folder: String| {
+            let at = parent.join(&folder);
+            let version = Record::read(&at).and_then(|record| record.into_version(&at));
+            (folder, version)
+        };
+        // One that is removed at this moment is no damaged one.
+        Ok(described.map(read).filter(|(folder, _)| parent.join(folder).join(RECORD).exists()).collect())
     }
 
     async fn build_once(
@@ -155,14 +196,7 @@ impl Catalog {
             return Ok(version);
         }
         let parent = self.image_folder(&image.name)?;
-        let waiting = || {
-            progress(BuildProgress {
-                step: "waiting for another build of this image".into(),
-                done: None,
-                total: None,
-            });
-        };
-        let _lock = build::lock(&parent.join(LOCK), waiting, stop).await?;
+        let _lock = locked(&parent, progress, stop).await?;
         if let Some(version) = self.find(image)? {
             return Ok(version);
         }
@@ -200,6 +234,13 @@ impl Catalog {
         }
         fault
     }
+}
+
+/// The lock of an image whose folder is `parent`.
+async fn locked(parent: &Path, progress: Listener<'_>, stop: &CancellationToken) -> Result<fs::File, Fault> {
+    let step = || "waiting for another command that works on this image".to_owned();
+    let waiting = || progress(BuildProgress { step: step(), done: None, total: None });
+    build::lock(&parent.join(LOCK), waiting, stop).await
 }
 
 fn subfolders(folder: &Path) -> Result<Vec<String>, RecordError> {

@@ -253,6 +253,23 @@ async fn a_damaged_version_is_replaced_when_it_is_built_again() {
 }
 
 #[tokio::test]
+async fn a_damaged_description_blocks_nothing_and_can_be_removed() {
+    let home = Home::new();
+    fs::write(home.path("disk.raw"), content(MIB)).unwrap();
+    let image = image(Recipe::File(file(&home.path("disk.raw"))));
+    let bad = home.path("images/disk/0123456789ab");
+    fs::create_dir_all(&bad).unwrap();
+    fs::write(bad.join("image.json"), "{").unwrap();
+    let version = home.build(&image).await.unwrap();
+    let catalog = Catalog::open(&home.path("images"), &home.path("cache"), None);
+    assert_eq!(catalog.list().unwrap(), std::slice::from_ref(&version));
+    let damaged = catalog.damaged(&image.name).unwrap();
+    assert_eq!((damaged.len(), damaged[0].0.as_str()), (1, "0123456789ab"));
+    catalog.remove(&image.name, "0123456789ab", &|_| {}, &CancellationToken::new()).await.unwrap();
+    assert!(!bad.exists() && catalog.damaged(&image.name).unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_download_is_resumed_where_it_broke_off() {
     let (home, bytes) = (Home::new(), content(3 * MIB));
     let server = Server::start(bytes.clone(), Behaviour::CutAfter(MIB));
@@ -378,7 +395,8 @@ async fn what_a_dead_build_left_goes_away_and_what_is_half_removed_is_no_version
     assert_eq!((catalog.find(&image).unwrap(), catalog.list().unwrap()), (None, vec![]));
     let again = home.build(&image).await.unwrap();
     assert_eq!(catalog.list().unwrap(), std::slice::from_ref(&again));
-    catalog.remove(&again).unwrap();
-    catalog.remove(&again).unwrap();
+    for _ in 0..2 {
+        catalog.remove(&again.name, again.digest.short(), &|_| {}, &stop).await.unwrap();
+    }
     assert_eq!(catalog.latest(&image.name).unwrap(), None);
 }

@@ -2,7 +2,6 @@
 
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use serde::Serialize;
-use winstead_engine::EngineError;
 use winstead_spec::API_VERSION;
 
 use crate::{
@@ -10,7 +9,7 @@ use crate::{
     context::Context,
     error::CliError,
     files::FileArgs,
-    output::{self, counted, short_digest},
+    output::{self, counted},
     selection::name,
 };
 
@@ -98,17 +97,17 @@ struct RmArgs {
     dry_run: bool,
 }
 
-/// The versions that are as they were built: what `image verify` found.
+/// The versions that are as they were built (`image verify`), or that are removed (`image rm`).
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct VerifiedList {
+struct VersionList {
     api_version: &'static str,
     kind: &'static str,
-    items: Vec<Verified>,
+    items: Vec<OneVersion>,
 }
 
 #[derive(Debug, Serialize)]
-struct Verified {
+struct OneVersion {
     image: String,
     digest: String,
 }
@@ -174,40 +173,47 @@ async fn list(context: &Context, names: &[String]) -> Result<(), CliError> {
 async fn verify(context: &Context, args: &VerifyArgs) -> Result<(), CliError> {
     let wanted = args.name.as_deref().map(name).transpose()?;
     let engine = context.engine().await?;
-    let checked = engine.verify_image(wanted.as_ref(), &context.stop).await?;
-    let items: Vec<Verified> = checked
-        .iter()
-        .map(|(name, digest)| Verified { image: name.to_string(), digest: digest.to_string() })
-        .collect();
-    let list = VerifiedList { api_version: API_VERSION, kind: "VerifiedList", items };
-    output::show(&context.ui, context.format, &list, |list, _| {
-        list.items.iter().map(|item| format!("{} {} ok\n", item.image, item.digest)).collect()
+    let (good, bad) = engine.verify_image(wanted.as_ref(), &context.stop).await?;
+    let items =
+        good.iter().map(|(name, digest)| OneVersion { image: name.to_string(), digest: digest.to_string() });
+    show_versions(context, "VerifiedList", items.collect(), |item| {
+        format!("{} {} ok\n", item.image, item.digest)
     })?;
-    context.ui.note(&format!("{} as built", counted(checked.len(), "version")));
-    Ok(())
+    context.ui.note(&format!("{} as built", counted(good.len(), "version")));
+    // One is told as the reason of the exit code, the others before it.
+    let mut bad = bad.into_iter();
+    let Some(reason) = bad.next() else { return Ok(()) };
+    for error in bad.map(CliError::from) {
+        context.ui.error(&error);
+    }
+    Err(reason.into())
 }
 
 async fn remove(context: &Context, args: &RmArgs) -> Result<(), CliError> {
     let image = name(&args.name)?;
     let digest = args.digest.as_deref().map(|digest| digest.strip_prefix("sha256:").unwrap_or(digest));
     let engine = context.engine().await?;
-    let known = chosen(engine.images().await?, std::slice::from_ref(&args.name), "image", |image| {
-        &image.metadata.name
+    let chosen = if args.dry_run {
+        engine.image_removal(&image, digest).await?
+    } else {
+        engine.remove_image(&image, digest, &context.listener(), &context.stop).await?
+    };
+    let items = chosen.iter().map(|digits| OneVersion { image: image.to_string(), digest: digits.clone() });
+    show_versions(context, "RemovedList", items.collect(), |item| {
+        format!("- {} {}\n", item.image, item.digest)
     })?;
     if !args.dry_run {
-        let removed = engine.remove_image(&image, digest).await?;
-        context.ui.note(&format!("{} of {image} removed", counted(removed.len(), "version")));
-        return Ok(());
-    }
-    let versions = known.items.iter().flat_map(|image| &image.status.versions);
-    let begins =
-        |digits: &str| digest.is_none_or(|wanted| digits.trim_start_matches("sha256:").starts_with(wanted));
-    for version in versions.filter(|version| begins(&version.digest)) {
-        let users: Vec<_> = version.users.iter().filter_map(|user| user.parse().ok()).collect();
-        if !users.is_empty() {
-            return Err(EngineError::InUse { image, users }.into());
-        }
-        context.ui.data(&format!("- {image} {}\n", short_digest(&version.digest)))?;
+        context.ui.note(&format!("{} of {image} removed", counted(chosen.len(), "version")));
     }
     Ok(())
+}
+
+fn show_versions(
+    context: &Context,
+    kind: &'static str,
+    items: Vec<OneVersion>,
+    line: impl Fn(&OneVersion) -> String,
+) -> Result<(), CliError> {
+    let list = VersionList { api_version: API_VERSION, kind, items };
+    output::show(&context.ui, context.format, &list, |list, _| list.items.iter().map(line).collect())
 }

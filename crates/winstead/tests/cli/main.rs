@@ -3,6 +3,7 @@
 
 mod answers;
 mod help;
+mod images;
 mod interrupts;
 mod refusals;
 mod sandbox;
