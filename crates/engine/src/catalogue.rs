@@ -1,7 +1,7 @@
 //! The engine's image commands: the catalogue, and who uses what of it.
 
 use tokio_util::sync::CancellationToken;
-use winstead_image::{BuildProgress, Depth, RecordError, Version};
+use winstead_image::{BuildError, BuildProgress, Depth, RecordError, Version};
 use winstead_spec::{Image, MachineName, Name, Sha256};
 
 use crate::{Engine, EngineError, Event, ImageRef, Listener, engine::unknown};
@@ -44,10 +44,22 @@ impl Engine {
     ) -> Result<Version, EngineError> {
         let tell = told(&image.name, listener);
         let built = self.catalog.build(image, &tell, stop).await;
-        built.map_err(|error| match stop.is_cancelled() {
-            true => EngineError::Interrupted,
-            false => EngineError::Image { what: "build", image: image.name.clone(), source: error.into() },
-        })
+        built.map_err(|error| not_built(error, stop))
+    }
+
+    /// Builds an image also when its recipe was built before, for newer packages. Machines go over to it with the next
+    /// `up`.
+    ///
+    /// # Errors
+    /// As [`Engine::build_image`].
+    pub async fn build_image_fresh(
+        &self,
+        image: &Image,
+        listener: &Listener,
+        stop: &CancellationToken,
+    ) -> Result<Version, EngineError> {
+        let built = self.catalog.build_fresh(image, &told(&image.name, listener), stop).await;
+        built.map_err(|error| not_built(error, stop))
     }
 
     /// Reads every version completely and compares it with its digests; returns those that are as built, and what is
@@ -207,6 +219,13 @@ fn told(name: &Name, listener: &Listener) -> impl Fn(BuildProgress) + Send + Syn
     move |progress| {
         let done = progress.done.zip(progress.total);
         listener.tell(Event::Image { name: name.clone(), step: progress.step, progress: done });
+    }
+}
+
+fn not_built(error: BuildError, stop: &CancellationToken) -> EngineError {
+    match stop.is_cancelled() {
+        true => EngineError::Interrupted,
+        false => EngineError::Image { what: "build", image: error.image.clone(), source: error.into() },
     }
 }
 

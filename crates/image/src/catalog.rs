@@ -26,6 +26,15 @@ type Described = (String, Result<Version, RecordError>);
 /// Held, in an image's folder, by whoever makes or removes a version of it.
 const LOCK: &str = ".lock";
 
+/// Which version a build is content with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// One that the recipe made before.
+    Any,
+    /// A new one.
+    New,
+}
+
 /// All images of one home.
 #[derive(Clone, Debug)]
 pub struct Catalog {
@@ -86,8 +95,27 @@ impl Catalog {
         progress: Listener<'_>,
         stop: &CancellationToken,
     ) -> Result<Version, BuildError> {
-        let built = self.build_once(image, progress, stop).await;
-        built.map_err(|fault| BuildError { image: image.name.clone(), fault: self.said_clearly(fault) })
+        let built = match self.find(image) {
+            Ok(None) => self.build_once(image, Wanted::Any, progress, stop).await,
+            Ok(Some(version)) => Ok(version),
+            Err(error) => Err(error.into()),
+        };
+        built.map_err(|fault| self.failed(image, fault))
+    }
+
+    /// Makes the image also when this recipe made it before: for newer packages. The newest version counts from then
+    /// on; the others stay.
+    ///
+    /// # Errors
+    /// As [`Catalog::build`], which see also for cancel safety.
+    pub async fn build_fresh(
+        &self,
+        image: &Image,
+        progress: Listener<'_>,
+        stop: &CancellationToken,
+    ) -> Result<Version, BuildError> {
+        let built = self.build_once(image, Wanted::New, progress, stop).await;
+        built.map_err(|fault| self.failed(image, fault))
     }
 
     /// Compares a version's files with their digests.
@@ -189,15 +217,16 @@ impl Catalog {
     async fn build_once(
         &self,
         image: &Image,
+        wanted: Wanted,
         progress: Listener<'_>,
         stop: &CancellationToken,
     ) -> Result<Version, Fault> {
-        if let Some(version) = self.find(image)? {
-            return Ok(version);
-        }
         let parent = self.image_folder(&image.name)?;
         let _lock = locked(&parent, progress, stop).await?;
-        if let Some(version) = self.find(image)? {
+        // Another build may have made it meanwhile.
+        if wanted == Wanted::Any
+            && let Some(version) = self.find(image)?
+        {
             return Ok(version);
         }
         build::remove_dead(&parent, stop).await?;
@@ -226,6 +255,10 @@ impl Catalog {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(Fault::Io(error)),
             _ => Ok(std::path::absolute(folder)?),
         }
+    }
+
+    fn failed(&self, image: &Image, fault: Fault) -> BuildError {
+        BuildError { image: image.name.clone(), fault: self.said_clearly(fault) }
     }
 
     fn said_clearly(&self, fault: Fault) -> Fault {
@@ -262,12 +295,16 @@ fn subfolders(folder: &Path) -> Result<Vec<String>, RecordError> {
 /// Produces the image, describes it, and gives it its place.
 async fn finish(building: &Building<'_>) -> Result<Version, Fault> {
     // Before the work: a file that changes meanwhile must not count as what the recipe found.
-    let recipe = recipe::digest_of(building.image);
+    let (recipe, files) = (recipe::digest_of(building.image), recipe::files(building.image));
     let produced = match &building.image.recipe {
         Recipe::Debian(recipe) => debian::produce(recipe, building).await?,
         Recipe::File(recipe) => convert::from_file(recipe, building).await?,
         Recipe::Url(recipe) => convert::from_url(recipe, building).await?,
     };
+    // They are read more than once: to hash, to look at, to convert.
+    if recipe::files(building.image) != files {
+        return Err(Fault::Changed);
+    }
     let recipe = recipe.or_else(|| recipe::digest_of(building.image));
     let recipe =
         recipe.ok_or_else(|| Fault::Io(io::Error::other("the recipe's file went away during the build")))?;

@@ -54,6 +54,9 @@ pub enum Fault {
         /// What works.
         smallest: ByteSize,
     },
+    /// The recipe's files are not what they were when the build began.
+    #[error("read the recipe's files: they changed during the build")]
+    Changed,
     /// `stop` was cancelled.
     #[error("finish: it was interrupted")]
     Interrupted,

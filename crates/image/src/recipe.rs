@@ -1,14 +1,13 @@
 //! The digest of a recipe: an unchanged recipe is not built again.
 //!
-//! Pure apart from looking at a `file:` recipe's files, which are told by size and time of change, never read: a
-//! look-up must take milliseconds. A recipe that names a digest is told by it alone.
+//! Pure apart from looking at a `file:` recipe's files, which are told by size, inode and times, never read: a look-up must take milliseconds. A recipe that names a digest is told by it alone.
 
-use std::{os::unix::fs::MetadataExt, path::Path};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use winstead_spec::{FileRecipe, Image, Recipe, Sha256};
 
-use crate::{debian, digest};
+use crate::{debian, digest, verify};
 
 /// Raised when the same recipe gives another image for a reason that is not an ingredient: how a disk is laid out or
 /// converted.
@@ -50,11 +49,18 @@ fn file(recipe: &FileRecipe) -> Option<Value> {
     Some(json!({"disk": disk, "format": recipe.format, "kernel": kernel}))
 }
 
+/// A path need not be text.
 fn signature(path: &Path) -> Option<Value> {
-    let about = fs_err::metadata(path).ok()?;
-    Some(
-        json!({"path": path, "size": about.size(), "mtime": [about.mtime(), about.mtime_nsec()], "inode": about.ino()}),
-    )
+    Some(json!({"path": path.as_os_str().as_encoded_bytes(), "is": verify::signature(path).ok()?}))
+}
+
+/// What stat(2) says now of each file that a `file:` recipe names: the same before and after a build, or it read two
+/// different files.
+pub(crate) fn files(image: &Image) -> Vec<Option<[i64; 6]>> {
+    let Recipe::File(recipe) = &image.recipe else { return Vec::new() };
+    let kernel = recipe.kernel.iter().flat_map(|kernel| [Some(&kernel.kernel), kernel.initrd.as_ref()]);
+    let paths = kernel.flatten().chain([&recipe.path]);
+    paths.map(|path| verify::signature(path).ok()).collect()
 }
 
 /// Keys in one order, whatever order the code above writes them in.
@@ -72,6 +78,8 @@ fn sorted(value: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use winstead_spec::{ByteSize, DebianRecipe, GuestOs, SeedKind};
 
     use super::*;
@@ -96,6 +104,23 @@ mod tests {
         assert_ne!(digest_of(&debian(&["curl"])).unwrap(), digest);
         assert_ne!(digest_of(&other_size).unwrap(), digest);
         assert_eq!(digest_of(&other_name).unwrap(), digest, "a name is no ingredient");
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_and_a_change_that_keeps_the_size_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+        fs_err::write(&path, "a").unwrap();
+        let recipe = FileRecipe { path: path.clone(), format: None, sha256: None, kernel: None };
+        let image = Image { recipe: Recipe::File(recipe), ..debian(&[]) };
+        let (digest, seen) = (digest_of(&image).unwrap(), files(&image));
+        let modified = fs_err::metadata(&path).unwrap().modified().unwrap();
+        // Another content with the time of the old one, as `cp --preserve` and `touch` leave it.
+        fs_err::remove_file(&path).unwrap();
+        fs_err::write(&path, "b").unwrap();
+        fs_err::OpenOptions::new().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        assert_ne!(digest_of(&image).unwrap(), digest);
+        assert_ne!(files(&image), seen);
     }
 
     #[test]

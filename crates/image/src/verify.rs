@@ -76,7 +76,8 @@ impl Signatures {
     }
 }
 
-fn signature(path: &Path) -> io::Result<[i64; 6]> {
+/// What stat(2) says of a file.
+pub(crate) fn signature(path: &Path) -> io::Result<[i64; 6]> {
     let about = fs::metadata(path)?;
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     Ok([

@@ -253,6 +253,34 @@ async fn a_damaged_version_is_replaced_when_it_is_built_again() {
 }
 
 #[tokio::test]
+async fn a_fresh_build_is_made_although_there_is_a_version() {
+    let home = Home::new();
+    fs::write(home.path("disk.raw"), content(MIB)).unwrap();
+    let image = image(Recipe::File(file(&home.path("disk.raw"))));
+    let first = home.build(&image).await.unwrap();
+    let catalog = Catalog::open(&home.path("images"), &home.path("cache"), None);
+    let fresh = catalog.build_fresh(&image, &|_| {}, &CancellationToken::new()).await.unwrap();
+    assert!(fresh.built_at > first.built_at);
+    assert_eq!(catalog.find(&image).unwrap(), Some(fresh));
+}
+
+#[tokio::test]
+async fn a_file_that_changes_during_a_build_is_refused() {
+    let home = Home::new();
+    fs::write(home.path("disk.raw"), content(MIB)).unwrap();
+    let image = image(Recipe::File(file(&home.path("disk.raw"))));
+    let catalog = Catalog::open(&home.path("images"), &home.path("cache"), None);
+    let change = |progress: winstead_image::BuildProgress| {
+        if progress.step.contains("converting") {
+            fs::write(home.path("disk.raw"), content(2 * MIB)).unwrap();
+        }
+    };
+    let error = catalog.build(&image, &change, &CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error.fault, winstead_image::Fault::Changed), "{error:?}");
+    assert_eq!(catalog.list().unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_damaged_description_blocks_nothing_and_can_be_removed() {
     let home = Home::new();
     fs::write(home.path("disk.raw"), content(MIB)).unwrap();

@@ -18,7 +18,7 @@ use winstead_process::Command;
 use winstead_spec::{DirectKernel, DiskFormat, FileRecipe, GuestOs, Image, Recipe, SeedKind};
 
 /// Raised when what is made here changes, so that old caches are not taken.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// The tiny guest as an image document named `tiny`, its files kept in `cache` (see [`crate::lab_folder`]).
 ///

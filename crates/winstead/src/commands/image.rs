@@ -44,13 +44,17 @@ enum ImageCommand {
 #[command(after_help = "\
 Examples:
   winstead image build -f agents.yaml
-  winstead image build -f agents.yaml debian")]
+  winstead image build -f agents.yaml debian
+  winstead image build -f agents.yaml --fresh     with the newest packages; `up` then goes over to it")]
 struct BuildArgs {
     /// Only these images of the file.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]
     files: FileArgs,
+    /// Builds again what was built before: the archive may have newer packages.
+    #[arg(long)]
+    fresh: bool,
 }
 
 /// Lists the versions of images, and who uses them.
@@ -153,7 +157,11 @@ async fn build(context: &Context, args: &BuildArgs) -> Result<(), CliError> {
     let engine = context.engine().await?;
     let listener = context.listener();
     for image in &images {
-        Box::pin(engine.build_image(image, &listener, &context.stop)).await?;
+        if args.fresh {
+            Box::pin(engine.build_image_fresh(image, &listener, &context.stop)).await?;
+        } else {
+            Box::pin(engine.build_image(image, &listener, &context.stop)).await?;
+        }
     }
     drop(listener);
     let names: Vec<String> = images.iter().map(|image| image.name.to_string()).collect();

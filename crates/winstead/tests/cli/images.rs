@@ -7,8 +7,8 @@ fn damaged(digits: &[&str]) -> Sandbox {
     let sandbox = Sandbox::new();
     for digits in digits {
         let folder = sandbox.home().join("images/debian").join(digits);
-        fs_err::create_dir_all(&folder).unwrap();
-        fs_err::write(folder.join("image.json"), "{").unwrap();
+        fs_err::create_dir_all(&folder).expect("a folder of the test");
+        fs_err::write(folder.join("image.json"), "{").expect("a file of the test");
     }
     sandbox
 }

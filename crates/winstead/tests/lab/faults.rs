@@ -61,6 +61,9 @@ fn a_killed_qemu_is_noticed_and_started_again_on_its_disk() {
     lab.up(&file);
     assert_eq!(lab.phases(), ["Ready"]);
     assert_eq!(lab.exec("dead-0", "cat /root/note").stdout, "kept\n");
+    // Its root was not unmounted. The tiny guest has nothing to check it with, and says so.
+    let console = lab.ok(&["logs", "dead-0"]);
+    assert!(console.contains("it has no /sbin/e2fsck"), "{console}");
 }
 
 #[test]
