@@ -5,8 +5,8 @@
 
 use std::{
     collections::BTreeMap,
-    io,
-    os::unix::fs::MetadataExt,
+    io::{self, Write},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -218,12 +218,13 @@ fn blocks(folder: &Path) -> io::Result<ByteSize> {
     Ok(ByteSize::from_bytes(total))
 }
 
-/// A new file beside it, synced, then renamed over it.
+/// A new file beside it, synced, then renamed over it. Its name is its own: two commands may verify at once.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let next = path.with_extension("new");
-    fs::write(&next, bytes)?;
-    fs::File::open(&next)?.sync_all()?;
-    fs::rename(&next, path)
+    let mut next = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new("/")))?;
+    next.write_all(bytes)?;
+    next.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    next.as_file().sync_all()?;
+    next.persist(path).map(drop).map_err(|error| error.error)
 }
 
 #[cfg(test)]

@@ -97,6 +97,7 @@ pub(crate) async fn produce(recipe: &DebianRecipe, building: &Building<'_>) -> R
     let packages = Origin::of(recipe, building).await?;
     // After a failure it is removed with the building folder, which names it.
     let workshop = Workshop::open(building)?;
+    crate::build::require_room(&workshop.scratch, ROOM)?;
     install(recipe, &packages, &layout, &workshop, building).await?;
     workshop.bring_home(building).await?;
     workshop.close(building.stop).await?;
