@@ -50,18 +50,22 @@ impl Tamer {
     }
 
     fn take(&mut self, byte: u8, colors: bool, harmless: &mut Vec<u8>) {
+        if self.state == State::Lead {
+            self.state = State::Text;
+            match byte {
+                0xa0..=0xbf => return harmless.extend_from_slice(&[LEAD, byte]),
+                0x80..=0x9f => return,
+                // The lead led to nothing; what comes instead may begin a sequence of its own.
+                _ => {}
+            }
+        }
         self.state = match (self.state, byte) {
             (State::Text | State::Escape | State::Charset | State::Control, ESCAPE) => {
                 self.sequence.clear();
                 State::Escape
             }
-            (State::Lead, 0x80..=0x9f) => State::Text,
-            (State::Lead, _) => {
-                harmless.extend_from_slice(&[LEAD, byte]);
-                State::Text
-            }
             (State::Text, LEAD) => State::Lead,
-            (State::Text, _) => {
+            (State::Text | State::Lead, _) => {
                 if byte >= b' ' && byte != 0x7f || matches!(byte, b'\n' | b'\r' | b'\t') {
                     harmless.push(byte);
                 }
@@ -147,6 +151,8 @@ fn put_back() {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn tamed(text: &str) -> String {
@@ -175,5 +181,51 @@ mod tests {
         let pieces: Vec<u8> = text.iter().flat_map(|byte| tamer.tame(&[*byte], true)).collect();
         assert_eq!(pieces, Tamer::default().tame(text, true));
         assert_eq!(Tamer::default().tame(text, false), b"xredy");
+    }
+
+    #[test]
+    fn half_a_character_hides_nothing_from_the_filter() {
+        for (said, shown) in [
+            (&b"a\xc2\x1b[2Jb"[..], &b"ab"[..]),
+            (b"a\xc2\xc2\x9b2Jb", b"a2Jb"),
+            (b"a\xc2\x1b]52;c;AAAA\x07b", b"ab"),
+            (b"a\xc2\x07\xc2\n\xc2\xc3\xa4", b"a\n\xc3\xa4"),
+        ] {
+            assert_eq!(Tamer::default().tame(said, true), shown, "{}", said.escape_ascii());
+        }
+    }
+
+    /// What a terminal would obey in `shown`: an escape that is no colour, or a control character.
+    fn obeyed(shown: &[u8]) -> Option<u8> {
+        let mut rest = shown;
+        while let Some((byte, after)) = rest.split_first() {
+            rest = after;
+            if *byte == ESCAPE {
+                let end = after.iter().position(|byte| !matches!(byte, b'[' | b'0'..=b';'));
+                let is_color = after.first() == Some(&b'[') && end.is_some_and(|end| after[end] == b'm');
+                if !is_color {
+                    return Some(*byte);
+                }
+            }
+            let second = *byte == LEAD && after.first().is_some_and(|next| matches!(next, 0x80..=0x9f));
+            if second || *byte < b' ' && !matches!(*byte, ESCAPE | b'\n' | b'\r' | b'\t') {
+                return Some(*byte);
+            }
+        }
+        None
+    }
+
+    /// Bytes of which sequences are made, often enough to make some.
+    fn hostile() -> impl Strategy<Value = Vec<u8>> {
+        let parts = proptest::sample::select(b"\x1b\xc2\x9b\x90\x9c\x07[]P\\m?;1(\n".to_vec());
+        proptest::collection::vec(prop_oneof![4 => parts, 1 => any::<u8>()], 0..64)
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_but_colours_is_obeyed(said in hostile(), colors: bool) {
+            let shown = Tamer::default().tame(&said, colors);
+            prop_assert_eq!(obeyed(&shown), None, "{}", shown.escape_ascii());
+        }
     }
 }
