@@ -40,7 +40,7 @@ pub(crate) enum CliError {
     /// Data cannot be written as JSON or YAML.
     #[error("write the answer")]
     Render(#[source] Box<dyn Error + Send + Sync>),
-    /// Whoever read our standard output has gone: they have what they wanted.
+    /// Whoever read a stream on our standard output has gone: they have what they wanted.
     #[error("write to standard output: nobody reads it any more")]
     NobodyReads,
     /// Ctrl-C where nothing had to be finished, or all has been said already.

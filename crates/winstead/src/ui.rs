@@ -87,15 +87,19 @@ impl Ui {
         painted(self.shown.color_out, style, text)
     }
 
-    /// Writes data.
+    /// Writes a command's answer. A reader that has gone (`| head`) has what it wanted: the command goes on to its end
+    /// and keeps its exit code.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) fn data(&self, text: &str) -> Result<(), CliError> {
-        self.bytes(text.as_bytes())
+    pub(crate) fn data(&self, answer: &(impl AsRef<[u8]> + ?Sized)) -> Result<(), CliError> {
+        match self.bytes(answer.as_ref()) {
+            Err(CliError::NobodyReads) => Ok(()),
+            written => written,
+        }
     }
 
-    /// Writes data as it is.
+    /// Writes a piece of a stream that may never end.
     ///
     /// # Errors
     /// When it cannot be written; [`CliError::NobodyReads`] when the reader has gone.

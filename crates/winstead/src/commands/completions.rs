@@ -28,5 +28,5 @@ pub(crate) struct CompletionsArgs {
 pub(crate) fn run(context: &Context, args: &CompletionsArgs) -> Result<(), CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "winstead", &mut script);
-    context.ui.bytes(&script)
+    context.ui.data(&script)
 }

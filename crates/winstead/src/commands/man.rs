@@ -38,7 +38,7 @@ pub(crate) fn run(context: &Context, args: &ManArgs) -> Result<(), CliError> {
         None => {
             let mut page = Vec::new();
             Man::new(Cli::command()).render(&mut page).map_err(CliError::runtime)?;
-            context.ui.bytes(&page)
+            context.ui.data(&page)
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::sandbox::{Sandbox, pool, without_host};
+use crate::sandbox::{Ran, Sandbox, pool, without_host};
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -146,15 +146,30 @@ fn taking_down_what_is_not_there_is_done_already() {
     assert_eq!(sandbox.run(&["down", "--all", "-q"]).whole(), "exit code 0\n");
 }
 
-#[test]
-fn a_reader_that_goes_away_ends_a_command_quietly() {
-    let sandbox = Sandbox::new();
+/// Runs a command whose standard output nobody reads any more, as after `| head -1`.
+fn unread(sandbox: &Sandbox, arguments: &[&str]) -> Ran {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let program = env!("CARGO_BIN_EXE_winstead");
     #[expect(clippy::disallowed_methods, reason = "the test is the user's shell: it closes the pipe itself")]
     let mut command = std::process::Command::new(program);
-    command.env_clear().env("WINSTEAD_HOME", sandbox.home()).arg("schema").stdout(writer);
-    let ran = sandbox.ended(&command.output().unwrap());
-    assert_eq!(ran.whole(), "exit code 0\n");
+    command.env_clear().env("WINSTEAD_HOME", sandbox.home()).current_dir(sandbox.path("")).args(arguments);
+    sandbox.ended(&command.stdout(writer).output().unwrap())
+}
+
+#[test]
+fn a_reader_that_goes_away_changes_neither_exit_code_nor_complaints() {
+    let sandbox = Sandbox::new();
+    sandbox.write("pool.yaml", &pool("64MiB"));
+    sandbox.write("huge.yaml", &pool("10TiB"));
+    for arguments in [&["schema"][..], &["completions", "bash"], &["man"]] {
+        assert_eq!(unread(&sandbox, arguments).whole(), "exit code 0\n", "{arguments:?}");
+    }
+    let changes = unread(&sandbox, &["plan", "-f", "pool.yaml", "--exit-code"]);
+    assert_eq!(changes.whole(), "exit code 10\n");
+    for arguments in [&["plan", "-f", "huge.yaml"][..], &["up", "--dry-run", "-f", "huge.yaml"]] {
+        let refused = unread(&sandbox, arguments);
+        assert_eq!(refused.code, Some(3), "{refused:?}");
+        assert!(refused.stderr.contains("error: failed to"), "{refused:?}");
+    }
 }
