@@ -50,16 +50,15 @@ impl Known {
         if let Some(machine) = word.strip_prefix("machine/") {
             return Ok(Target::Machine(machine_name(machine)?));
         }
-        let pool = name(word)?;
-        match word.parse::<MachineName>() {
-            Ok(machine) if self.pools.contains(&pool) && self.machines.contains(&machine) => {
-                Err(CliError::usage(
-                    format!("tell what {word} is: there is a pool and a machine of that name"),
-                    format!("write pool/{word} or machine/{word}"),
-                ))
-            }
-            Ok(machine) if !self.pools.contains(&pool) => Ok(Target::Machine(machine)),
-            _ => Ok(Target::Pool(pool)),
+        // A machine's name may be too long for a pool's.
+        let Ok(machine) = word.parse::<MachineName>() else { return Ok(Target::Pool(name(word)?)) };
+        match word.parse::<Name>().ok().filter(|pool| self.pools.contains(pool)) {
+            Some(_) if self.machines.contains(&machine) => Err(CliError::usage(
+                format!("tell what {word} is: there is a pool and a machine of that name"),
+                format!("write pool/{word} or machine/{word}"),
+            )),
+            Some(pool) => Ok(Target::Pool(pool)),
+            None => Ok(Target::Machine(machine)),
         }
     }
 
@@ -162,6 +161,15 @@ mod tests {
         assert_eq!(known.target("pool/agents-1").unwrap(), Target::Pool("agents-1".parse().unwrap()));
         assert_eq!(known.target("machine/agents-1").unwrap(), Target::Machine(machine("agents-1")));
         assert_eq!(known.target("../x").unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn machines_of_the_longest_pool_names_are_found() {
+        let pool: Name = "a".repeat(40).parse().unwrap();
+        let longest = MachineName { pool: pool.clone(), index: 0 };
+        let known = Known { pools: [pool.clone()].into(), machines: [longest.clone()].into() };
+        assert_eq!(known.target(&longest.to_string()).unwrap(), Target::Machine(longest));
+        assert_eq!(known.target(pool.as_str()).unwrap(), Target::Pool(pool));
     }
 
     #[test]
