@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::{
     interrupt::{self, Interrupted},
@@ -122,19 +122,30 @@ impl Command {
         Ok((ended, said))
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place of xtask that starts processes; all callers read the status"
-    )]
+    /// Becomes the command: it has the terminal, the signals and the exit code to itself. Returns only what went wrong.
+    pub(crate) fn exec(&self) -> anyhow::Error {
+        anyhow::Error::new(self.bare().exec()).context(format!("start `{self}`"))
+    }
+
     fn spawn(&self, out: Stdio, err: Stdio) -> anyhow::Result<Child> {
-        let mut command = std::process::Command::new(&self.argv[0]);
-        command.args(&self.argv[1..]).current_dir(place::root()).stdout(out).stderr(err);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let mut command = self.bare();
+        command.stdout(out).stderr(err);
         if !self.foreground {
             // A group of its own: a Ctrl-C reaches it once, from us, and all that it started can be ended with it.
             command.stdin(Stdio::null()).process_group(0);
         }
         command.spawn().with_context(|| format!("start `{self}`"))
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place of xtask that starts processes; all callers read the status"
+    )]
+    fn bare(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.argv[0]);
+        command.args(&self.argv[1..]).current_dir(place::root());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     fn checked(&self, ended: Ended) -> anyhow::Result<Ended> {
@@ -150,7 +161,8 @@ impl Command {
         open += usize::from(forward(child.stdout.take(), Stream::Out, &news));
         open += usize::from(forward(child.stderr.take(), Stream::Err, &news));
         std::thread::spawn(move || news.send(News::Ended(child.wait())));
-        let mut watch = Watch { pid, deadline: begun + self.deadline, asked: None, peak_bytes: 0 };
+        let (deadline, foreground) = (begun + self.deadline, self.foreground);
+        let mut watch = Watch { pid, foreground, deadline, asked: None, peak_bytes: 0 };
         let status =
             attend(&inbox, open, &mut watch, on_line).with_context(|| format!("wait for `{self}`"))?;
         match watch.asked {
@@ -208,11 +220,13 @@ enum Reason {
 
 struct Asked {
     by: Reason,
-    kill_at: Instant,
+    /// When it is killed; that is tried once.
+    kill_at: Option<Instant>,
 }
 
 struct Watch {
     pid: u32,
+    foreground: bool,
     deadline: Instant,
     asked: Option<Asked>,
     peak_bytes: u64,
@@ -223,8 +237,11 @@ impl Watch {
     fn look(&mut self) {
         self.peak_bytes = self.peak_bytes.max(peak_of(self.pid).unwrap_or(0));
         let now = Instant::now();
-        match &self.asked {
-            Some(asked) if now > asked.kill_at => self.signal(Signal::KILL),
+        match &mut self.asked {
+            Some(asked) if asked.kill_at.is_some_and(|at| now > at) => {
+                asked.kill_at = None;
+                self.signal(Signal::KILL);
+            }
             Some(_) => {}
             None if interrupt::requested() => self.ask(Reason::Interrupt, Signal::INT),
             None if now > self.deadline => self.ask(Reason::Deadline, Signal::TERM),
@@ -233,14 +250,17 @@ impl Watch {
     }
 
     fn ask(&mut self, by: Reason, signal: Signal) {
-        self.asked = Some(Asked { by, kill_at: Instant::now() + GRACE });
+        self.asked = Some(Asked { by, kill_at: Some(Instant::now() + GRACE) });
         self.signal(signal);
     }
 
     fn signal(&self, signal: Signal) {
-        let group = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        if let Some(Err(error)) = group.map(|group| kill_process_group(group, signal)) {
-            report::note(format_args!("cannot signal process group {}: {error}", self.pid));
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return };
+        // What runs in the foreground is in our own group.
+        let signalled =
+            if self.foreground { kill_process(pid, signal) } else { kill_process_group(pid, signal) };
+        if let Err(error) = signalled {
+            report::note(format_args!("cannot signal process {}: {error}", self.pid));
         }
     }
 }
@@ -299,11 +319,34 @@ mod tests {
 
     #[test]
     fn a_deadline_ends_the_whole_group() {
-        let command = Command::new(["sh", "-c", "sleep 4712 & wait"]).deadline(Duration::from_millis(100));
+        // Its length is what it is found by: nobody else sleeps as long.
+        let sleep = format!("sleep 4712.{}", std::process::id());
+        let script = format!("{sleep} & wait");
+        let command = Command::new(["sh", "-c", script.as_str()]).deadline(Duration::from_millis(100));
         let error = command.run().unwrap_err();
         assert!(error.to_string().contains("took longer than 100ms"), "{error}");
-        let (left, _) = Command::new(["pgrep", "-f", "^sleep 4712"]).quiet().unwrap();
-        assert_eq!(left.status.code(), Some(1), "a grandchild outlived the deadline");
+        let pattern = format!("^{sleep}$");
+        let is_left =
+            || Command::new(["pgrep", "-f", pattern.as_str()]).quiet().unwrap().0.status.code() != Some(1);
+        let until = Instant::now() + Duration::from_secs(10);
+        while is_left() {
+            assert!(Instant::now() < until, "a grandchild outlived the deadline");
+        }
+    }
+
+    #[test]
+    fn a_deadline_ends_a_command_in_the_foreground_too() {
+        let begun = Instant::now();
+        let command = Command::new(["sleep", "300"]).foreground().deadline(Duration::from_millis(100));
+        let error = command.run().unwrap_err();
+        assert!(error.to_string().contains("took longer than 100ms"), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(200), "it was let run to its own end");
+    }
+
+    #[test]
+    fn what_cannot_be_become_is_an_error_that_names_it() {
+        let error = Command::new(["no-such-program-here"]).exec();
+        assert_eq!(error.to_string(), "start `no-such-program-here`");
     }
 
     #[test]
