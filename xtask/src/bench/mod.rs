@@ -78,24 +78,33 @@ pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     ensure_packages(&chosen)?;
     let lab = Lab::open(arguments.repeats)?;
     let mut record = Record::new(host::describe(&lab)?);
-    let mut failure = None;
+    let measured = measure(&lab, &chosen, &mut record);
+    interrupt::heard();
+    let cleared = lab.clear();
+    if record.has_something() {
+        keep(&record)?;
+    }
+    if let (Err(_), Err(error)) = (&measured, &cleared) {
+        report::error(error);
+    }
+    measured.and(cleared).map(|()| ExitCode::SUCCESS)
+}
+
+/// Runs one after the other, until one fails.
+fn measure(lab: &Lab, chosen: &[&Entry], record: &mut Record) -> anyhow::Result<()> {
     for entry in chosen {
         report::heading(format_args!("{}: {}", entry.name, entry.what));
-        match (entry.run)(&lab) {
-            Ok(bench) => record.add(bench),
-            Err(error) => {
-                failure = Some(error.context(format!("measure `{}`", entry.name)));
-                break;
-            }
-        }
+        record.add((entry.run)(lab).with_context(|| format!("measure `{}`", entry.name))?);
     }
-    interrupt::heard();
-    lab.clear()?;
+    Ok(())
+}
+
+fn keep(record: &Record) -> anyhow::Result<()> {
     let path = record.save()?;
     report::heading("result");
     report::line(record.markdown());
     report::line(format_args!("\nevery sample: {}", path.display()));
-    failure.map_or(Ok(ExitCode::SUCCESS), Err)
+    Ok(())
 }
 
 fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Entry>> {

@@ -96,6 +96,11 @@ impl Record {
         self.benches.push(bench);
     }
 
+    /// Whether anything was measured: a run whose first benchmark failed is no result.
+    pub(super) fn has_something(&self) -> bool {
+        !self.benches.is_empty()
+    }
+
     /// Writes it to `bench/results/DATE-HOST.json`; a second run of the day gets a number.
     ///
     /// # Errors

@@ -41,7 +41,10 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Bench> {
         Goal::at_most("`up` of 8 / script, all at once", winstead / all, 0.6),
     ];
     let method = "from the command until SSH answers on the last of 8; arms in turn, each repeat begins with another; \
-                  the scripts find overlays, seeds and the image's RAM copy ready, `up` makes its own"
+                  the scripts find overlays, seeds and the image's RAM copy ready, `up` makes its own and journals it; they \
+                  start QEMU's command line as `up` chose it (direct kernel, seed, tmpfs), so that only the order of the \
+                  starts and the waiting are compared; the scripts' bash and timeout processes take CPU from the \
+                  guests, `up` has its supervisor beside it"
         .to_owned();
     Ok(Bench { name: "up", method, series, goals })
 }
