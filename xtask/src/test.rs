@@ -61,7 +61,8 @@ fn needs() -> Vec<Need> {
 }
 
 fn cargo(stage: &Stage) -> Command {
-    let fixed = ["cargo", "test", "--workspace", "--features", "winstead/faults", "--no-fail-fast"];
+    let features = "winstead/faults,xtask/bench";
+    let fixed = ["cargo", "test", "--workspace", "--features", features, "--no-fail-fast"];
     // A skip is a line that a passing test writes, and the harness hides those without --show-output.
     let argv = fixed.iter().chain(stage.targets).chain(&["--", "--show-output"]).copied();
     // A snapshot that differs is a failure here, never a file to look at later.
