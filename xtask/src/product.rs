@@ -42,7 +42,6 @@ pub(crate) struct Metadata {
 
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Status {
-    pub(crate) phase: String,
     pub(crate) disk: Disk,
     pub(crate) memory: Memory,
 }

@@ -38,10 +38,7 @@ impl Lab {
         fs::create_dir_all(&scratch)?;
         let quickstart = fs::read_to_string(place::root().join(QUICKSTART))?;
         let image = quickstart.split("\n---\n").next().unwrap_or_default().to_owned();
-        let home = product.home().display().to_string();
-        interrupt::would_leave(&format!(
-            "machines may be left: target/release/winstead --home {home} down --all"
-        ));
+        interrupt::would_leave(&format!("machines may be left: {}", product.command(&["down", "--all"])));
         let lab = Self { product, repeats, scratch, image };
         lab.clear()?;
         lab.winstead(&["image", "build", "-f", QUICKSTART])?;

@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::{
+    command::quoted,
     interrupt,
     packages::{self, Need},
     place,
@@ -37,18 +38,13 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let (product, built) = Product::build(Profile::Dev, place::target().join("demo-home"))?;
     note(&mut times, "cargo build", built.took);
     interrupt::would_leave(&format!(
-        "machines may be left; take them away with: target/debug/winstead --home {} down --all",
-        product.home().display()
+        "machines may be left; take them away with: {}",
+        product.command(&["down", "--all"])
     ));
-    if let Err(error) = show(&product, &mut times) {
-        interrupt::heard();
-        report::heading("failed: taking everything away");
-        return match product.take_away() {
-            Ok(()) => Err(error),
-            Err(second) => Err(error.context(format!("machines are left, because: {second:#}"))),
-        };
-    }
+    let memory = show(&product, &mut times).map_err(|error| cleaned_up(&product, error))?;
     note(&mut times, "total", begun.elapsed());
+    report::heading("RAM really used, when all machines were up");
+    report::line(memory);
     report::heading("times");
     report::line(numbers::times(&times));
     report::line(format_args!(
@@ -56,6 +52,16 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         report::seconds(begun.elapsed())
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes everything away after an error; returns that, with what is left.
+fn cleaned_up(product: &Product, error: anyhow::Error) -> anyhow::Error {
+    interrupt::heard();
+    report::heading("failed: taking everything away");
+    match product.take_away() {
+        Ok(()) => error,
+        Err(second) => error.context(format!("machines are left, because: {second:#}")),
+    }
 }
 
 fn needs() -> Vec<Need> {
@@ -68,10 +74,11 @@ fn note(times: &mut Times, what: &str, took: Duration) {
     times.push((what.to_owned(), took));
 }
 
-/// The main job, one step after the other.
-fn show(product: &Product, times: &mut Times) -> anyhow::Result<()> {
+/// The main job, one step after the other. Returns what it held in RAM.
+fn show(product: &Product, times: &mut Times) -> anyhow::Result<String> {
     report::heading("the main job");
-    report::line(format_args!("$ export WINSTEAD_HOME={}", product.home().display()));
+    let home = quoted(&product.home().display().to_string());
+    report::line(format_args!("$ export WINSTEAD_HOME={home}"));
     clear_earlier(product)?;
     note(times, "image build", product.typed(&["image", "build", "-f", FILE])?.took);
     let up = product.typed(&["up", "-f", FILE])?;
@@ -81,12 +88,11 @@ fn show(product: &Product, times: &mut Times) -> anyhow::Result<()> {
     anyhow::ensure!(!machines.is_empty(), "up started no machine");
     each_answers(product, &machines, times)?;
     reset_forgets(product, &machines[0].metadata.name, times)?;
-    report::heading("RAM really used");
-    report::line(numbers::memory(&product.machines()?, traces::base_bytes(product.home())));
-    report::line(format_args!("`winstead up` itself held at most {}", report::bytes(up.peak_bytes)));
+    let memory = numbers::memory(&product.machines()?, traces::base_bytes(product.home()));
     let traces = traces::Traces::of(product.home(), &machines);
     note(times, "down", product.typed(&["down", "--all"])?.took);
-    traces.ensure_gone()
+    traces.ensure_gone()?;
+    Ok(format!("{memory}\n`winstead up` itself held at most {}", report::bytes(up.peak_bytes)))
 }
 
 /// A demo that was killed may have left machines; they would be in the way of the numbers.
