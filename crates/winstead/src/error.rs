@@ -100,14 +100,20 @@ impl CliError {
                 vec!["run the same command again: it goes on where it stopped".to_owned()]
             }
             Self::Engine(error) => engine_hints(error),
+            Self::System { source, hints, .. } if hints.is_empty() => vec![system_hint(source).to_owned()],
             Self::Usage { hints, .. } | Self::System { hints, .. } => hints.clone(),
+            Self::Program { .. } => vec![
+                "the lines above are its own; folders need -r, and a machine's paths begin in its user's home folder"
+                    .to_owned(),
+            ],
+            Self::Render(_) => vec!["another format may do: -o table, json or yaml".to_owned()],
             Self::Problems { .. } => {
                 vec!["`winstead schema` prints what a file may hold; editors can read it".to_owned()]
             }
             Self::Read { .. } => vec!["-f takes files, folders, and - for standard input".to_owned()],
             Self::NoHome => vec!["name a folder with --home DIR".to_owned()],
             Self::CouldNotRun(error) => error.hints(),
-            _ => Vec::new(),
+            Self::NobodyReads | Self::Stopped => Vec::new(),
         }
     }
 
@@ -119,6 +125,15 @@ impl CliError {
             Self::CouldNotRun(error) => error.details(),
             _ => String::new(),
         }
+    }
+}
+
+/// What to do about an error of the system that whoever met it knows nothing better about.
+fn system_hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => "run it as the user whom it belongs to",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space there, then run it again",
+        _ => "run it again with -vv to see what is done",
     }
 }
 
@@ -211,6 +226,24 @@ mod tests {
         assert_eq!(CliError::runtime(io_error("no")).exit_code(), 1);
         assert_eq!(interrupted.could_not_run().exit_code(), 255);
         assert_eq!(CliError::NobodyReads.exit_code(), 0);
+    }
+
+    #[test]
+    fn nobody_is_left_without_a_next_step() {
+        use std::os::unix::process::ExitStatusExt;
+        let status = std::process::ExitStatus::from_raw(256);
+        for error in [
+            CliError::runtime(io_error("no")),
+            CliError::Render(io_error("no").into()),
+            CliError::Program { what: "copy a to b".into(), status },
+            CliError::Read { path: "x".into(), source: io_error("no") },
+            CliError::NoHome,
+            CliError::runtime(io_error("no")).could_not_run(),
+        ] {
+            assert_eq!(error.hints().len(), 1, "{error}");
+        }
+        let own = CliError::System { what: "x".into(), source: io_error("no"), hints: vec!["y".into()] };
+        assert_eq!(own.hints(), ["y"]);
     }
 
     #[test]

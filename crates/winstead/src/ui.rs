@@ -72,6 +72,11 @@ impl Ui {
         self.shown.moving
     }
 
+    /// Whether only data, errors and their hints are wanted.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.shown.quiet
+    }
+
     /// Whether even steps are worth a line.
     pub(crate) fn is_verbose(&self) -> bool {
         self.shown.verbose

@@ -11,7 +11,7 @@ use clap::Args;
 use winstead_guest::ssh::Copy;
 use winstead_spec::MachineName;
 
-use crate::{commands::ssh::missing, context::Context, error::CliError, selection::machine_name};
+use crate::{commands::ssh::missing, context::Context, error::CliError, selection::machine_name, ui::Ui};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,14 +46,20 @@ pub(crate) async fn run(context: &Context, args: &CpArgs) -> Result<(), CliError
     let endpoint = engine.endpoint(&machine).await?;
     let command = engine.ssh().copy(&endpoint, &copy, args.recursive);
     let mut scp = tokio::process::Command::from(command.interactive());
-    // scp draws its meter on standard output, which is for data.
-    let meter = std::io::stderr().as_fd().try_clone_to_owned().map_err(CliError::runtime)?;
-    let status = scp.stdout(Stdio::from(meter)).kill_on_drop(true).status().await;
+    let status = scp.stdout(meter(&context.ui)?).kill_on_drop(true).status().await;
     let status = status.map_err(|error| missing("scp", error))?;
     if status.success() {
         return Ok(());
     }
     Err(CliError::Program { what: format!("copy {} to {}", shown(&args.from), shown(&args.to)), status })
+}
+
+/// Where scp draws its meter: not on standard output, which is for data.
+fn meter(ui: &Ui) -> Result<Stdio, CliError> {
+    if ui.is_quiet() {
+        return Ok(Stdio::null());
+    }
+    Ok(std::io::stderr().as_fd().try_clone_to_owned().map_err(CliError::runtime)?.into())
 }
 
 /// Where a path is.
