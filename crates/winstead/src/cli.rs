@@ -32,6 +32,11 @@ Exit codes:
   130  interrupted
   `exec` and `ssh` end with the guest's own code, and with 255 when the command could not be run.";
 
+/// What a second interrupt may leave behind, and what takes it away.
+const MACHINES: &str =
+    "machines, mounts or processes may be left behind: `winstead down --all` takes them away";
+const IMAGES: &str = "half an image may be left behind: building it again takes that away";
+
 /// Machines that start from a golden image, live in RAM, and are thrown away after the job.
 ///
 /// A file says which images and how many machines there shall be; `winstead up` makes it so. Data goes to standard
@@ -50,12 +55,12 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The folder that holds all state. Two homes never see each other.
-    /// [default: /var/lib/winstead for root, else ~/.local/state/winstead]
-    #[arg(long, global = true, value_name = "DIR", env = "WINSTEAD_HOME", hide_env_values = true)]
+    /// [default: /var/lib/winstead for root, else ~/.local/state/winstead] [env: WINSTEAD_HOME]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
 
-    /// A folder with files that would otherwise be downloaded.
-    #[arg(long, global = true, value_name = "DIR", env = "WINSTEAD_ARTIFACTS", hide_env_values = true)]
+    /// A folder with files that would otherwise be downloaded [env: WINSTEAD_ARTIFACTS]
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) artifacts: Option<PathBuf>,
 
     /// How data is written.
@@ -139,8 +144,8 @@ impl Command {
     /// What an interrupt does to the command.
     pub(crate) fn at_interrupt(&self) -> AtInterrupt {
         match self {
-            Self::Up(_) | Self::Down(_) | Self::Reset(_) => AtInterrupt::FinishCleanly,
-            Self::Image(image) if image.changes_something() => AtInterrupt::FinishCleanly,
+            Self::Up(_) | Self::Down(_) | Self::Reset(_) => AtInterrupt::FinishCleanly { left: MACHINES },
+            Self::Image(image) if image.changes_something() => AtInterrupt::FinishCleanly { left: IMAGES },
             Self::Supervise(_) => AtInterrupt::FinishQuietly,
             _ => AtInterrupt::EndAtOnce,
         }

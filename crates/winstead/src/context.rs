@@ -31,8 +31,8 @@ impl Context {
             ui,
             format: global.output,
             stop: CancellationToken::new(),
-            home: global.home.clone().or_else(|| environment.default_home()),
-            artifacts: absolute(global.artifacts.clone())?,
+            home: global.home.clone().or_else(|| environment.home()),
+            artifacts: absolute(global.artifacts.clone().or_else(|| environment.artifacts.clone()))?,
             faults: faults(environment),
         })
     }

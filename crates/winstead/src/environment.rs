@@ -1,5 +1,4 @@
-//! Everything that is read from the environment, once, at the start. `WINSTEAD_HOME` and `WINSTEAD_ARTIFACTS` stand
-//! beside their options in [`crate::cli`].
+//! Everything that is read from the environment, once, at the start. Options of the command line come first.
 
 use std::{
     ffi::OsString,
@@ -23,6 +22,8 @@ pub(crate) struct Environment {
     state: Option<PathBuf>,
     home: Option<PathBuf>,
     winstead_home: Option<PathBuf>,
+    /// `WINSTEAD_ARTIFACTS`: a folder with files that would otherwise be downloaded.
+    pub(crate) artifacts: Option<PathBuf>,
 }
 
 impl Environment {
@@ -39,11 +40,16 @@ impl Environment {
             state: value("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()),
             home: value("HOME").map(PathBuf::from),
             winstead_home: value("WINSTEAD_HOME").map(PathBuf::from),
+            artifacts: value("WINSTEAD_ARTIFACTS").map(PathBuf::from),
         }
     }
 
-    /// The home folder of Winstead when none is named; `None` when there is no place for one.
-    pub(crate) fn default_home(&self) -> Option<PathBuf> {
+    /// The home folder of Winstead when no option names one; `None` when there is no place for one.
+    pub(crate) fn home(&self) -> Option<PathBuf> {
+        self.winstead_home.clone().or_else(|| self.default_home())
+    }
+
+    fn default_home(&self) -> Option<PathBuf> {
         if self.root {
             return Some(PathBuf::from("/var/lib/winstead"));
         }
@@ -53,7 +59,7 @@ impl Environment {
 
     /// Whether a command finds this home without being told, in the same shell.
     pub(crate) fn leads_to(&self, home: &Path) -> bool {
-        self.winstead_home.clone().or_else(|| self.default_home()).as_deref() == Some(home)
+        self.home().as_deref() == Some(home)
     }
 }
 

@@ -15,8 +15,9 @@ pub(crate) const INTERRUPTED: u8 = 130;
 pub(crate) enum AtInterrupt {
     /// It only looks: there is nothing to finish.
     EndAtOnce,
-    /// It changes something: the first interrupt asks for a clean end, the second does not wait for it.
-    FinishCleanly,
+    /// It changes something: the first interrupt asks for a clean end, the second does not wait for it and says what
+    /// may be left behind.
+    FinishCleanly { left: &'static str },
     /// Nobody sits in front of it: it is asked as often as somebody likes.
     FinishQuietly,
 }
@@ -31,24 +32,21 @@ pub(crate) async fn watch(context: Context, command: Command) -> Result<ExitCode
         outcome = &mut work => return outcome,
         () = signals.next() => {}
     }
-    match at_interrupt {
+    let left = match at_interrupt {
         // Dropping the work puts the terminal back.
         AtInterrupt::EndAtOnce => return Err(CliError::Stopped),
         AtInterrupt::FinishQuietly => {
             context.stop.cancel();
             return work.await;
         }
-        AtInterrupt::FinishCleanly => {}
-    }
+        AtInterrupt::FinishCleanly { left } => left,
+    };
     context.ui.note("stopping; press Ctrl-C again to leave at once");
     context.stop.cancel();
     tokio::select! {
         outcome = &mut work => after_stop(&context, outcome),
         () = signals.next() => {
-            context.ui.warn(
-                "left at once; machines, mounts or processes may be left behind: \
-                 `winstead down --all` takes them away",
-            );
+            context.ui.warn(&format!("left at once; {left}"));
             std::process::exit(INTERRUPTED.into());
         }
     }

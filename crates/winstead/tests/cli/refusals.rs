@@ -151,3 +151,22 @@ fn hints_name_the_home_that_was_named() {
     let ran = sandbox.run(&["get", "machines", "none-0"]);
     assert!(ran.stderr.contains("hint: `winstead get machines` shows"), "{ran:?}");
 }
+
+#[test]
+fn an_empty_variable_counts_as_unset_and_an_empty_option_does_not() {
+    let sandbox = Sandbox::new();
+    let state = sandbox.path("state");
+    let mut command = sandbox.command(&["get", "machines"]);
+    command.env("WINSTEAD_HOME", "").env("WINSTEAD_ARTIFACTS", "").env("XDG_STATE_HOME", &state);
+    // Root has a home of the system's, which no test may touch.
+    if !rustix::process::geteuid().is_root() {
+        let ran = sandbox.ended(&command.output().unwrap());
+        assert_eq!(ran.whole(), "exit code 0\nno machines\n");
+        assert!(state.join("winstead/journal.sqlite").exists());
+    }
+    command = sandbox.command(&["schema"]);
+    let ran =
+        sandbox.ended(&command.env("WINSTEAD_HOME", "").env("WINSTEAD_ARTIFACTS", "").output().unwrap());
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    assert_eq!(sandbox.run(&["--home", "", "get", "machines"]).code, Some(2));
+}
