@@ -344,7 +344,8 @@ pub(crate) fn unknown(kind: &str, name: &str, known: impl Iterator<Item = String
 }
 
 /// The known name that was probably meant.
-fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
+#[must_use]
+pub fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
     let distance = |other: &String| strsim::damerau_levenshtein(name, other);
     known.min_by_key(distance).filter(|other| distance(other) <= name.len().max(3) / 2)
 }

@@ -33,7 +33,7 @@ mod sweep;
 pub mod view;
 mod work;
 
-pub use engine::{Engine, Options, Selection, UpReport};
+pub use engine::{Engine, Options, Selection, UpReport, nearest};
 pub use error::{EngineError, Kind};
 pub use event::{Event, Listener};
 pub use home::{Home, HomeError, HomeLock};

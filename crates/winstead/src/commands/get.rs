@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use winstead_engine::view::List;
+use winstead_engine::{nearest, view::List};
 
 use crate::{cli::Format, commands::tables, context::Context, error::CliError, output};
 
@@ -91,10 +91,7 @@ pub(crate) fn chosen<T>(
     name: fn(&T) -> &String,
 ) -> Result<List<T>, CliError> {
     if let Some(missing) = names.iter().find(|wanted| list.items.iter().all(|item| name(item) != *wanted)) {
-        let near = |known: &&String| strsim::damerau_levenshtein(missing, known);
-        let nearest =
-            list.items.iter().map(name).min_by_key(near).filter(|known| near(known) <= missing.len() / 2);
-        let hint = nearest.map_or_else(
+        let hint = nearest(missing, list.items.iter().map(name).cloned()).map_or_else(
             || format!("`winstead get {what}s` shows what is there"),
             |nearest| format!("did you mean `{nearest}`?"),
         );
