@@ -123,6 +123,7 @@ impl Command {
     }
 
     /// Becomes the command: it has the terminal, the signals and the exit code to itself. Returns only what went wrong.
+    #[cfg(any(test, not(feature = "bench")))]
     pub(crate) fn exec(&self) -> anyhow::Error {
         anyhow::Error::new(self.bare().exec()).context(format!("start `{self}`"))
     }
