@@ -7,7 +7,10 @@
 mod packages;
 mod tree;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context;
 use fs_err as fs;
@@ -18,7 +21,10 @@ use winstead_process::Command;
 use winstead_spec::{DirectKernel, DiskFormat, FileRecipe, GuestOs, Image, Recipe, SeedKind};
 
 /// Raised when what is made here changes, so that old caches are not taken.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
+/// A mirror may fail once in a while; that is no reason for every test of a laboratory to fail.
+const ATTEMPTS: u32 = 3;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(5);
 
 /// The tiny guest as an image document named `tiny`, its files kept in `cache` (see [`crate::lab_folder`]).
 ///
@@ -35,14 +41,28 @@ pub async fn tiny_image(cache: &Path) -> anyhow::Result<Image> {
         anyhow::Ok(lock)
     });
     let lock = lock.await??;
-    if !folder.join("initrd").exists() {
-        let building = tempfile::Builder::new().prefix(".tiny-").tempdir_in(cache)?;
-        make(building.path()).await.context("make the tiny guest")?;
-        drop(fs::remove_dir_all(&folder));
-        fs::rename(building.keep(), &folder)?;
+    let mut made = build(&folder).await;
+    for _ in 1..ATTEMPTS {
+        if made.is_err() {
+            tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+            made = build(&folder).await;
+        }
     }
     drop(lock);
+    made.context("make the tiny guest")?;
     Ok(image(&folder))
+}
+
+/// Does nothing when it is there.
+async fn build(folder: &Path) -> anyhow::Result<()> {
+    if folder.join("initrd").exists() {
+        return Ok(());
+    }
+    let beside = folder.parent().context("a folder to build in")?;
+    let building = tempfile::Builder::new().prefix(".tiny-").tempdir_in(beside)?;
+    make(building.path()).await?;
+    drop(fs::remove_dir_all(folder));
+    Ok(fs::rename(building.keep(), folder)?)
 }
 
 fn image(folder: &Path) -> Image {
