@@ -20,7 +20,7 @@ use crate::{
     EngineError, Event, Home, Listener, MachineRecord, Phase, Step,
     configure::{self, Paths},
     facts::{Facts, Users},
-    journal::{Journal, Shared, SharedKind},
+    journal::{Journal, JournalError, Shared, SharedKind},
     observe,
     plan::Action,
     reach,
@@ -113,7 +113,11 @@ impl Actor {
         if entry.phase == Phase::Held {
             return Ok(());
         }
-        self.enter(job, Phase::Failed, &chain(error)).await
+        match self.enter(job, Phase::Failed, &chain(error)).await {
+            // The supervisor saw it too and was faster.
+            Err(EngineError::Journal(JournalError::Transition { from: Phase::Failed, .. })) => Ok(()),
+            entered => entered,
+        }
     }
 
     async fn enter(&self, job: &Job, phase: Phase, message: &str) -> Result<(), EngineError> {
