@@ -148,13 +148,13 @@ fn taking_down_what_is_not_there_is_done_already() {
 
 /// Runs a command whose standard output nobody reads any more, as after `| head -1`.
 fn unread(sandbox: &Sandbox, arguments: &[&str]) -> Ran {
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let program = env!("CARGO_BIN_EXE_winstead");
     #[expect(clippy::disallowed_methods, reason = "the test is the user's shell: it closes the pipe itself")]
     let mut command = std::process::Command::new(program);
     command.env_clear().env("WINSTEAD_HOME", sandbox.home()).current_dir(sandbox.path("")).args(arguments);
-    sandbox.ended(&command.stdout(writer).output().unwrap())
+    sandbox.ended(&command.stdout(writer).output().expect("start winstead"))
 }
 
 #[test]
