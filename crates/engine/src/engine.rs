@@ -20,7 +20,7 @@ use crate::{
 const LOCK_PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// How long the supervisor may take to release a held machine after the file gave it more room.
-const RELEASE: Duration = Duration::from_secs(3);
+const RELEASE: Duration = Duration::from_secs(15);
 
 /// How an engine is opened.
 #[derive(Clone, Debug)]

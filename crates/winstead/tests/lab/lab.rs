@@ -11,6 +11,8 @@ use serde_json::Value;
 use winstead_spec::{FileRecipe, Recipe};
 
 const ACCELERATOR: &str = "cache/accelerator.json";
+/// How long what must happen may take on a computer that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn known_accelerator() -> PathBuf {
     winstead_testing::lab_folder().join("accelerator.json")
@@ -21,6 +23,8 @@ pub(crate) struct Lab {
     folder: tempfile::TempDir,
     /// Put before the binary: `setpriv …` or `nsenter …`.
     wrapper: Vec<String>,
+    /// The home is a disk of its own.
+    mounted: bool,
 }
 
 /// What a command said and how it ended.
@@ -34,7 +38,7 @@ pub(crate) struct Ran {
 impl Lab {
     /// A lab with whatever rights this process has: the product must work with each.
     pub(crate) fn new() -> Self {
-        let lab = Self { folder: winstead_testing::scratch(), wrapper: Vec::new() };
+        let lab = Self { folder: winstead_testing::scratch(), wrapper: Vec::new(), mounted: false };
         // Which accelerator works is this computer's business: one test finds out, the others are told.
         if fs_err::create_dir_all(lab.home().join("cache")).is_ok() {
             let _first_test = fs_err::copy(known_accelerator(), lab.home().join(ACCELERATOR));
@@ -57,6 +61,16 @@ impl Lab {
         self
     }
 
+    /// Gives the home a small disk of its own. Only root can.
+    pub(crate) fn on_a_disk_of(mut self, size: &str) -> Self {
+        let (home, options) = (self.home(), format!("size={size},mode=0711"));
+        fs_err::create_dir_all(&home).expect("the home");
+        system(&["mount", "-t", "tmpfs", "-o", &options, "tmpfs", home.to_str().expect("a path in UTF-8")])
+            .expect("mount a disk");
+        self.mounted = true;
+        self
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -65,9 +79,14 @@ impl Lab {
         self.folder.path().join("home")
     }
 
-    /// The file of this test: the tiny image, and a pool whose settings come from `edit`.
+    /// The file of this test: the tiny image, and a pool.
     pub(crate) fn file(&self, pool: &str) -> PathBuf {
-        let text = format!("{}---\n{pool}", tiny());
+        self.file_booting("", pool)
+    }
+
+    /// The same with another parameter for the guest's kernel.
+    pub(crate) fn file_booting(&self, parameter: &str, pool: &str) -> PathBuf {
+        let text = format!("{}---\n{pool}", tiny(parameter));
         let path = self.folder.path().join("lab.yaml");
         fs_err::write(&path, text).expect("write the lab's file");
         path
@@ -117,13 +136,20 @@ impl Lab {
         self.machines().iter().map(phase).collect()
     }
 
+    /// What happened to a machine, oldest first.
+    pub(crate) fn history(&self, machine: &str) -> Vec<Value> {
+        let text = self.ok(&["describe", machine, "-o", "json"]);
+        let described: Value = serde_json::from_str(&text).expect("JSON from describe");
+        described["history"].as_array().expect("a history").clone()
+    }
+
     pub(crate) fn exec(&self, machine: &str, script: &str) -> Ran {
         self.run(&["exec", machine, "--", "sh", "-c", script])
     }
 
     /// Waits until a machine is in a phase.
     pub(crate) fn wait_for(&self, machine: &str, phase: &str) -> Value {
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + PATIENCE;
         loop {
             let found = self.machine(machine);
             if found["status"]["phase"] == phase {
@@ -154,8 +180,13 @@ impl Lab {
         mounts.lines().filter(|line| line.contains(&home)).map(str::to_owned).collect()
     }
 
-    /// Asserts that nothing is left of any machine: process, mount, folder, row.
+    /// Asserts that nothing is left of any machine: process, mount, folder, row. The supervisor ends after its last
+    /// machine, not with it.
     pub(crate) fn assert_nothing_left(&self) {
+        let until = Instant::now() + PATIENCE;
+        while !self.processes().is_empty() && Instant::now() < until {
+            pause();
+        }
         assert_eq!(self.processes(), [] as [u32; 0], "processes are left");
         assert_eq!(self.mounts(), [] as [String; 0], "mounts are left");
         for folder in ["machines", "bases"] {
@@ -197,6 +228,12 @@ impl Drop for Lab {
                 let _gone = kill(pid, rustix::process::Signal::KILL);
             }
         }
+        if self.mounted {
+            let home = self.home().display().to_string();
+            let unmounted = system(&["umount", "--lazy", &home]);
+            // A second panic would hide the first.
+            assert!(unmounted.is_ok() || std::thread::panicking(), "{unmounted:?}");
+        }
     }
 }
 
@@ -211,7 +248,7 @@ impl Ran {
 }
 
 /// The tiny image's document, made by the first test that needs it.
-fn tiny() -> String {
+fn tiny(parameter: &str) -> String {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let image = runtime.block_on(winstead_testing::tiny_image(&winstead_testing::lab_folder()));
     let image = image.expect("make the tiny guest");
@@ -221,7 +258,7 @@ fn tiny() -> String {
     let initrd = kernel.initrd.expect("the tiny guest has an initial RAM disk");
     format!(
         "apiVersion: winstead.dev/v1alpha1\nkind: Image\nmetadata: {{name: tiny}}\nspec:\n  seed: fw-cfg\n  file:\n    \
-         path: {}\n    format: raw\n    kernel: {{path: {}, initrd: {}, commandLine: \"{}\"}}\n",
+         path: {}\n    format: raw\n    kernel: {{path: {}, initrd: {}, commandLine: \"{} {parameter}\"}}\n",
         path.display(),
         kernel.kernel.display(),
         initrd.display(),
@@ -240,6 +277,15 @@ pub(crate) fn pause() {
     std::thread::sleep(Duration::from_millis(100));
 }
 
+/// Waits until something holds.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < until, "{what}");
+        pause();
+    }
+}
+
 /// Runs a program of the system that must succeed.
 #[expect(clippy::disallowed_methods, reason = "the test is the user's shell")]
 pub(crate) fn system(words: &[&str]) -> Result<String> {
@@ -253,7 +299,7 @@ pub(crate) fn system(words: &[&str]) -> Result<String> {
 pub(crate) fn pool(name: &str, replicas: u32, machine: &str) -> String {
     format!(
         "apiVersion: winstead.dev/v1alpha1\nkind: Pool\nmetadata: {{name: {name}}}\nspec:\n  image: tiny\n  \
-         replicas: {replicas}\n  machine: {{cpus: 1, memory: 128MiB, {machine}}}\n  ready: {{deadline: 90s}}\n"
+         replicas: {replicas}\n  machine: {{cpus: 1, memory: 128MiB, {machine}}}\n  ready: {{deadline: 5m}}\n"
     )
 }
 

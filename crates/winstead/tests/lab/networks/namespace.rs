@@ -6,12 +6,11 @@ use std::{
     os::fd::AsFd,
     process::{Child, Stdio},
     thread,
-    time::{Duration, Instant},
 };
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::lab::{Lab, pause, system};
+use crate::lab::{Lab, system};
 
 /// A network namespace that ends with the test.
 pub(super) struct Namespace(String);
@@ -116,8 +115,10 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        if let Err(error) = system(&["ip", "netns", "delete", &self.0]) {
-            winstead_testing::skip(&format!("the namespace {} is left: {error}", self.0));
+        let deleted = system(&["ip", "netns", "delete", &self.0]);
+        // A second panic would hide the first.
+        if !thread::panicking() {
+            deleted.unwrap_or_else(|error| panic!("the namespace {} is left: {error}", self.0));
         }
     }
 }
@@ -126,14 +127,5 @@ impl Drop for Program {
     fn drop(&mut self) {
         drop(self.0.kill());
         drop(self.0.wait());
-    }
-}
-
-/// Waits until something holds.
-pub(super) fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < until, "{what}");
-        pause();
     }
 }
