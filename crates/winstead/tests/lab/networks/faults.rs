@@ -2,13 +2,10 @@
 
 use rustix::process::Signal;
 
-use super::{
-    BRIDGE,
-    namespace::{Namespace, eventually},
-};
+use super::{BRIDGE, namespace::Namespace};
 use crate::{
-    faults::qemu,
-    lab::{Lab, Ran, kill, pool, ram},
+    faults::{can_be_killed, killed_everywhere, qemu},
+    lab::{Lab, Ran, eventually, kill, pool, ram},
 };
 
 fn lab(name: &str, wrapper: &[&str]) -> Option<(Namespace, Lab, std::path::PathBuf)> {
@@ -103,6 +100,25 @@ fn without_the_right_to_make_networks_the_right_and_the_alternative_are_named() 
     assert!(ran.stderr.contains("CAP_NET_ADMIN"), "{}", ran.stderr);
     assert!(ran.stderr.contains("`network: {user: {}}`"), "{}", ran.stderr);
     lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+    namespace.assert_only(&[]);
+}
+
+#[test]
+fn a_command_killed_at_any_transition_leaves_no_network() {
+    if !can_be_killed() {
+        return;
+    }
+    let Some((namespace, lab, file)) = lab("kill", &[]) else { return };
+    let ups = killed_everywhere(&lab, &["up", "-f", file.to_str().unwrap()], |_| {
+        lab.ok(&["down", "--all"]);
+        lab.assert_nothing_left();
+        namespace.assert_only(&[]);
+    });
+    assert!(ups > 10, "only {ups} points were passed");
+    assert_eq!(lab.exec("kill-0", "nslookup kill-0").code, Some(0));
+    let downs = killed_everywhere(&lab, &["down", "--all"], |_| {});
+    assert!(downs > 4, "only {downs} points were passed");
     lab.assert_nothing_left();
     namespace.assert_only(&[]);
 }
