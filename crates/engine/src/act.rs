@@ -248,6 +248,7 @@ impl Actor {
     async fn renew_overlay(&self, job: &mut Job) -> Result<(), Failure> {
         job.record.generation += 1;
         self.journal.update(&job.record).await?;
+        qemu::forget_state(&self.home.run(&job.record.name))?;
         winstead_store::create(&self.overlay(&job.record).await?, &self.stop).await?;
         Ok(self.journal.shrink(job.record.uid).await?)
     }

@@ -14,6 +14,7 @@ mod launch;
 pub mod qmp;
 mod resident;
 mod start;
+mod state;
 mod stop;
 mod tap;
 mod tpm;
@@ -29,6 +30,7 @@ pub use config::{
 pub use qmp::RunState;
 pub use resident::{Resident, resident};
 pub use start::{Running, StartError, start};
+pub use state::forget_state;
 pub use stop::stop;
 pub use tap::holds_tap;
 pub use version::{Features, Qemu, QemuError, Version, find};

@@ -12,7 +12,7 @@ use winstead_process::{CommandError, ProcessId};
 use super::{
     Backend, MachineConfig, Qemu, SeedConfig, adopt, arguments,
     config::{AGENT_SOCKET, COMMAND_SOCKET, CONSOLE_SOCKET, SUPERVISOR_SOCKET, VARIABLES},
-    firmware, launch, qmp, tap, tpm,
+    firmware, launch, qmp, state, tap, tpm,
 };
 
 /// From launch to greeting: 0.1 s on a quiet host, seconds on one that boots many guests under TCG.
@@ -173,15 +173,8 @@ fn prepare(config: &MachineConfig, folder: &Path) -> io::Result<()> {
         launch::forget(&folder.join(socket))?;
     }
     if let Some(files) = firmware::of(&config.firmware) {
-        let variables = folder.join(VARIABLES);
-        if fs_err::symlink_metadata(&variables).is_err() {
-            // Written aside first: half a variable store would be taken for a whole one.
-            let half = folder.join("vars.fd.half");
-            launch::forget(&half)?;
-            fs_err::copy(files.variables, &half)?;
-            fs_err::rename(&half, &variables)?;
-        }
-        launch::hand_over(&variables, run_as)?;
+        state::make_variables(folder, files)?;
+        launch::hand_over(&folder.join(VARIABLES), run_as)?;
     }
     if let SeedConfig::FwCfg(seed) | SeedConfig::Cdrom(seed) = &config.seed {
         launch::hand_over(&folder.join(seed), run_as)?;
