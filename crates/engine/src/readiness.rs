@@ -155,14 +155,8 @@ impl Wait<'_> {
 
 /// The end of QEMU's own output.
 pub(crate) fn last_words(log: &std::path::Path) -> String {
-    let text = fs_err::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let words: Vec<&str> = text.lines().rev().filter(|line| !line.trim().is_empty()).take(2).collect();
-    if words.is_empty() {
-        "it said nothing".to_owned()
-    } else {
-        words.into_iter().rev().collect::<Vec<_>>().join(" / ")
-    }
+    let words = winstead_process::last_words(log, 0, 2);
+    if words.is_empty() { "it said nothing".to_owned() } else { words }
 }
 
 /// Asks once a second until the question is answered or `stop` is cancelled, then with the last failure.

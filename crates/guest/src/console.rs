@@ -188,7 +188,7 @@ impl Tail {
     }
 
     fn read(&mut self, log: &Path) -> io::Result<bool> {
-        let mut file = fs_err::File::open(log)?;
+        let mut file = winstead_process::open_log(log)?;
         let length = file.metadata()?.len();
         if length < self.offset {
             (self.offset, self.text) = (0, Vec::new());

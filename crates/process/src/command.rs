@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     error::{CommandError, Failure},
+    log::last_lines,
     shown,
 };
 
@@ -221,7 +222,7 @@ impl Command {
 
     fn error(&self, failure: Failure, output: &Output) -> CommandError {
         let words = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
-        CommandError { command: self.shown(), failure, said: last_lines(words) }
+        CommandError { command: self.shown(), failure, said: last_lines(words, SAID_LINES) }
     }
 }
 
@@ -272,12 +273,6 @@ async fn kill_tree(child: &mut Child) {
     if let Err(error) = child.wait().await {
         tracing::warn!(%error, "killed process could not be reaped");
     }
-}
-
-fn last_lines(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(SAID_LINES)..].join(" / ")
 }
 
 #[cfg(test)]

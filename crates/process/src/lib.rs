@@ -8,10 +8,12 @@ mod command;
 mod descriptors;
 mod error;
 mod identity;
+mod log;
 mod shown;
 
 pub use command::{Command, Output};
 pub use descriptors::keep_inherited_descriptors;
 pub use error::{CommandError, Failure};
 pub use identity::ProcessId;
+pub use log::{append_log, cut_log, last_words, open_log};
 pub use shown::shown;

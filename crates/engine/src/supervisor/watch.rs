@@ -183,6 +183,9 @@ impl Watch {
         process: ProcessId,
         monitor: &mut Client,
     ) -> Result<(), EngineError> {
+        if let Err(error) = qemu::cut_logs(&self.home.run(&self.name)) {
+            tracing::debug!(machine = %self.name, %error, "a log cannot be cut");
+        }
         let location = &entry.record.location;
         if let Presence::Absent = winstead_store::exists(location) {
             return self.fail(process, "its disk is gone: the store was unmounted or deleted").await;

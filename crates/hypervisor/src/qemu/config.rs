@@ -2,7 +2,10 @@
 //!
 //! Every path is relative to the machine's run folder, QEMU's working folder, or absolute.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -37,6 +40,15 @@ pub fn console_log(folder: &Path) -> PathBuf {
 #[must_use]
 pub fn machine_log(folder: &Path) -> PathBuf {
     folder.join(QEMU_LOG)
+}
+
+/// Empties those of a machine's logs that have grown too long: what a guest writes on its serial console, it writes on
+/// the host's disk. QEMU appends to both, so it goes on at the new end.
+///
+/// # Errors
+/// When something else stands in a log's place.
+pub fn cut_logs(folder: &Path) -> io::Result<()> {
+    winstead_process::cut_log(&console_log(folder)).and(winstead_process::cut_log(&machine_log(folder)))
 }
 
 /// A machine.

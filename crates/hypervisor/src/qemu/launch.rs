@@ -10,7 +10,6 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::OFlags;
 use winstead_process::Command;
 
 use super::{RunAs, config::QEMU_LOG};
@@ -43,26 +42,15 @@ pub(crate) fn command(
 }
 
 /// The file for both outputs of a machine's programs, and how long it is already.
-///
-/// The folder belongs to the machine's user, so a link in it is not followed.
 pub(crate) fn open_log(folder: &Path) -> io::Result<(File, u64)> {
-    let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)?;
-    let mut options = fs_err::OpenOptions::new();
-    options.create(true).append(true);
-    fs_err::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, no_follow);
-    fs_err::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(folder.join(QEMU_LOG))?;
+    let file = winstead_process::append_log(&folder.join(QEMU_LOG))?;
     let length = file.metadata()?.len();
-    Ok((file.into_parts().0, length))
+    Ok((file, length))
 }
 
 /// What was said into the log since it was `from` bytes long: the last lines.
 pub(crate) fn said_since(folder: &Path, from: u64) -> String {
-    let bytes = fs_err::read(folder.join(QEMU_LOG)).unwrap_or_default();
-    let from = usize::try_from(from).unwrap_or(usize::MAX).min(bytes.len());
-    let text = String::from_utf8_lossy(&bytes[from..]).into_owned();
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(SAID_LINES)..].join(" / ")
+    winstead_process::last_words(&folder.join(QEMU_LOG), from, SAID_LINES)
 }
 
 /// Gives a file or folder to the machine's user. Links are not followed.
@@ -109,20 +97,5 @@ mod tests {
         assert!(shown.contains("--groups=108,109"), "{shown}");
         let shown = command(Path::new("/usr/bin/q"), &arguments, None, Path::new("/")).shown();
         assert!(!shown.contains("setpriv"), "{shown}");
-    }
-
-    #[test]
-    fn only_what_was_said_since_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        fs_err::write(folder.path().join(QEMU_LOG), "old\nnew\n\nnewer\n").unwrap();
-        assert_eq!(said_since(folder.path(), 4), "new / newer");
-        assert_eq!(said_since(folder.path(), 400), "");
-    }
-
-    #[test]
-    fn a_link_in_place_of_the_log_is_not_followed() {
-        let folder = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", folder.path().join(QEMU_LOG)).unwrap();
-        assert!(open_log(folder.path()).is_err());
     }
 }

@@ -25,7 +25,7 @@ pub use adopt::{AdoptError, adopt, find_process, find_tpm, pause, resume};
 pub use arguments::{arguments, translation_buffer};
 pub use config::{
     AGENT_SOCKET, Backend, COMMAND_SOCKET, CONSOLE_SOCKET, DiskConfig, FirmwareConfig, MachineConfig,
-    NicConfig, RunAs, SUPERVISOR_SOCKET, SeedConfig, console_log, machine_log,
+    NicConfig, RunAs, SUPERVISOR_SOCKET, SeedConfig, console_log, cut_logs, machine_log,
 };
 pub use qmp::RunState;
 pub use resident::{Resident, resident};

@@ -7,7 +7,6 @@ use std::{
 };
 
 use clap::Args;
-use rustix::fs::{Mode, OFlags};
 use winstead_hypervisor::qemu;
 
 use crate::{context::Context, error::CliError, selection::machine_name, terminal::Tamer};
@@ -88,21 +87,13 @@ struct Log {
 impl Log {
     /// Opens the log that is there now; `false` when there is none.
     fn reopen(&mut self) -> Result<bool, CliError> {
-        // The folder belongs to QEMU's user: neither a link to somewhere else nor a pipe that blocks is followed.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        match rustix::fs::open(&self.path, flags, Mode::empty()) {
-            Ok(opened) => {
-                let file = std::fs::File::from(opened);
-                if !file.metadata().map_err(|error| self.failed(error))?.is_file() {
-                    return Err(
-                        self.failed(std::io::Error::new(ErrorKind::InvalidData, "it is no regular file"))
-                    );
-                }
+        match winstead_process::open_log(&self.path) {
+            Ok(file) => {
                 self.file = Some(file);
                 Ok(true)
             }
-            Err(rustix::io::Errno::NOENT) => Ok(false),
-            Err(error) => Err(self.failed(error.into())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.failed(error)),
         }
     }
 
@@ -117,6 +108,7 @@ impl Log {
     /// Prints what is there and not printed yet.
     fn print(&mut self, context: &Context) -> Result<(), CliError> {
         let Some(mut file) = self.file.take() else { return Ok(()) };
+        back_if_cut(&mut file).map_err(|error| self.failed(error))?;
         let mut chunk = vec![0; CHUNK];
         loop {
             match file.read(&mut chunk).map_err(|error| self.failed(error))? {
@@ -154,6 +146,14 @@ impl Log {
     }
 }
 
+/// The supervisor empties a log that grows too long: then it is read from its start.
+fn back_if_cut(file: &mut std::fs::File) -> std::io::Result<()> {
+    if file.metadata()?.len() < file.stream_position()? {
+        file.rewind()?;
+    }
+    Ok(())
+}
+
 /// Where the last `lines` lines of a file begin.
 fn start_of_last(file: &mut (impl Read + Seek), lines: usize) -> std::io::Result<u64> {
     let end = file.seek(SeekFrom::End(0))?;
@@ -184,6 +184,17 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
+
+    #[test]
+    fn a_log_that_was_cut_is_read_from_its_start() {
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, b"much").unwrap();
+        back_if_cut(&mut file).unwrap();
+        assert_eq!(file.stream_position().unwrap(), 4);
+        file.set_len(1).unwrap();
+        back_if_cut(&mut file).unwrap();
+        assert_eq!(file.stream_position().unwrap(), 0);
+    }
 
     #[test]
     fn the_last_lines_are_found_from_the_end() {

@@ -2,6 +2,7 @@
 //! SSH like any other. One file for each promise.
 
 mod faults;
+mod flood;
 mod golden;
 mod growth;
 mod lab;
