@@ -65,7 +65,7 @@ pub(crate) struct Job {
 impl Actor {
     /// What this computer can do.
     pub(crate) async fn facts(&self) -> Result<&Facts, EngineError> {
-        let gather = || Facts::gather(&self.home, self.kernel.as_deref(), &self.stop);
+        let gather = || Facts::gather(&self.home, self.users, self.kernel.as_deref(), &self.stop);
         self.facts.get_or_try_init(gather).await
     }
 

@@ -51,9 +51,17 @@ impl Users {
 
     /// The user that a machine's QEMU runs as: its own when we are root, ours otherwise.
     pub(crate) fn run_as(self, record: &MachineRecord) -> Option<RunAs> {
-        let id = self.first + record.number % USERS;
-        let run_as = || RunAs { uid: id, gid: id, groups: self.kvm_group.into_iter().collect() };
-        is_root().then(run_as)
+        self.user(record.number % USERS)
+    }
+
+    /// The user that KVM is tried as, which may do what machines' users may: the last of a home's share.
+    fn trial(self) -> Option<RunAs> {
+        self.user(USERS - 1)
+    }
+
+    fn user(self, number: u32) -> Option<RunAs> {
+        let id = self.first + number;
+        is_root().then(|| RunAs { uid: id, gid: id, groups: self.kvm_group.into_iter().collect() })
     }
 }
 
@@ -61,12 +69,14 @@ impl Facts {
     /// Looks at this computer; `kernel` is tried under KVM when that was never tried before.
     pub(crate) async fn gather(
         home: &Home,
+        users: Users,
         kernel: Option<&Path>,
         stop: &CancellationToken,
     ) -> Result<Self, EngineError> {
         let qemu = find_qemu(stop).await?;
         let cache = home.cache().join(ACCELERATOR);
-        let accelerator = qemu::choose_accelerator(&qemu, &cache, kernel, stop)
+        let user = users.trial();
+        let accelerator = qemu::choose_accelerator(&qemu, user.as_ref(), kernel, &cache, stop)
             .await
             .map_err(|error| EngineError::host("choose an accelerator")(error.into()))?;
         let store = features(home, stop).await?;
@@ -102,7 +112,8 @@ pub(crate) async fn qemu_status(home: &Home) -> QemuStatus {
         Err(error) => return QemuStatus { version: None, accelerator: None, reason: chain(&error) },
     };
     let version = Some(qemu.version.to_string());
-    match qemu::choose_accelerator(&qemu, &home.cache().join(ACCELERATOR), None, &stop).await {
+    let cache = home.cache().join(ACCELERATOR);
+    match qemu::choose_accelerator(&qemu, Users::of(Uuid::nil()).trial().as_ref(), None, &cache, &stop).await {
         Ok(choice) => QemuStatus { version, accelerator: Some(choice.accelerator), reason: choice.reason },
         Err(error) => QemuStatus { version, accelerator: None, reason: chain(&error) },
     }

@@ -42,14 +42,15 @@ async fn the_choice_is_made_in_time_told_in_one_line_and_remembered() {
     let cache = folder.path().join("accelerator.json");
     let stop = CancellationToken::new();
     let begun = Instant::now();
-    let choice = qemu::choose_accelerator(&qemu, &cache, Some(&kernel), &stop).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(22), "{:?}", begun.elapsed());
+    let choice = qemu::choose_accelerator(&qemu, None, Some(&kernel), &cache, &stop).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     assert!(!choice.reason.is_empty() && !choice.reason.contains('\n'), "{choice:?}");
-    if Path::new("/dev/kvm").exists() {
-        let again = Instant::now();
+    // On a swamped host the answer is doubted, and not remembered.
+    if Path::new("/dev/kvm").exists() && !choice.reason.contains("tried again next time") {
+        // Tried again, a kernel that is not there would give another answer.
         let missing = Path::new("/no/such/kernel");
-        assert_eq!(qemu::choose_accelerator(&qemu, &cache, Some(missing), &stop).await.unwrap(), choice);
-        assert!(again.elapsed() < Duration::from_millis(500), "it was tried again");
+        let again = qemu::choose_accelerator(&qemu, None, Some(missing), &cache, &stop).await.unwrap();
+        assert_eq!(again, choice);
     }
     let left: Vec<_> =
         fs_err::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -61,7 +62,8 @@ async fn without_a_kernel_the_answer_is_weak_and_not_remembered() {
     let Some(qemu) = qemu_here().await else { return };
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("accelerator.json");
-    let choice = qemu::choose_accelerator(&qemu, &cache, None, &CancellationToken::new()).await.unwrap();
+    let choice =
+        qemu::choose_accelerator(&qemu, None, None, &cache, &CancellationToken::new()).await.unwrap();
     assert!(!choice.reason.is_empty() && !choice.reason.contains('\n'), "{choice:?}");
     assert!(!cache.exists());
 }
@@ -73,8 +75,9 @@ async fn a_kernel_that_is_none_does_not_prove_kvm() {
     let kernel = folder.path().join("kernel");
     fs_err::write(&kernel, "this is no kernel").unwrap();
     let cache = folder.path().join("accelerator.json");
-    let choice =
-        qemu::choose_accelerator(&qemu, &cache, Some(&kernel), &CancellationToken::new()).await.unwrap();
+    let choice = qemu::choose_accelerator(&qemu, None, Some(&kernel), &cache, &CancellationToken::new())
+        .await
+        .unwrap();
     assert_eq!(choice.accelerator, Accelerator::Tcg, "{choice:?}");
 }
 
@@ -88,7 +91,7 @@ async fn an_interrupted_trial_is_no_answer() {
     let cache = folder.path().join("accelerator.json");
     let stop = CancellationToken::new();
     stop.cancel();
-    let tried = qemu::choose_accelerator(&qemu, &cache, None, &stop).await;
+    let tried = qemu::choose_accelerator(&qemu, None, None, &cache, &stop).await;
     assert!(matches!(tried, Err(AcceleratorError::Cancelled)), "{tried:?}");
     assert!(!cache.exists());
 }

@@ -8,7 +8,10 @@ use std::{fmt, io, path::Path};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{Qemu, Version, kvm};
+use super::{
+    Qemu, RunAs, Version,
+    kvm::{self, Trial},
+};
 
 /// How guests run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,10 +53,14 @@ pub enum AcceleratorError {
     Cancelled,
 }
 
+/// Raised when the trial changes, so that older answers do not count.
+const TRIAL: u32 = 2;
+
 /// What an answer holds for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Subject {
+    trial: u32,
     kernel_release: String,
     qemu: Version,
     processor: String,
@@ -66,54 +73,81 @@ struct Remembered {
     choice: AcceleratorChoice,
 }
 
-/// Chooses how guests run. `kernel` is a Linux kernel of any image; it is booted under KVM with a time limit, and the
-/// answer is remembered in the file `cache` for this host kernel, QEMU and processor (remove the file to ask again).
+/// Chooses how guests run, as the user `run_as` (`None`: as us). `kernel` is a Linux kernel of any image; it is booted
+/// under KVM with a time limit, and the answer is remembered in the file `cache` for this host kernel, QEMU and
+/// processor (remove the file to ask again). Who may open `/dev/kvm` is looked at each time. That KVM does not work is
+/// remembered only when the same kernel starts translated: else the kernel, or a swamped host, may be to blame.
 ///
-/// Without a kernel the check is weaker, and not remembered: QEMU has to run its firmware under KVM for a second
-/// without complaint.
+/// Without a kernel, and when nothing is remembered, the check is weaker, and not remembered: QEMU has to run its
+/// firmware under KVM for a second without complaint. Guests that bring no kernel would be several times slower
+/// otherwise.
 ///
 /// # Errors
 /// When interrupted, or `cache` cannot be written. That KVM does not work is an answer.
+///
+/// Cancel safety: cancel `stop`; dropping the future may leave a trial running until this process ends.
 pub async fn choose_accelerator(
     qemu: &Qemu,
-    cache: &Path,
+    run_as: Option<&RunAs>,
     kernel: Option<&Path>,
+    cache: &Path,
     stop: &CancellationToken,
 ) -> Result<AcceleratorChoice, AcceleratorError> {
-    if let Err(reason) = kvm::device() {
-        return Ok(AcceleratorChoice {
-            accelerator: Accelerator::Tcg,
-            reason: format!("{reason}; guests are translated"),
-        });
+    match kvm::device(run_as) {
+        Ok(()) => choose(&Trial::new(qemu, run_as), kernel, cache, stop).await,
+        Err(why) => Ok(translated(&why)),
     }
-    let subject = subject(qemu);
+}
+
+async fn choose(
+    trial: &Trial<'_>,
+    kernel: Option<&Path>,
+    cache: &Path,
+    stop: &CancellationToken,
+) -> Result<AcceleratorChoice, AcceleratorError> {
+    let subject = subject(trial.qemu);
     if let Some(choice) = recall(cache, &subject) {
         return Ok(choice);
     }
-    let tried = match kernel {
-        Some(kernel) => kvm::boot(qemu, kernel, cache, stop).await,
-        None => kvm::run_firmware(qemu, stop).await,
+    let Some(kernel) = kernel else {
+        return Ok(choice(uninterrupted(trial.run_firmware(stop).await, stop)?));
     };
-    if stop.is_cancelled() {
-        return Err(AcceleratorError::Cancelled);
+    let tried = uninterrupted(trial.boot(kernel, stop).await, stop)?;
+    if tried.is_err() && !uninterrupted(trial.begins_translated(kernel, stop).await, stop)? {
+        return Ok(choice(tried.map_err(|why| {
+            format!("{why} (the kernel did not start translated either, so this is tried again next time)")
+        })));
     }
-    let choice = match tried? {
-        Ok(reason) => AcceleratorChoice { accelerator: Accelerator::Kvm, reason },
-        Err(why) => AcceleratorChoice {
-            accelerator: Accelerator::Tcg,
-            reason: format!("/dev/kvm opens but {why}; guests are translated"),
-        },
-    };
-    if kernel.is_some() {
-        remember(cache, &Remembered { subject, choice: choice.clone() })?;
-    }
+    let choice = choice(tried);
+    remember(cache, &Remembered { subject, choice: choice.clone() })?;
     Ok(choice)
+}
+
+/// What came out of a trial, unless somebody ended it.
+fn uninterrupted<T>(tried: io::Result<T>, stop: &CancellationToken) -> Result<T, AcceleratorError> {
+    if stop.is_cancelled() { Err(AcceleratorError::Cancelled) } else { Ok(tried?) }
+}
+
+fn choice(tried: Result<String, String>) -> AcceleratorChoice {
+    match tried {
+        Ok(reason) => AcceleratorChoice { accelerator: Accelerator::Kvm, reason },
+        Err(why) => translated(&format!("/dev/kvm opens but does not run guests: {why}")),
+    }
+}
+
+fn translated(why: &str) -> AcceleratorChoice {
+    AcceleratorChoice { accelerator: Accelerator::Tcg, reason: format!("{why}; guests are translated") }
 }
 
 fn subject(qemu: &Qemu) -> Subject {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let processors = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    Subject { kernel_release: release, qemu: qemu.version, processor: model(&processors).to_owned() }
+    Subject {
+        trial: TRIAL,
+        kernel_release: release,
+        qemu: qemu.version,
+        processor: model(&processors).to_owned(),
+    }
 }
 
 fn model(processors: &str) -> &str {
@@ -135,31 +169,5 @@ fn remember(cache: &Path, remembered: &Remembered) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn subject_of(release: &str) -> Subject {
-        let qemu = Version { major: 7, minor: 2, micro: 22 };
-        Subject { kernel_release: release.to_owned(), qemu, processor: "EPYC".to_owned() }
-    }
-
-    #[test]
-    fn an_answer_is_recalled_for_its_own_subject_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = folder.path().join("accelerator.json");
-        let choice =
-            AcceleratorChoice { accelerator: Accelerator::Kvm, reason: "a kernel booted".to_owned() };
-        assert_eq!(recall(&cache, &subject_of("6.1")), None);
-        remember(&cache, &Remembered { subject: subject_of("6.1"), choice: choice.clone() }).unwrap();
-        assert_eq!(recall(&cache, &subject_of("6.1")), Some(choice));
-        assert_eq!(recall(&cache, &subject_of("6.18")), None);
-        fs_err::write(&cache, "{\"subject\":").unwrap();
-        assert_eq!(recall(&cache, &subject_of("6.1")), None);
-    }
-
-    #[test]
-    fn the_processor_is_read() {
-        assert_eq!(model("processor\t: 0\nmodel name\t: AMD EPYC 7B13\n"), "AMD EPYC 7B13");
-        assert_eq!(model(""), "unknown");
-    }
-}
+#[path = "accelerator_tests.rs"]
+mod tests;

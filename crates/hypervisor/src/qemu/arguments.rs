@@ -15,6 +15,9 @@ const ENLIGHTENMENTS: &str =
 /// `hv_stimer` Windows idles at high CPU.
 const KVM_ENLIGHTENMENTS: &str = "hv_vpindex,hv_synic,hv_stimer,hv_tlbflush,hv_ipi";
 
+/// QEMU's seccomp filter, as strict as it gets: see `launch.rs` for what that excludes.
+pub(crate) const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
 /// The arguments of a machine's QEMU, without the program. The machine starts paused (`-S`); paths are the config's.
 #[must_use]
 pub fn arguments(config: &MachineConfig, qemu: &Qemu) -> Vec<String> {
@@ -81,7 +84,7 @@ fn identity(line: &mut Line, config: &MachineConfig) {
     line.option("-display", "none");
     line.flag("-S");
     line.option("-msg", "timestamp=on");
-    line.option("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    line.option("-sandbox", SANDBOX);
     // A panicked guest stays, paused, so that the panic can be told from an end and its memory looked at.
     line.option("-action", "panic=pause");
 }

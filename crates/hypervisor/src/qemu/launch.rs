@@ -27,18 +27,41 @@ pub(crate) fn command(
     run_as: Option<&RunAs>,
     folder: &Path,
 ) -> Command {
+    let privileges = run_as.map(privileges).unwrap_or_default();
+    becoming(&privileges, program, arguments).folder(folder)
+}
+
+/// The same for a program that must not outlive us: the kernel kills it when the thread that starts it ends, and the
+/// runtime's threads end with this process, also by SIGKILL.
+pub(crate) fn bound_command(
+    program: &Path,
+    arguments: &[String],
+    run_as: Option<&RunAs>,
+    folder: &Path,
+) -> Command {
+    let mut privileges = run_as.map(privileges).unwrap_or_default();
+    privileges.push("--pdeathsig=KILL".to_owned());
+    becoming(&privileges, program, arguments).folder(folder)
+}
+
+/// What setpriv(1) is told to become a machine's user.
+fn privileges(user: &RunAs) -> Vec<String> {
+    let groups: Vec<String> = user.groups.iter().map(u32::to_string).collect();
+    let groups = if groups.is_empty() {
+        "--clear-groups".to_owned()
+    } else {
+        format!("--groups={}", groups.join(","))
+    };
+    let ids = [format!("--reuid={}", user.uid), format!("--regid={}", user.gid)];
+    ids.into_iter().chain([groups, "--no-new-privs".to_owned()]).collect()
+}
+
+fn becoming(privileges: &[String], program: &Path, arguments: &[String]) -> Command {
     let mut command = Command::new("env").args(["-i", "LC_ALL=C.UTF-8", SEARCH_PATH]);
-    if let Some(user) = run_as {
-        let groups: Vec<String> = user.groups.iter().map(u32::to_string).collect();
-        let groups = if groups.is_empty() {
-            "--clear-groups".to_owned()
-        } else {
-            format!("--groups={}", groups.join(","))
-        };
-        let ids = [format!("--reuid={}", user.uid), format!("--regid={}", user.gid), groups];
-        command = command.arg("setpriv").args(ids).args(["--no-new-privs", "--"]);
+    if !privileges.is_empty() {
+        command = command.arg("setpriv").args(privileges).arg("--");
     }
-    command.arg(program).args(arguments).folder(folder)
+    command.arg(program).args(arguments)
 }
 
 /// The file for both outputs of a machine's programs, and how long it is already.
@@ -97,5 +120,7 @@ mod tests {
         assert!(shown.contains("--groups=108,109"), "{shown}");
         let shown = command(Path::new("/usr/bin/q"), &arguments, None, Path::new("/")).shown();
         assert!(!shown.contains("setpriv"), "{shown}");
+        let shown = bound_command(Path::new("/usr/bin/q"), &arguments, None, Path::new("/")).shown();
+        assert!(shown.contains("setpriv '--pdeathsig=KILL' -- /usr/bin/q"), "{shown}");
     }
 }
