@@ -364,14 +364,15 @@ impl Actor {
     /// Lets the guest run; also one that a dead command started and left paused.
     async fn resume(&self, job: &mut Job) -> Result<(), Failure> {
         let run = self.home.run(&job.record.name);
-        let process = observe::process(&job.record).ok_or_else(|| last_words(&run.join("qemu.log")))?;
+        let process =
+            observe::process(&self.home, &job.record).ok_or_else(|| last_words(&run.join("qemu.log")))?;
         if job.record.process != Some(process) {
             job.record.process = Some(process);
             self.journal.update(&job.record).await?;
         }
         let state = qemu::adopt(process, &job.record.uid, &run, &self.stop).await?;
         if matches!(state, qemu::RunState::Prelaunch | qemu::RunState::Paused) {
-            qemu::resume(&run).await?;
+            qemu::resume(process, &run).await?;
         }
         Ok(())
     }
@@ -418,12 +419,9 @@ impl Actor {
 
     async fn stop_qemu(&self, job: &mut Job) -> Result<(), Failure> {
         let run = self.home.run(&job.record.name);
-        let tpm = job.record.tpm.or_else(|| qemu::find_tpm(&job.record.uid));
-        match (observe::process(&job.record), tpm) {
-            (Some(process), tpm) => qemu::stop(process, tpm, &run, STOP_GRACE).await?,
-            (None, Some(tpm)) => tpm.kill()?,
-            (None, None) => {}
-        }
+        let uid = job.record.uid;
+        let tpm = job.record.tpm.or_else(|| qemu::find_tpm(&uid, &run));
+        qemu::stop(observe::process(&self.home, &job.record), tpm, &uid, &run, STOP_GRACE).await?;
         job.record.process = None;
         job.record.tpm = None;
         Ok(self.journal.update(&job.record).await?)

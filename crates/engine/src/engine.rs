@@ -130,7 +130,7 @@ impl Engine {
     /// When the journal cannot be read, or a pool's image is nowhere.
     pub async fn plan(&self, documents: &Documents) -> Result<Plan, EngineError> {
         let desired = self.desired(documents).await?;
-        let (observed, _) = observe(&self.journal, &desired.places.folders()).await?;
+        let (observed, _) = observe(&self.home, &self.journal, &desired.places.folders()).await?;
         Ok(plan::plan(&desired, &observed))
     }
 
@@ -156,14 +156,15 @@ impl Engine {
         }
         self.build_missing(documents, &first, listener, stop).await?;
         let desired = self.desired(documents).await?;
-        let (observed, _) = observe(&self.journal, &desired.places.folders()).await?;
+        let (observed, _) = observe(&self.home, &self.journal, &desired.places.folders()).await?;
         let plan = plan::plan(&desired, &observed);
         plan.admitted()?;
         let actor = self.actor(desired_kernel(&desired), listener, stop).await?;
+        let work = self.prepare(&desired, &observed, &plan, Arc::clone(&actor)).await?;
+        // Asked only now that images are verified: KVM is tried with the kernel of one.
         if plan.makes() {
             actor.facts().await?.notes(&desired.host).for_each(|note| listener.note(note));
         }
-        let work = self.prepare(&desired, &observed, &plan, Arc::clone(&actor)).await?;
         let connected = heal::networks(&desired, &observed, &plan, &actor).await;
         let outcome = self.carry_out(work).await;
         self.release_unused(listener, stop).await?;
@@ -178,7 +179,7 @@ impl Engine {
     /// # Errors
     /// When the journal cannot be read, or a name of the selection is unknown.
     pub async fn plan_down(&self, selection: &Selection) -> Result<Vec<Change>, EngineError> {
-        let (observed, _) = observe(&self.journal, &[]).await?;
+        let (observed, _) = observe(&self.home, &self.journal, &[]).await?;
         if let Some(error) = selection.unknown(&observed) {
             return Err(error);
         }
@@ -198,7 +199,7 @@ impl Engine {
     ) -> Result<Vec<MachineName>, EngineError> {
         let _lock = self.lock(listener, stop).await?;
         let changes = self.plan_down(selection).await?;
-        let (observed, _) = observe(&self.journal, &[]).await?;
+        let (observed, _) = observe(&self.home, &self.journal, &[]).await?;
         let outcome = self.take_away(&changes, &observed, listener, stop).await;
         if outcome.is_ok() {
             self.forget_pools(selection).await?;
@@ -224,7 +225,7 @@ impl Engine {
         stop: &CancellationToken,
     ) -> Result<(), EngineError> {
         let _lock = self.lock(listener, stop).await?;
-        let (observed, _) = observe(&self.journal, &[]).await?;
+        let (observed, _) = observe(&self.home, &self.journal, &[]).await?;
         if let Some(error) = Selection::Machines(names.to_vec()).unknown(&observed) {
             return Err(error);
         }

@@ -11,7 +11,7 @@ use winstead_spec::{ByteSize, MachineName, Network, StoreKind};
 use winstead_store::Presence;
 
 use crate::{
-    EngineError, MachineRecord,
+    EngineError, Home, MachineRecord,
     admission::{Base, Capacity},
     journal::{Entry, Journal, Shared, Snapshot},
     plan::{self, Observed, Seen},
@@ -19,15 +19,16 @@ use crate::{
 
 /// Everything that a plan looks at; `shared` are the folders that new disks will share.
 pub(crate) async fn observe(
+    home: &Home,
     journal: &Journal,
     shared: &[PathBuf],
 ) -> Result<(Observed, Snapshot), EngineError> {
     let snapshot = journal.snapshot().await?;
-    let (rows, shared) = (snapshot.clone(), shared.to_vec());
+    let (home, rows, shared) = (home.clone(), snapshot.clone(), shared.to_vec());
     // Reads /proc and asks file systems: short, but not for the async threads when there are a thousand machines.
     let looked = tokio::task::spawn_blocking(move || {
         let machines: BTreeMap<_, _> =
-            rows.machines.into_iter().map(|(name, entry)| (name, look(entry))).collect();
+            rows.machines.into_iter().map(|(name, entry)| (name, look(&home, entry))).collect();
         let bases = bases(&rows.shared);
         let memory = memory(&machines, &bases)?;
         let capacity = Capacity { memory, folders: folders(shared, &machines, &bases) };
@@ -38,16 +39,20 @@ pub(crate) async fn observe(
     Ok((observed?, snapshot))
 }
 
-/// A machine's process: the journalled one if it lives, else one that carries its uid (a command died between
-/// starting it and writing it down).
-pub(crate) fn process(record: &MachineRecord) -> Option<ProcessId> {
-    record.process.filter(|process| process.is_alive()).or_else(|| qemu::find_process(&record.uid))
+/// A machine's process: the journalled one if it lives and is this machine's, else one that is found as such (a command
+/// died between starting it and writing it down).
+pub(crate) fn process(home: &Home, record: &MachineRecord) -> Option<ProcessId> {
+    journalled(home, record).or_else(|| qemu::find_process(&record.uid, &home.run(&record.name)))
 }
 
-fn look(entry: Entry) -> Seen {
+fn journalled(home: &Home, record: &MachineRecord) -> Option<ProcessId> {
+    record.process.filter(|process| qemu::is_machine(*process, &record.uid, &home.run(&record.name)))
+}
+
+fn look(home: &Home, entry: Entry) -> Seen {
     let record = &entry.record;
-    let running = record.process.is_some_and(ProcessId::is_alive)
-        || (entry.phase.runs() && qemu::find_process(&record.uid).is_some());
+    let running =
+        if entry.phase.runs() { process(home, record).is_some() } else { journalled(home, record).is_some() };
     let disk = matches!(winstead_store::exists(&record.location), Presence::Present);
     let used = winstead_store::usage(&record.location).map_or(ByteSize::default(), |usage| usage.used);
     let connected = !running || holds_its_tap(record).unwrap_or(true);

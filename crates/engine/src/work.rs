@@ -224,7 +224,7 @@ impl Engine {
     }
 
     /// A corrupted image is found before a machine starts from it.
-    async fn verify_images(
+    pub(crate) async fn verify_images(
         &self,
         jobs: &[(Action, Job)],
         stop: &CancellationToken,

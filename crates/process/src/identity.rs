@@ -2,8 +2,9 @@
 
 use std::{io, path::PathBuf};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
 
 /// A process of this boot: its id and when it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,12 +45,30 @@ impl ProcessId {
         self.signal(Signal::TERM)
     }
 
-    fn signal(self, signal: Signal) -> io::Result<()> {
-        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
-        if !self.is_alive() {
+    /// Confirms that this very process is at the other end of a connection: that it opened the socket for listening.
+    ///
+    /// # Errors
+    /// When somebody else did, or it has ended.
+    pub fn confirm_peer(self, stream: &UnixStream) -> io::Result<()> {
+        let peer = stream.peer_cred()?.pid().and_then(|pid| u32::try_from(pid).ok());
+        if peer == Some(self.pid) && self.is_alive() {
             return Ok(());
         }
-        match kill_process(pid, signal) {
+        let who = peer.map_or("nobody known".to_owned(), |pid| format!("process {pid}"));
+        Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("{who} is at the other end, not process {}", self.pid),
+        ))
+    }
+
+    fn signal(self, signal: Signal) -> io::Result<()> {
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
+        // Held by its descriptor first and looked at then: in between, a pid may become another's.
+        let sent = pidfd_open(pid, PidfdFlags::empty()).and_then(|held| match self.is_alive() {
+            true => pidfd_send_signal(held, signal),
+            false => Ok(()),
+        });
+        match sent {
             Err(error) if error != rustix::io::Errno::SRCH => Err(error.into()),
             _ => Ok(()),
         }
@@ -77,5 +96,35 @@ mod tests {
         let me = ProcessId::of(std::process::id()).unwrap();
         assert!(me.is_alive());
         assert!(!ProcessId { started: me.started + 1, ..me }.is_alive());
+    }
+
+    #[test]
+    fn a_signal_reaches_the_process_that_is_meant_and_no_later_one_of_its_pid() {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a process that is signalled, not a command that is run"
+        )]
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let process = ProcessId::of(child.id()).unwrap();
+        ProcessId { started: process.started + 1, ..process }.kill().unwrap();
+        assert!(process.is_alive());
+        process.terminate().unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
+        process.kill().unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_who_listens_is_the_peer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let _listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let stream = UnixStream::connect(&path).await.unwrap();
+        let me = ProcessId::of(std::process::id()).unwrap();
+        me.confirm_peer(&stream).unwrap();
+        assert!(ProcessId { started: me.started + 1, ..me }.confirm_peer(&stream).is_err());
+        let other = ProcessId::of(1).unwrap();
+        let refused = other.confirm_peer(&stream).unwrap_err().to_string();
+        assert_eq!(refused, format!("process {} is at the other end, not process 1", me.pid));
     }
 }

@@ -120,8 +120,8 @@ impl Watch {
         let run = self.home.run(&self.name);
         loop {
             let Some(entry) = self.entry().await?.filter(|entry| entry.phase.runs()) else { return Ok(None) };
-            if let Some(process) = observe::process(&entry.record) {
-                match Client::connect(&run, "supervisor.sock", ANSWER).await {
+            if let Some(process) = observe::process(&self.home, &entry.record) {
+                match Client::connect(&run, qemu::SUPERVISOR_SOCKET, process, ANSWER).await {
                     Ok(monitor) => return Ok(Some((monitor, process))),
                     Err(error) => tracing::debug!(machine = %self.name, %error, "no monitor yet"),
                 }
@@ -251,23 +251,18 @@ fn is_over(entry: &Entry) -> bool {
 
 /// Whether the guest switched its machine off. QEMU's own end by a command or a signal is not that.
 fn is_power_off(event: &qmp::Event) -> bool {
-    event.name == "SHUTDOWN" && event.data["guest"] == true
+    event.name == "SHUTDOWN" && event.guest
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn only_the_guests_own_shutdown_is_a_power_off() {
-        let shutdown = |guest, reason| qmp::Event {
-            name: "SHUTDOWN".to_owned(),
-            data: json!({"guest": guest, "reason": reason}),
-        };
-        assert!(is_power_off(&shutdown(true, "guest-shutdown")));
-        assert!(!is_power_off(&shutdown(false, "host-qmp-quit")));
-        assert!(!is_power_off(&qmp::Event { name: "STOP".to_owned(), data: json!({}) }));
+        let event = |name: &str, guest| qmp::Event { name: name.to_owned(), guest };
+        assert!(is_power_off(&event("SHUTDOWN", true)));
+        assert!(!is_power_off(&event("SHUTDOWN", false)));
+        assert!(!is_power_off(&event("STOP", true)));
     }
 }

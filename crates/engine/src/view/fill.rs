@@ -17,7 +17,7 @@ use crate::{
     Engine, EngineError, Phase,
     engine::unknown_machine,
     facts,
-    observe::{self, observe},
+    observe::observe,
     plan::{Observed, Seen},
     reach, supervisor,
 };
@@ -28,7 +28,7 @@ impl Engine {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn machines(&self) -> Result<List<Machine>, EngineError> {
-        let (mut observed, _) = observe(&self.journal, &[]).await?;
+        let (mut observed, _) = observe(&self.home, &self.journal, &[]).await?;
         reach::refresh(&mut observed).await;
         let supervised = supervisor::lives(&self.home);
         let items = observed.machines.values().map(|seen| machine(seen, supervised)).collect();
@@ -40,7 +40,7 @@ impl Engine {
     /// # Errors
     /// When it is not there; the nearest name is in the hint.
     pub async fn machine(&self, name: &MachineName) -> Result<Machine, EngineError> {
-        let (mut observed, _) = observe(&self.journal, &[]).await?;
+        let (mut observed, _) = observe(&self.home, &self.journal, &[]).await?;
         reach::refresh(&mut observed).await;
         let supervised = supervisor::lives(&self.home);
         let seen = observed.machines.get(name).ok_or_else(|| unknown_machine(name, &observed))?;
@@ -52,7 +52,7 @@ impl Engine {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn pools(&self) -> Result<List<Pool>, EngineError> {
-        let (observed, _) = observe(&self.journal, &[]).await?;
+        let (observed, _) = observe(&self.home, &self.journal, &[]).await?;
         Ok(List::of("PoolList", pools(&observed)))
     }
 
@@ -81,7 +81,7 @@ impl Engine {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn hosts(&self) -> Result<List<Host>, EngineError> {
-        let (observed, _) = observe(&self.journal, &[]).await?;
+        let (observed, _) = observe(&self.home, &self.journal, &[]).await?;
         let spec = self.journal.host().await?;
         let memory = winstead_store::host_memory();
         let memory = memory.map_err(|error| EngineError::host("read the host's memory")(error.into()))?;
@@ -112,7 +112,7 @@ impl Engine {
     /// # Errors
     /// When the machine is not there, or does not run.
     pub async fn endpoint(&self, name: &MachineName) -> Result<Endpoint, EngineError> {
-        let (mut observed, _) = observe(&self.journal, &[]).await?;
+        let (mut observed, _) = observe(&self.home, &self.journal, &[]).await?;
         reach::refresh(&mut observed).await;
         let seen = observed.machines.get(name).ok_or_else(|| unknown_machine(name, &observed))?;
         let not_running = |state| EngineError::NotRunning { machine: name.clone(), state };
@@ -183,7 +183,7 @@ fn machine(seen: &Seen, supervised: bool) -> Machine {
             },
             memory: MemoryStatus {
                 guest_bytes: record.shape.memory.bytes(),
-                resident_bytes: resident(observe::process(record).filter(|_| seen.running)),
+                resident_bytes: resident(record.process.filter(|_| seen.running)),
             },
             started_at: record.started_at,
             ready_at: record.ready_at,

@@ -21,7 +21,7 @@ mod tpm;
 mod version;
 
 pub use accelerator::{Accelerator, AcceleratorChoice, AcceleratorError, choose_accelerator};
-pub use adopt::{AdoptError, adopt, find_process, find_tpm, pause, resume};
+pub use adopt::{AdoptError, adopt, find_process, find_tpm, is_machine, pause, resume};
 pub use arguments::{arguments, translation_buffer};
 pub use config::{
     AGENT_SOCKET, Backend, COMMAND_SOCKET, CONSOLE_SOCKET, DiskConfig, FirmwareConfig, MachineConfig,

@@ -134,7 +134,7 @@ pub async fn start(
     folder: &Path,
     stop: &CancellationToken,
 ) -> Result<Running, StartError> {
-    check(config)?;
+    check(config, folder)?;
     prepare(config, folder).map_err(|source| StartError::Prepare { machine: config.name.clone(), source })?;
     let tpm = if config.tpm { Some(tpm::start(config, folder, stop).await?) } else { None };
     match launch(config, qemu, folder, stop).await {
@@ -149,9 +149,9 @@ pub async fn start(
 }
 
 /// What can be known before anything is touched.
-fn check(config: &MachineConfig) -> Result<(), StartError> {
+fn check(config: &MachineConfig, folder: &Path) -> Result<(), StartError> {
     let machine = config.name.clone();
-    if let Some(process) = adopt::find_process(&config.uuid) {
+    if let Some(process) = adopt::find_process(&config.uuid, folder) {
         return Err(StartError::AlreadyRunning { machine, pid: process.pid });
     }
     if let Some(file) = firmware::of(&config.firmware).and_then(firmware::Firmware::missing) {
@@ -195,21 +195,22 @@ async fn launch(
     let started = command.start_detached_with(&log, input(config)?);
     let mut child = started.map_err(|source| StartError::Launch { source })?;
     // The process id is kept through setsid, env and setpriv: each becomes the next.
-    let process = child.id().and_then(ProcessId::of);
-    let answered = tokio::select! {
-        answered = greeting(&mut child, folder) => answered,
-        () = stop.cancelled() => Err(Unanswered::Cancelled),
+    let answered = match child.id().and_then(ProcessId::of) {
+        Some(process) => tokio::select! {
+            answered = greeting(&mut child, process, folder) => answered.map(|()| process),
+            () = stop.cancelled() => Err(Unanswered::Cancelled),
+        },
+        None => Err(Unanswered::Exited("at once".to_owned())),
     };
     let machine = config.name.clone();
     let said = || launch::said_since(folder, begin);
-    let error = match (answered, process) {
-        (Ok(()), Some(process)) => return Ok(process),
-        (Ok(()), None) => StartError::Exited { machine, status: "at once".to_owned(), said: said() },
-        (Err(Unanswered::Exited(status)), _) => explain(config, status, said()),
-        (Err(Unanswered::Silent(source)), _) => {
+    let error = match answered {
+        Ok(process) => return Ok(process),
+        Err(Unanswered::Exited(status)) => explain(config, status, said()),
+        Err(Unanswered::Silent(source)) => {
             StartError::Silent { machine, said: said(), source: Box::new(source) }
         }
-        (Err(Unanswered::Cancelled), _) => StartError::Cancelled { machine },
+        Err(Unanswered::Cancelled) => StartError::Cancelled { machine },
     };
     // SIGKILL and reap; a child that ended already is reaped.
     if let Err(left) = child.kill().await {
@@ -236,11 +237,11 @@ enum Unanswered {
     Cancelled,
 }
 
-async fn greeting(child: &mut Child, folder: &Path) -> Result<(), Unanswered> {
+async fn greeting(child: &mut Child, process: ProcessId, folder: &Path) -> Result<(), Unanswered> {
     let until = Instant::now() + LIMIT;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let error = match qmp::Client::connect(folder, COMMAND_SOCKET, left).await {
+        let error = match qmp::Client::connect(folder, COMMAND_SOCKET, process, left).await {
             Ok(_) => return Ok(()),
             Err(error) => error,
         };

@@ -2,10 +2,11 @@
 
 use std::{io, path::Path, time::Duration};
 
+use uuid::Uuid;
 use winstead_process::ProcessId;
 
 use super::{
-    adopt::{gone_within, stays},
+    adopt::{gone_within, is_machine, is_tpm, stays},
     config::COMMAND_SOCKET,
     qmp::Client,
 };
@@ -18,19 +19,24 @@ const KILL_GRACE: Duration = Duration::from_secs(20);
 const QUIT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Ends a machine's QEMU and TPM: by QMP's `quit`, then SIGTERM, then SIGKILL, and returns when they are gone. The
-/// guest is not asked; see [`super::power_down`]. What is gone already is fine. Takes `grace` plus some seconds at most.
+/// guest is not asked. What is gone already is fine, and what is not this machine's is left alone: a copied home
+/// names processes of the first one. Takes `grace` plus some seconds at most.
 ///
 /// # Errors
 /// When a process may not be killed, or stays.
 pub async fn stop(
-    process: ProcessId,
+    process: Option<ProcessId>,
     tpm: Option<ProcessId>,
+    uuid: &Uuid,
     folder: &Path,
     grace: Duration,
 ) -> io::Result<()> {
-    let ended = end_qemu(process, folder, grace).await;
+    let ended = match process.filter(|process| is_machine(*process, uuid, folder)) {
+        Some(process) => end_qemu(process, folder, grace).await,
+        None => Ok(()),
+    };
     // swtpm ends when QEMU hangs up; it is ended also when QEMU could not be.
-    let tpm_ended = match tpm {
+    let tpm_ended = match tpm.filter(|tpm| is_tpm(*tpm, uuid, folder)) {
         Some(tpm) => end(tpm, Duration::from_millis(200)).await,
         None => Ok(()),
     };
@@ -38,11 +44,8 @@ pub async fn stop(
 }
 
 async fn end_qemu(process: ProcessId, folder: &Path, grace: Duration) -> io::Result<()> {
-    if !process.is_alive() {
-        return Ok(());
-    }
     let limit = grace.min(QUIT_LIMIT);
-    let asked = async { Client::connect(folder, COMMAND_SOCKET, limit).await?.quit().await };
+    let asked = async { Client::connect(folder, COMMAND_SOCKET, process, limit).await?.quit().await };
     match asked.await {
         Ok(()) if gone_within(process, grace).await => return Ok(()),
         Ok(()) => tracing::debug!(pid = process.pid, "did not quit in time"),
@@ -53,7 +56,7 @@ async fn end_qemu(process: ProcessId, folder: &Path, grace: Duration) -> io::Res
 }
 
 /// Waits `grace`, then kills.
-async fn end(process: ProcessId, grace: Duration) -> io::Result<()> {
+pub(crate) async fn end(process: ProcessId, grace: Duration) -> io::Result<()> {
     if gone_within(process, grace).await {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use winstead_process::ProcessId;
 
-use super::{MachineConfig, StartError, adopt, config::TPM_FOLDER, launch};
+use super::{MachineConfig, StartError, adopt, config::TPM_FOLDER, launch, stop};
 
 /// It opens its socket within milliseconds; more means that the host is swamped.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -34,8 +34,9 @@ pub(crate) async fn start(
 ) -> Result<ProcessId, StartError> {
     let run_as = config.run_as.as_ref();
     let prepare = |source| StartError::Prepare { machine: config.name.clone(), source };
-    if let Some(left_over) = adopt::find_tpm(&config.uuid) {
-        left_over.kill().map_err(prepare)?;
+    if let Some(left_over) = adopt::find_tpm(&config.uuid, folder) {
+        // Waited for: it holds the lock of the state until it is gone.
+        stop::end(left_over, Duration::ZERO).await.map_err(prepare)?;
     }
     launch::private_folder(&folder.join(TPM_FOLDER), run_as).map_err(prepare)?;
     let socket = folder.join(socket(&config.uuid));

@@ -83,7 +83,7 @@ async fn a_direct_kernel_runs_only_when_it_is_told_to_and_its_console_is_kept() 
     let running = lab.start().await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(fs_err::read(qemu::console_log(&lab.run)).unwrap(), b"");
-    qemu::resume(&lab.run).await.unwrap();
+    qemu::resume(running.process, &lab.run).await.unwrap();
     assert_eq!(console(&lab.run, "guest written\n").await, "guest begun\nguest written\n");
     lab.end(running).await;
     // The log is kept over a restart: whoever resets a machine removes it.
@@ -105,8 +105,8 @@ async fn a_full_store_stops_the_machine_and_growing_it_lets_the_guest_go_on_unha
     overlay(&disk, &lab.stop).await;
     lab.own_user();
     let story = fill_and_grow(&lab, &disk).await;
-    if let Some(left) = qemu::find_process(&lab.config.uuid) {
-        qemu::stop(left, None, &lab.run, Duration::from_secs(5)).await.unwrap();
+    if let Some(left) = lab.found() {
+        qemu::stop(Some(left), None, &lab.config.uuid, &lab.run, Duration::from_secs(5)).await.unwrap();
     }
     Command::new("umount").arg(&disk).run(&lab.stop).await.unwrap();
     let (stops, said) = story.unwrap();
@@ -118,7 +118,7 @@ async fn a_full_store_stops_the_machine_and_growing_it_lets_the_guest_go_on_unha
 async fn fill_and_grow(lab: &Lab, disk: &Path) -> Result<(u32, String), Box<dyn std::error::Error>> {
     let running = lab.start().await?;
     let limit = Duration::from_secs(30);
-    let mut monitor = Client::connect(&lab.run, qemu::SUPERVISOR_SOCKET, limit).await?;
+    let mut monitor = Client::connect(&lab.run, qemu::SUPERVISOR_SOCKET, running.process, limit).await?;
     monitor.cont().await?;
     let (mut stops, mut size) = (0, 2);
     while size < 12 {
@@ -134,6 +134,6 @@ async fn fill_and_grow(lab: &Lab, disk: &Path) -> Result<(u32, String), Box<dyn 
         monitor.cont().await?;
     }
     let said = console(&lab.run, "guest written\n").await;
-    qemu::stop(running.process, running.tpm, &lab.run, Duration::from_secs(5)).await?;
+    lab.stop(running).await?;
     Ok((stops, said))
 }

@@ -58,11 +58,21 @@ impl Lab {
         qemu::adopt(process, &self.config.uuid, &self.run, &self.stop).await
     }
 
+    /// The machine's QEMU, as it is found after a crash.
+    pub(crate) fn found(&self) -> Option<ProcessId> {
+        qemu::find_process(&self.config.uuid, &self.run)
+    }
+
+    pub(crate) async fn stop(&self, running: qemu::Running) -> std::io::Result<()> {
+        let (process, grace) = (Some(running.process), Duration::from_secs(5));
+        qemu::stop(process, running.tpm, &self.config.uuid, &self.run, grace).await
+    }
+
     pub(crate) async fn end(&self, running: qemu::Running) {
-        qemu::stop(running.process, running.tpm, &self.run, Duration::from_secs(5)).await.unwrap();
+        self.stop(running).await.unwrap();
         assert!(!running.process.is_alive());
         assert!(running.tpm.is_none_or(|tpm| !tpm.is_alive()), "the TPM outlived its machine");
-        assert_eq!(qemu::find_process(&self.config.uuid), None);
+        assert_eq!(self.found(), None);
     }
 
     pub(crate) fn own_user(&mut self) -> RunAs {

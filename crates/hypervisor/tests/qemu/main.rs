@@ -23,11 +23,11 @@ use lab::{Lab, is_root, skip};
 async fn a_machine_starts_paused_is_adopted_runs_pauses_and_ends() {
     let Some(lab) = Lab::new().await else { return };
     let running = lab.start().await.unwrap();
-    assert_eq!(qemu::find_process(&lab.config.uuid), Some(running.process));
+    assert_eq!(lab.found(), Some(running.process));
     assert_eq!(lab.adopt(running.process).await.unwrap(), RunState::Prelaunch);
-    qemu::resume(&lab.run).await.unwrap();
+    qemu::resume(running.process, &lab.run).await.unwrap();
     assert_eq!(lab.adopt(running.process).await.unwrap(), RunState::Running);
-    qemu::pause(&lab.run).await.unwrap();
+    qemu::pause(running.process, &lab.run).await.unwrap();
     assert_eq!(lab.adopt(running.process).await.unwrap(), RunState::Paused);
     let resident = qemu::resident(running.process).unwrap();
     assert!(resident.rss > ByteSize::from_mib(10), "{resident:?}");
@@ -61,15 +61,31 @@ async fn another_machines_process_is_not_adopted() {
     lab.end(running).await;
 }
 
+/// A home that was copied names the processes of the first one.
+#[tokio::test]
+async fn the_machine_of_a_copied_home_is_neither_seen_nor_stopped() {
+    let Some(lab) = Lab::new().await else { return };
+    let running = lab.start().await.unwrap();
+    let copy = lab.run.with_file_name("copy");
+    fs_err::create_dir(&copy).unwrap();
+    let uuid = &lab.config.uuid;
+    assert!(!qemu::is_machine(running.process, uuid, &copy));
+    assert_eq!(qemu::find_process(uuid, &copy), None);
+    qemu::stop(Some(running.process), None, uuid, &copy, Duration::from_secs(5)).await.unwrap();
+    assert!(running.process.is_alive() && qemu::is_machine(running.process, uuid, &lab.run));
+    lab.end(running).await;
+}
+
 #[tokio::test]
 async fn the_supervisors_monitor_sees_what_commands_do_and_a_kill() {
     let Some(lab) = Lab::new().await else { return };
     let running = lab.start().await.unwrap();
     let limit = Duration::from_secs(10);
-    let mut monitor = qemu::qmp::Client::connect(&lab.run, qemu::SUPERVISOR_SOCKET, limit).await.unwrap();
+    let mut monitor =
+        qemu::qmp::Client::connect(&lab.run, qemu::SUPERVISOR_SOCKET, running.process, limit).await.unwrap();
     assert!(!monitor.nospace().await.unwrap());
-    qemu::resume(&lab.run).await.unwrap();
-    qemu::pause(&lab.run).await.unwrap();
+    qemu::resume(running.process, &lab.run).await.unwrap();
+    qemu::pause(running.process, &lab.run).await.unwrap();
     let mut names = Vec::new();
     for _ in 0..2 {
         names.push(tokio::time::timeout(limit, monitor.next_event()).await.unwrap().unwrap().name);
@@ -87,7 +103,9 @@ async fn a_qemu_that_answers_nothing_is_still_stopped_in_time() {
     let running = lab.start().await.unwrap();
     Command::new("kill").args(["-STOP", &running.process.pid.to_string()]).run(&lab.stop).await.unwrap();
     let begun = Instant::now();
-    qemu::stop(running.process, None, &lab.run, Duration::from_millis(500)).await.unwrap();
+    qemu::stop(Some(running.process), None, &lab.config.uuid, &lab.run, Duration::from_millis(500))
+        .await
+        .unwrap();
     assert!(!running.process.is_alive());
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
 }
@@ -100,7 +118,7 @@ async fn a_taken_port_is_told_from_other_failures_and_leaves_nothing() {
     lab.config.nic.backend = Backend::User { ssh_port: port, host_name: "web-0".to_owned() };
     let refused = lab.start().await.unwrap_err();
     assert!(matches!(refused, StartError::PortTaken { port: named, .. } if named == port), "{refused}");
-    assert_eq!(qemu::find_process(&lab.config.uuid), None);
+    assert_eq!(lab.found(), None);
 }
 
 #[tokio::test]
@@ -122,7 +140,7 @@ async fn a_qemu_that_refuses_its_arguments_is_quoted() {
     let refused = lab.start().await.unwrap_err().to_string();
     assert!(refused.contains("QEMU ended (exit status: 1): "), "{refused}");
     assert!(refused.contains("missing.qcow2': No such file or directory"), "{refused}");
-    assert_eq!(qemu::find_process(&lab.config.uuid), None);
+    assert_eq!(lab.found(), None);
 }
 
 #[tokio::test]
@@ -130,7 +148,7 @@ async fn an_interrupted_start_leaves_nothing() {
     let Some(lab) = Lab::new().await else { return };
     lab.stop.cancel();
     assert!(matches!(lab.start().await, Err(StartError::Cancelled { .. })));
-    assert_eq!(qemu::find_process(&lab.config.uuid), None);
+    assert_eq!(lab.found(), None);
 }
 
 #[tokio::test]
@@ -141,7 +159,7 @@ async fn roots_machines_run_as_nobody_we_know_under_the_full_sandbox() {
     }
     let user = lab.own_user();
     let running = lab.start().await.unwrap();
-    qemu::resume(&lab.run).await.unwrap();
+    qemu::resume(running.process, &lab.run).await.unwrap();
     let status = fs_err::read_to_string(format!("/proc/{}/status", running.process.pid)).unwrap();
     let environment = fs_err::read(format!("/proc/{}/environ", running.process.pid)).unwrap();
     assert_eq!(lab.adopt(running.process).await.unwrap(), RunState::Running);
@@ -176,7 +194,7 @@ async fn the_windows_shaped_machine_starts_and_its_firmware_answers() {
         lab.own_user();
     }
     let running = lab.start().await.unwrap();
-    qemu::resume(&lab.run).await.unwrap();
+    qemu::resume(running.process, &lab.run).await.unwrap();
     let begun = Instant::now();
     let mut said = String::new();
     // The firmware writes on the serial console when it has tried all that it could boot.
@@ -192,5 +210,5 @@ async fn the_windows_shaped_machine_starts_and_its_firmware_answers() {
     assert_eq!(state.unwrap(), RunState::Running);
     assert!(tpm.unwrap() > 0, "the firmware did not talk to the TPM");
     assert!(!log.contains("warning"), "{log}");
-    assert_eq!(qemu::find_tpm(&lab.config.uuid), None);
+    assert_eq!(qemu::find_tpm(&lab.config.uuid, &lab.run), None);
 }

@@ -15,6 +15,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use uuid::Uuid;
+use winstead_process::ProcessId;
 
 use super::{
     codec::{LINE_LIMIT, Lines},
@@ -40,48 +41,51 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to `folder/socket_name`, waits for the greeting, and agrees on the protocol. `deadline` holds for
-    /// the whole of that, and for each command afterwards.
+    /// Connects to `folder/socket_name`, waits for the greeting, and agrees on the protocol. `process` is the QEMU that
+    /// has to be at the other end: its folder is its user's, who may have put a link to another machine's socket there.
+    /// `deadline` holds for the whole of that, and for each command afterwards.
     ///
     /// # Errors
-    /// When nobody listens ([`QmpError::is_gone`]), the peer is silent (QEMU serves one client for each monitor), or
-    /// speaks something else.
-    pub async fn connect(folder: &Path, socket_name: &str, deadline: Duration) -> Result<Self, QmpError> {
-        let socket = folder.join(socket_name);
-        let until = Instant::now() + deadline;
-        let connecting = timeout_at(until, open(folder, socket_name));
-        let opened = match connecting.await {
-            Ok(opened) => opened.map_err(QmpErrorKind::Io),
-            Err(_) => Err(QmpErrorKind::TimedOut { limit: deadline, last: None }),
-        };
-        let stream = opened.map_err(|kind| QmpError {
-            socket: socket.clone(),
-            asked: "a connection".to_owned(),
-            kind,
-        })?;
-        Self::over(stream, socket, deadline).await
-    }
-
-    /// Greets over a connection that stands already.
-    pub(crate) async fn over(
-        stream: UnixStream,
-        socket: PathBuf,
+    /// When nobody listens ([`QmpError::is_gone`]), somebody else does, the peer is silent (QEMU serves one client for
+    /// each monitor), or speaks something else.
+    pub async fn connect(
+        folder: &Path,
+        socket_name: &str,
+        process: ProcessId,
         deadline: Duration,
     ) -> Result<Self, QmpError> {
-        let (lines, events) = (Lines::new(LINE_LIMIT), VecDeque::new());
-        let mut client = Self { stream, socket, lines, events, deadline, last_id: 0, last_heard: None };
+        let socket = folder.join(socket_name);
         let until = Instant::now() + deadline;
+        let opened = match timeout_at(until, open(folder, socket_name)).await {
+            Ok(opened) => opened.and_then(|stream| process.confirm_peer(&stream).map(|()| stream)),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        let stream = opened.map_err(|error| QmpError {
+            socket: socket.clone(),
+            asked: "a connection".to_owned(),
+            kind: QmpErrorKind::Io(error),
+        })?;
+        let mut client = Self::new(stream, socket, deadline);
+        client.greet(until).await?;
+        Ok(client)
+    }
+
+    fn new(stream: UnixStream, socket: PathBuf, deadline: Duration) -> Self {
+        let (lines, events) = (Lines::new(LINE_LIMIT), VecDeque::new());
+        Self { stream, socket, lines, events, deadline, last_id: 0, last_heard: None }
+    }
+
+    async fn greet(&mut self, until: Instant) -> Result<(), QmpError> {
         loop {
-            match client.message(until).await {
+            match self.message(until).await {
                 Ok(Message::Greeting) => break,
                 // Events of before are for whoever was here before.
                 Ok(Message::Event(_)) => {}
-                Ok(other) => return Err(client.error("a greeting", unexpected(&other))),
-                Err(kind) => return Err(client.error("a greeting", kind)),
+                Ok(other) => return Err(self.error("a greeting", unexpected(&other))),
+                Err(kind) => return Err(self.error("a greeting", kind)),
             }
         }
-        client.execute("qmp_capabilities", None).await?;
-        Ok(client)
+        self.execute_until("qmp_capabilities", None, until).await.map(drop)
     }
 
     /// Runs a command and returns its result. Events that come in between are kept for [`Client::next_event`].
@@ -91,9 +95,17 @@ impl Client {
     ///
     /// Cancel safety: the command may have run; its late answer is recognised and dropped by the next call.
     pub async fn execute(&mut self, command: &str, arguments: Option<&Value>) -> Result<Value, QmpError> {
+        self.execute_until(command, arguments, Instant::now() + self.deadline).await
+    }
+
+    async fn execute_until(
+        &mut self,
+        command: &str,
+        arguments: Option<&Value>,
+        until: Instant,
+    ) -> Result<Value, QmpError> {
         self.last_id += 1;
         let line = messages::command(command, arguments, self.last_id);
-        let until = Instant::now() + self.deadline;
         let sent = match timeout_at(until, self.stream.write_all(&line)).await {
             Ok(sent) => sent.map_err(QmpErrorKind::Io),
             Err(_) => Err(self.timed_out()),
@@ -269,3 +281,7 @@ async fn open(folder: &Path, name: &str) -> io::Result<UnixStream> {
 #[cfg(test)]
 #[path = "client_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "fuzz_tests.rs"]
+mod fuzz_tests;

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-/// The longest line that is believed. The longest honest answer we ask for, `query-block`, is a few KiB.
-pub(crate) const LINE_LIMIT: usize = 1024 * 1024;
+/// The longest line that is believed. The longest honest answer we ask for, `query-block`, has 2 KiB for each disk. Read
+/// into values, a hostile one takes some thirty times as much memory.
+pub(crate) const LINE_LIMIT: usize = 256 * 1024;
 
 /// A line that does not end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,15 @@ impl Lines {
     /// Whether a line has begun and not ended.
     pub(crate) fn is_amid_line(&self) -> bool {
         !self.begun.is_empty()
+    }
+}
+
+#[cfg(test)]
+impl Lines {
+    /// The memory that it holds.
+    pub(crate) fn kept(&self) -> usize {
+        self.begun.capacity()
+            + self.ready.iter().map(|line| line.capacity() + size_of::<Vec<u8>>()).sum::<usize>()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What lines mean, without I/O.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::{Value, json};
 
 /// A machine's state, as QEMU calls it (`RunState` in its schema).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ impl RunState {
 
 /// The commands that are used, each with what is read of its answer. Checked against QEMU's own schema.
 #[cfg(test)]
-const COMMANDS: [(&str, &[&str]); 8] = [
+const COMMANDS: [(&str, &[&str]); 7] = [
     ("qmp_capabilities", &[]),
     ("query-status", &["status"]),
     ("query-uuid", &["UUID"]),
@@ -49,16 +49,20 @@ const COMMANDS: [(&str, &[&str]); 8] = [
     ("cont", &[]),
     ("stop", &[]),
     ("quit", &[]),
-    ("system_powerdown", &[]),
 ];
 
-/// Something that happened in QEMU.
-#[derive(Clone, Debug, PartialEq)]
+/// The longest of QEMU's own event names has 28 letters; what is longer is none, and is not kept.
+const NAME_LIMIT: usize = 64;
+/// Enough of a refusal to understand it.
+const WORDS_LIMIT: usize = 1024;
+
+/// Something that happened in QEMU: as much of it as is used, for many of them may wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// `STOP`, `RESUME`, `SHUTDOWN`, `GUEST_PANICKED`, …
     pub name: String,
-    /// Its details; an empty object when it has none.
-    pub data: Value,
+    /// Whether its details say that the guest did it, as those of `SHUTDOWN` do.
+    pub guest: bool,
 }
 
 /// A line from QEMU.
@@ -74,33 +78,67 @@ pub(crate) enum Message {
     Event(Event),
 }
 
+/// A line as it comes. What is not named here is passed over without being kept.
+#[derive(Deserialize)]
+struct Line {
+    id: Option<u64>,
+    #[serde(rename = "return")]
+    value: Option<Value>,
+    event: Option<String>,
+    data: Option<Details>,
+    error: Option<Refusal>,
+    #[serde(rename = "QMP")]
+    greeting: Option<Greeting>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    guest: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    class: Option<String>,
+    desc: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Greeting {}
+
 impl Message {
     /// Reads a line.
     ///
     /// # Errors
     /// What is wrong with it, fit for people.
     pub(crate) fn parse(line: &[u8]) -> Result<Self, String> {
-        let shown = || excerpt(line);
-        let value: Value =
-            serde_json::from_slice(line).map_err(|_| format!("this is no JSON: {}", shown()))?;
-        let Value::Object(mut object) = value else { return Err(format!("this is no object: {}", shown())) };
-        let id = object.get("id").and_then(Value::as_u64);
-        if let Some(value) = object.remove("return") {
+        let wrong = |what| format!("this is no {what}: {}", excerpt(line));
+        // Asked first: serde takes a list for an object whose keys are left out.
+        if !line.starts_with(b"{") {
+            let json = serde_json::from_slice::<IgnoredAny>(line).is_ok();
+            return Err(wrong(if json { "object" } else { "JSON" }));
+        }
+        let read = serde_json::from_slice::<Line>(line);
+        let line = read.map_err(|error| wrong(if error.is_data() { "QMP" } else { "JSON" }))?;
+        let id = line.id;
+        if let Some(value) = line.value {
             return Ok(Self::Return { id, value });
         }
-        if let Some(Value::String(name)) = object.remove("event") {
-            let data = object.remove("data").unwrap_or_else(|| Value::Object(Map::new()));
-            return Ok(Self::Event(Event { name, data }));
+        if let Some(name) = line.event {
+            let guest = line.data.and_then(|data| data.guest) == Some(true);
+            return Ok(Self::Event(Event { name: shortened(&name, NAME_LIMIT), guest }));
         }
-        if let Some(error) = object.get("error") {
-            let text = |key| error.get(key).and_then(Value::as_str).unwrap_or("(not said)").to_owned();
-            return Ok(Self::Error { id, class: text("class"), description: text("desc") });
+        if let Some(error) = line.error {
+            let text =
+                |words: Option<String>| shortened(words.as_deref().unwrap_or("(not said)"), WORDS_LIMIT);
+            return Ok(Self::Error { id, class: text(error.class), description: text(error.desc) });
         }
-        if object.get("QMP").is_some_and(Value::is_object) {
-            return Ok(Self::Greeting);
-        }
-        Err(format!("this is no QMP: {}", shown()))
+        if line.greeting.is_some() { Ok(Self::Greeting) } else { Err(wrong("QMP")) }
     }
+}
+
+/// At most so many bytes of a text, in memory of that size.
+fn shortened(text: &str, limit: usize) -> String {
+    text[..text.floor_char_boundary(limit)].to_owned()
 }
 
 /// The line of a command.
@@ -130,6 +168,8 @@ pub(crate) fn is_out_of_space(answer: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -141,7 +181,12 @@ mod tests {
         let event = br#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "STOP"}"#;
         assert_eq!(
             Message::parse(event),
-            Ok(Message::Event(Event { name: "STOP".to_owned(), data: json!({}) }))
+            Ok(Message::Event(Event { name: "STOP".to_owned(), guest: false }))
+        );
+        let event = br#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}"#;
+        assert_eq!(
+            Message::parse(event),
+            Ok(Message::Event(Event { name: "SHUTDOWN".to_owned(), guest: true }))
         );
         let answer = br#"{"return": {"status": "io-error"}, "id": 4}"#;
         let expected = Message::Return { id: Some(4), value: json!({"status": "io-error"}) };
@@ -150,6 +195,22 @@ mod tests {
         let (class, description) =
             ("CommandNotFound".to_owned(), "The command x has not been found".to_owned());
         assert_eq!(Message::parse(error), Ok(Message::Error { id: Some(5), class, description }));
+    }
+
+    #[test]
+    fn no_more_of_an_event_is_kept_than_is_used() {
+        let line = json!({"event": "é".repeat(100_000), "data": {"much": vec![0; 10_000]}}).to_string();
+        let Ok(Message::Event(event)) = Message::parse(line.as_bytes()) else { panic!("it is an event") };
+        assert_eq!((event.name.as_str(), event.name.capacity()), ("é".repeat(32).as_str(), NAME_LIMIT));
+    }
+
+    #[test]
+    fn other_shapes_are_refused() {
+        for line in
+            ["[1, {}]", "{\"event\": 5}", "{\"id\": -1, \"return\": {}}", "{\"QMP\": 1}", "{}", "null"]
+        {
+            assert!(Message::parse(line.as_bytes()).is_err(), "{line}");
+        }
     }
 
     #[test]
@@ -178,10 +239,10 @@ mod tests {
     #[test]
     fn the_client_executes_only_what_was_checked() {
         let source = include_str!("client.rs");
-        let used: Vec<&str> =
-            source.split("execute(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-        assert!(used.len() >= 7, "{used:?}");
-        assert!(used.iter().all(|name| COMMANDS.iter().any(|(known, _)| known == name)), "{used:?}");
+        let calls =
+            ["execute(\"", "execute_until(\""].into_iter().flat_map(|call| source.split(call).skip(1));
+        let used: BTreeSet<&str> = calls.filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(used, COMMANDS.into_iter().map(|(name, _)| name).collect());
     }
 
     #[test]
