@@ -17,7 +17,7 @@ use crate::{
     Engine, EngineError, Phase,
     engine::unknown_machine,
     facts,
-    observe::observe,
+    observe::{self, observe},
     plan::{Observed, Seen},
     reach, supervisor,
 };
@@ -45,6 +45,15 @@ impl Engine {
         let supervised = supervisor::lives(&self.home);
         let seen = observed.machines.get(name).ok_or_else(|| unknown_machine(name, &observed))?;
         Ok(machine(seen, supervised))
+    }
+
+    /// A machine's QEMU, confirmed to be its own; `None` when it does not run.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn process(&self, name: &MachineName) -> Result<Option<ProcessId>, EngineError> {
+        let entry = self.journal.machine(name).await?;
+        Ok(entry.and_then(|entry| observe::process(&self.home, &entry.record)))
     }
 
     /// All pools.

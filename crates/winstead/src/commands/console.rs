@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use winstead_engine::EngineError;
+use winstead_process::ProcessId;
 use winstead_spec::MachineName;
 
 use crate::{commands::logs, context::Context, error::CliError, selection::machine_name, terminal::Raw};
@@ -56,7 +57,10 @@ pub(crate) async fn run(context: &Context, args: &ConsoleArgs) -> Result<(), Cli
     if args.log {
         return logs::print_console(context, &folder);
     }
-    let socket = connect(&folder).await.map_err(|source| not_open(&name, source))?;
+    let Some(process) = engine.process(&name).await? else {
+        return Err(EngineError::NotRunning { machine: name, state: "not running".to_owned() }.into());
+    };
+    let socket = connect(&folder, process).await.map_err(|source| not_open(&name, source))?;
     context.ui.note(&format!("console of {name}; Ctrl-] leaves"));
     let raw = Raw::enter().map_err(CliError::runtime)?;
     let outcome = attach(context, socket).await;
@@ -80,15 +84,18 @@ fn not_open(name: &MachineName, source: io::Error) -> CliError {
     }
 }
 
-/// Connects by the folder's descriptor, because a socket's whole path may be longer than 107 bytes (unix(7)).
-async fn connect(folder: &Path) -> io::Result<UnixStream> {
+/// Connects by the folder's descriptor, because a socket's whole path may be longer than 107 bytes (unix(7)), and makes
+/// sure that the machine's QEMU is at the other end: what is typed here may be a password.
+async fn connect(folder: &Path, process: ProcessId) -> io::Result<UnixStream> {
     let folder = rustix::fs::open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let path = format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd());
     // The folder belongs to QEMU's user: a link would lead to somebody else's socket.
     if !fs_err::symlink_metadata(&path)?.file_type().is_socket() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no socket"));
     }
-    UnixStream::connect(path).await
+    let stream = UnixStream::connect(path).await?;
+    process.confirm_peer(&stream)?;
+    Ok(stream)
 }
 
 /// Passes bytes both ways until one side ends, and says which.
@@ -168,12 +175,15 @@ mod tests {
         fs_err::create_dir(&deep).unwrap();
         let listener = tokio::net::UnixListener::bind(folder.path().join("real")).unwrap();
         fs_err::rename(folder.path().join("real"), deep.join(SOCKET)).unwrap();
-        let (client, server) = tokio::join!(connect(&deep), listener.accept());
+        let me = ProcessId::of(std::process::id()).unwrap();
+        let stranger = connect(&deep, ProcessId::of(1).unwrap()).await.unwrap_err();
+        assert_eq!(stranger.kind(), io::ErrorKind::PermissionDenied);
+        let (client, server) = tokio::join!(connect(&deep, me), listener.accept());
         assert!(client.is_ok() && server.is_ok());
         drop(listener);
         let name: MachineName = "agents-0".parse().unwrap();
         for dead in [deep.as_path(), folder.path(), &folder.path().join("none")] {
-            let error = not_open(&name, connect(dead).await.unwrap_err());
+            let error = not_open(&name, connect(dead, me).await.unwrap_err());
             insta::allow_duplicates! {
                 insta::assert_snapshot!(error, @"reach agents-0: it is not running");
             }
@@ -181,6 +191,6 @@ mod tests {
         let linked = folder.path().join("linked");
         fs_err::create_dir(&linked).unwrap();
         fs_err::os::unix::fs::symlink(deep.join(SOCKET), linked.join(SOCKET)).unwrap();
-        assert_eq!(connect(&linked).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(connect(&linked, me).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }
