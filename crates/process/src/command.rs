@@ -27,6 +27,11 @@ const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 /// Enough of a command's last words to understand it, not enough to drown the reader.
 const SAID_LINES: usize = 6;
 
+/// How long a killed command may take to be gone: one that waits for a broken disk is not, whatever is done.
+const KILL_GRACE: Duration = Duration::from_secs(20);
+/// The most that is kept of each output. What says more belongs in a file.
+const OUTPUT_LIMIT: u64 = 16 * 1024 * 1024;
+
 /// An external command.
 #[derive(Clone, Debug)]
 pub struct Command {
@@ -119,7 +124,8 @@ impl Command {
     ///
     /// # Errors
     /// When it is missing, ends with another status than 0, takes longer than its deadline, or `stop` is cancelled.
-    /// In the last two cases its whole process group has been killed and reaped.
+    /// In the last two cases its whole process group has been killed and reaped, as far as the kernel lets it go. So
+    /// has that of a command which says more than 16 MiB on one of its outputs.
     ///
     /// Cancel safety: dropping the future kills the child, not its grandchildren; cancel `stop` instead.
     pub async fn run(&self, stop: &CancellationToken) -> Result<Output, CommandError> {
@@ -149,7 +155,7 @@ impl Command {
         match end {
             Ok(status) => Ok((status, output)),
             Err(failure) => {
-                kill_tree(&mut child).await;
+                let failure = if kill_tree(&mut child).await { failure } else { Failure::Stays(KILL_GRACE) };
                 Err(self.error(failure, &output))
             }
         }
@@ -258,20 +264,34 @@ async fn feed_and_collect(child: &mut Child, input: &[u8], output: &mut Output) 
 }
 
 async fn read_all(pipe: Option<impl tokio::io::AsyncRead + Unpin>, into: &mut Vec<u8>) -> io::Result<()> {
-    if let Some(mut pipe) = pipe {
-        pipe.read_to_end(into).await?;
+    let Some(pipe) = pipe else { return Ok(()) };
+    if pipe.take(OUTPUT_LIMIT + 1).read_to_end(into).await? as u64 > OUTPUT_LIMIT {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it said more than {OUTPUT_LIMIT} bytes"),
+        ));
     }
     Ok(())
 }
 
-async fn kill_tree(child: &mut Child) {
+/// Kills a command with all its children; returns whether it is gone.
+async fn kill_tree(child: &mut Child) -> bool {
     if let Some(group) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
         && let Err(error) = kill_process_group(group, Signal::KILL)
     {
         tracing::warn!(%error, "process group could not be killed");
     }
-    if let Err(error) = child.wait().await {
-        tracing::warn!(%error, "killed process could not be reaped");
+    is_reaped_within(child, KILL_GRACE).await
+}
+
+async fn is_reaped_within(child: &mut Child, limit: Duration) -> bool {
+    match tokio::time::timeout(limit, child.wait()).await {
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "killed process could not be reaped");
+            true
+        }
+        Ok(Ok(_)) => true,
+        Err(_) => false,
     }
 }
 
@@ -299,14 +319,38 @@ mod tests {
 
     #[tokio::test]
     async fn a_deadline_kills_the_whole_tree() {
-        let marker = "4711.25";
+        // Of this test's own: another one's grandchild is none of ours.
+        let marker = format!("4711.{}", std::process::id());
         let command = Command::new("sh").args(["-c", &format!("sleep {marker} & wait")]);
         let limit = Duration::from_millis(200);
         let error = command.deadline(limit).run(&CancellationToken::new()).await.unwrap_err();
         assert!(matches!(error.failure, Failure::TimedOut(_)));
         let left = Command::new("pgrep").args(["-f", &format!("^sleep {marker}")]);
-        let (status, _) = left.run_any_status(&CancellationToken::new()).await.unwrap();
-        assert_eq!(status.code(), Some(1), "a grandchild outlived the deadline");
+        // It was signalled, and is gone when the kernel comes to it.
+        let until = tokio::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            let (status, _) = left.run_any_status(&CancellationToken::new()).await.unwrap();
+            if status.code() == Some(1) {
+                break;
+            }
+            assert!(tokio::time::Instant::now() < until, "a grandchild outlived the deadline");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_command_says_has_a_limit() {
+        let endless = Command::new("cat").arg("/dev/zero").deadline(Duration::from_secs(600));
+        let error = endless.run(&CancellationToken::new()).await.unwrap_err();
+        assert!(matches!(&error.failure, Failure::Io(why) if why.kind() == io::ErrorKind::FileTooLarge));
+        assert!(error.said.len() <= 64 * 1024, "{}", error.said.len());
+    }
+
+    #[tokio::test]
+    async fn a_process_that_does_not_go_away_is_not_waited_for_without_end() {
+        let mut child = Command::new("sleep").arg("1000").spawn_piped().unwrap();
+        assert!(!is_reaped_within(&mut child, Duration::from_millis(100)).await);
+        assert!(kill_tree(&mut child).await);
     }
 
     #[tokio::test]

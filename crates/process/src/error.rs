@@ -26,6 +26,8 @@ pub enum Failure {
     TimedOut(Duration),
     /// Whoever started it was told to stop; it was killed with all its children.
     Cancelled,
+    /// It was killed, for one of the reasons above, and is still there: the kernel does not let it go.
+    Stays(Duration),
 }
 
 impl CommandError {
@@ -45,6 +47,9 @@ impl fmt::Display for CommandError {
             Failure::Status(status) => write!(f, "{status}")?,
             Failure::TimedOut(limit) => write!(f, "not done after {limit:?}, killed")?,
             Failure::Cancelled => f.write_str("interrupted")?,
+            Failure::Stays(limit) => {
+                write!(f, "it could not be killed: {limit:?} after SIGKILL it is still there")?;
+            }
         }
         if !self.said.is_empty() {
             write!(f, "; it said: {}", self.said)?;

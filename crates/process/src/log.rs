@@ -66,8 +66,10 @@ fn end_of(path: &Path, from: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The last lines of a text that are not blank, in one line.
+/// The last lines of a text's last 64 KiB that are not blank, in one line.
 pub(crate) fn last_lines(bytes: &[u8], lines: usize) -> String {
+    let window = usize::try_from(WINDOW).unwrap_or(usize::MAX);
+    let bytes = &bytes[bytes.len().saturating_sub(window)..];
     let text = String::from_utf8_lossy(bytes);
     let said: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     said[said.len().saturating_sub(lines)..].join(" / ")
