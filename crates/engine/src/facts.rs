@@ -113,7 +113,8 @@ pub(crate) async fn qemu_status(home: &Home) -> QemuStatus {
     };
     let version = Some(qemu.version.to_string());
     let cache = home.cache().join(ACCELERATOR);
-    match qemu::choose_accelerator(&qemu, Users::of(Uuid::nil()).trial().as_ref(), None, &cache, &stop).await {
+    match qemu::choose_accelerator(&qemu, Users::of(Uuid::nil()).trial().as_ref(), None, &cache, &stop).await
+    {
         Ok(choice) => QemuStatus { version, accelerator: Some(choice.accelerator), reason: choice.reason },
         Err(error) => QemuStatus { version, accelerator: None, reason: chain(&error) },
     }

@@ -24,10 +24,7 @@ async fn qemu_here() -> Option<Qemu> {
 
 /// The kernel of the tiny guest; the one that images have.
 async fn kernel() -> Option<PathBuf> {
-    let image = match winstead_testing::tiny_image(&winstead_testing::lab_folder()).await {
-        Ok(image) => image,
-        Err(error) => return skip(&format!("{error:#}")),
-    };
+    let image = winstead_testing::tiny_image_or_skip(&winstead_testing::lab_folder()).await?;
     match image.recipe {
         Recipe::File(file) => Some(file.kernel?.kernel),
         _ => skip("the tiny guest has no kernel of its own"),

@@ -9,4 +9,4 @@ mod tiny;
 
 pub use scratch::{lab_folder, scratch};
 pub use skip::skip;
-pub use tiny::tiny_image;
+pub use tiny::{tiny_image, tiny_image_or_skip};

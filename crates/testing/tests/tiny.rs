@@ -3,14 +3,11 @@
 use fs_err as fs;
 use tokio_util::sync::CancellationToken;
 use winstead_image::Catalog;
-use winstead_testing::{lab_folder, scratch, skip, tiny_image};
+use winstead_testing::{lab_folder, scratch, tiny_image_or_skip};
 
 #[tokio::test]
 async fn the_tiny_guest_becomes_an_ordinary_version() {
-    let image = match tiny_image(&lab_folder()).await {
-        Ok(image) => image,
-        Err(error) => return skip(&format!("{error:#}")),
-    };
+    let Some(image) = tiny_image_or_skip(&lab_folder()).await else { return };
     let home = scratch();
     let catalog = Catalog::open(&home.path().join("images"), &home.path().join("cache"), None);
     let version = catalog.build(&image, &|_| {}, &CancellationToken::new()).await.unwrap();

@@ -8,6 +8,7 @@ mod packages;
 mod tree;
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,52 +18,82 @@ use fs_err as fs;
 use rustix::fs::{FlockOperation, flock};
 use tokio_util::sync::CancellationToken;
 use winstead_image::{OPTIONAL_MODULES, REQUIRED_MODULES, ROOT_LABEL, collect_modules, initrd, uncompressed};
-use winstead_process::Command;
+use winstead_process::{Command, CommandError};
 use winstead_spec::{DirectKernel, DiskFormat, FileRecipe, GuestOs, Image, Recipe, SeedKind};
 
-/// Raised when what is made here changes, so that old caches are not taken.
-const REVISION: u32 = 3;
+use packages::NoMirror;
+
 /// A mirror may fail once in a while; that is no reason for every test of a laboratory to fail.
 const ATTEMPTS: u32 = 3;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(5);
 
 /// The tiny guest as an image document named `tiny`, its files kept in `cache` (see [`crate::lab_folder`]).
 ///
-/// The first call takes some seconds and the network; several at once wait for one another.
+/// The first call takes some seconds and the network; several at once wait for one another. What the product's own
+/// functions make of the kept files, kernel and initial RAM disk, is made each time: tests must not pass on old ones.
 ///
 /// # Errors
-/// When a tool is missing or the configured Debian mirror cannot be reached: a reason to skip, not to fail.
+/// When it cannot be made; see [`tiny_image_or_skip`].
 pub async fn tiny_image(cache: &Path) -> anyhow::Result<Image> {
     fs::create_dir_all(cache)?;
-    let folder = cache.join(format!("tiny-{REVISION}"));
+    let folder = cache.join(format!("tiny-{:016x}", revision()));
     let lock = fs::OpenOptions::new().create(true).append(true).open(cache.join("tiny.lock"))?;
     let lock = tokio::task::spawn_blocking(move || {
         flock(&lock, FlockOperation::LockExclusive)?;
         anyhow::Ok(lock)
     });
     let lock = lock.await??;
-    let mut made = build(&folder).await;
+    let mut gathered = gather_into(&folder).await;
     for _ in 1..ATTEMPTS {
-        if made.is_err() {
+        if gathered.is_err() {
             tokio::time::sleep(BETWEEN_ATTEMPTS).await;
-            made = build(&folder).await;
+            gathered = gather_into(&folder).await;
         }
     }
+    gathered.context("gather what the tiny guest is made of")?;
+    }
+    make(&folder).context("make the tiny guest")?;
     drop(lock);
-    made.context("make the tiny guest")?;
     Ok(image(&folder))
 }
 
 /// Does nothing when it is there.
-async fn build(folder: &Path) -> anyhow::Result<()> {
-    if folder.join("initrd").exists() {
+async fn gather_into(folder: &Path) -> anyhow::Result<()> {
+    if folder.exists() {
         return Ok(());
     }
     let beside = folder.parent().context("a folder to build in")?;
     let building = tempfile::Builder::new().prefix(".tiny-").tempdir_in(beside)?;
-    make(building.path()).await?;
-    drop(fs::remove_dir_all(folder));
+    gather(building.path()).await?;
     Ok(fs::rename(building.keep(), folder)?)
+}
+
+/// The tiny guest; `None`, with the reason told, where a tool or the configured Debian mirror is missing.
+///
+/// # Panics
+/// When it cannot be made for another reason: that is a fault of ours, and no reason to skip.
+pub async fn tiny_image_or_skip(cache: &Path) -> Option<Image> {
+    match tiny_image(cache).await {
+        Ok(image) => Some(image),
+        Err(error) => {
+            assert!(is_lacking(&error), "{error:#}");
+            crate::skip(&format!("{error:#}"));
+            None
+        }
+    }
+}
+
+/// Whether this computer lacks what the guest is made with, or of.
+fn is_lacking(error: &anyhow::Error) -> bool {
+    let missing = |cause: &CommandError| cause.is_not_found();
+    error.is::<NoMirror>() || error.chain().any(|cause| cause.downcast_ref().is_some_and(missing))
+}
+
+/// What is kept is what these sources make.
+fn revision() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    [include_str!("mod.rs"), include_str!("packages.rs"), include_str!("tree.rs")].hash(&mut hasher);
+    hasher.finish()
 }
 
 fn image(folder: &Path) -> Image {
@@ -86,26 +117,38 @@ fn image(folder: &Path) -> Image {
     }
 }
 
-/// Leaves `vmlinux`, `initrd` and `tiny.ext4` in `folder`.
-async fn make(folder: &Path) -> anyhow::Result<()> {
+/// Leaves `vmlinuz`, `busybox`, `modules.tar` and `tiny.ext4` in `folder`: what takes time or the network.
+async fn gather(folder: &Path) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let packages = packages::unpack(folder, &stop).await?;
     let version = single_entry(&packages.join("usr/lib/modules"))?;
-    let busybox = fs::read(packages.join("usr/bin/busybox"))?;
-    let archive = packages::modules_archive(&version, folder)?;
-    let modules = collect_modules(&archive, REQUIRED_MODULES, OPTIONAL_MODULES)?;
-    let kernel = packages.join("boot").join(format!("vmlinuz-{}", file_name(&version)));
-    fs::write(folder.join("vmlinux"), uncompressed(&fs::read(kernel)?)?)?;
+    packages::modules_archive(&version, folder)?;
+    fs::copy(packages.join("usr/bin/busybox"), folder.join("busybox"))?;
+    fs::copy(packages.join("boot").join(format!("vmlinuz-{}", file_name(&version))), folder.join("vmlinuz"))?;
     let root = folder.join("root");
     tree::lay_out(&packages, &root)?;
     make_disk(&root, &folder.join("tiny.ext4"), &stop).await?;
     for leftover in [&packages, &root] {
         fs::remove_dir_all(leftover)?;
     }
-    fs::remove_file(archive)?;
-    // Last: its presence says that all is there.
-    fs::write(folder.join("initrd"), initrd(busybox, modules))?;
     Ok(())
+}
+
+/// Leaves `vmlinux` and `initrd`, made by the product from what was gathered.
+fn make(folder: &Path) -> anyhow::Result<()> {
+    let modules = collect_modules(&folder.join("modules.tar"), REQUIRED_MODULES, OPTIONAL_MODULES)?;
+    replace(&folder.join("initrd"), &initrd(fs::read(folder.join("busybox"))?, modules))?;
+    replace(&folder.join("vmlinux"), &uncompressed(&fs::read(folder.join("vmlinuz"))?)?)
+}
+
+/// Writes a file that other tests may be reading, unless it is the same.
+fn replace(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
+    if fs::read(path).is_ok_and(|old| old == contents) {
+        return Ok(());
+    }
+    let half = path.with_extension("half");
+    fs::write(&half, contents)?;
+    Ok(fs::rename(half, path)?)
 }
 
 /// 64 MiB, without what would write in the background; see the Debian recipe.
@@ -123,4 +166,22 @@ fn single_entry(folder: &Path) -> anyhow::Result<PathBuf> {
 
 fn file_name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_missing_tool_or_mirror_is_a_reason_to_skip() {
+        let stop = CancellationToken::new();
+        let run = async |program| Command::new(program).run(&stop).await;
+        let missing = run("no-such-tool").await.context("make the tiny guest").unwrap_err();
+        assert!(is_lacking(&missing));
+        let unreachable = run("false").await.context(NoMirror).context("make the tiny guest").unwrap_err();
+        assert!(is_lacking(&unreachable));
+        let broken = run("false").await.context("make the tiny guest").unwrap_err();
+        assert!(!is_lacking(&broken), "a fault of ours would never be seen");
+        assert!(!is_lacking(&anyhow::anyhow!("no init in busybox")));
+    }
 }

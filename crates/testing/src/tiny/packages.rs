@@ -1,6 +1,7 @@
 //! Debian packages, downloaded and unpacked without root, without touching apt's own state.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -36,6 +37,16 @@ const DEPENDENCIES: &[&str] = &[
 ];
 const DEADLINE: Duration = Duration::from_secs(300);
 
+/// The configured Debian mirror does not give us what we need.
+#[derive(Debug)]
+pub(super) struct NoMirror;
+
+impl fmt::Display for NoMirror {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("download from the configured Debian mirror")
+    }
+}
+
 /// Downloads below `folder` and returns the folder that everything is unpacked into.
 pub(super) async fn unpack(folder: &Path, stop: &CancellationToken) -> anyhow::Result<PathBuf> {
     let apt = folder.join("apt");
@@ -45,14 +56,15 @@ pub(super) async fn unpack(folder: &Path, stop: &CancellationToken) -> anyhow::R
     let (mirror, keyring) = (host_mirror(), keyring());
     fs::write(apt.join("sources.list"), format!("deb [signed-by={keyring}] {mirror} {SUITE} main\n"))?;
     fs::write(apt.join("status"), "")?;
-    apt_tool("apt-get", &apt).args(["-q", "update"]).deadline(DEADLINE).run(stop).await?;
+    let update = apt_tool("apt-get", &apt).args(["-q", "update"]).deadline(DEADLINE);
+    update.run(stop).await.context(NoMirror)?;
     let depends =
         apt_tool("apt-cache", &apt).args(["depends", "linux-image-cloud-amd64"]).run(stop).await?.text();
     let kernel = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
     let kernel = kernel.context("linux-image-cloud-amd64 depends on no kernel")?;
     let debs = apt.join("debs");
     let download = apt_tool("apt-get", &apt).args(["-q", "download"]).args(PACKAGES).arg(kernel);
-    download.folder(&debs).deadline(DEADLINE).run(stop).await?;
+    download.folder(&debs).deadline(DEADLINE).run(stop).await.context(NoMirror)?;
     let unpacked = folder.join("packages");
     for deb in fs::read_dir(&debs)? {
         Command::new("dpkg-deb").arg("-x").arg(deb?.path()).arg(&unpacked).run(stop).await?;
