@@ -118,9 +118,8 @@ pub(crate) fn qemu(
             overlay: PathBuf::from("../disk/overlay.qcow2"),
             base: paths.base.clone(),
             base_format: record.image.format,
-            size: record.image.virtual_size,
             direct,
-            io_uring: facts.store.io_uring && facts.qemu.features.io_uring,
+            io_uring: facts.store.io_uring,
         },
         nic: NicConfig { mac: record.mac.clone(), backend: backend(record) },
         seed: match record.image.seed {

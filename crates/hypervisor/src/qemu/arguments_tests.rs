@@ -30,7 +30,6 @@ fn linux() -> MachineConfig {
             overlay: "../disk/overlay.qcow2".into(),
             base: "../../../bases/0123456789ab/disk.qcow2".into(),
             base_format: DiskFormat::Qcow2,
-            size: ByteSize::from_mib(4096),
             direct: true,
             io_uring: true,
         },

@@ -111,8 +111,6 @@ pub struct DiskConfig {
     pub base: PathBuf,
     /// The image's format.
     pub base_format: DiskFormat,
-    /// The disk's virtual size.
-    pub size: ByteSize,
     /// Whether the overlay's file system takes `O_DIRECT`.
     pub direct: bool,
     /// Whether the kernel lets QEMU use `io_uring`; worker threads otherwise.

@@ -32,10 +32,6 @@ impl fmt::Display for Version {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Features {
-    /// `aio=io_uring` (5.0); whether the kernel lets it is the store's probe.
-    pub io_uring: bool,
-    /// `-run-with user=` in place of `-runas` (9.1). Neither is used: QEMU starts as its user already.
-    pub run_with: bool,
     /// Its TCG keeps the flags of `cmpxchg16b` right; 7.2 does not.
     pub tcg_cmpxchg16b: bool,
 }
@@ -44,11 +40,7 @@ impl Features {
     /// What a version can do.
     #[must_use]
     pub const fn of(version: Version) -> Self {
-        Self {
-            io_uring: version.major >= 5,
-            run_with: version.major > 9 || (version.major == 9 && version.minor >= 1),
-            tcg_cmpxchg16b: version.major >= 8,
-        }
+        Self { tcg_cmpxchg16b: version.major >= 8 }
     }
 }
 

@@ -97,7 +97,6 @@ fn config() -> MachineConfig {
             overlay: "../disk/overlay.qcow2".into(),
             base: "../../../bases/base.qcow2".into(),
             base_format: DiskFormat::Qcow2,
-            size: ByteSize::from_mib(64),
             direct: false,
             io_uring: false,
         },

@@ -51,7 +51,6 @@ pub async fn tiny_image(cache: &Path) -> anyhow::Result<Image> {
         }
     }
     gathered.context("gather what the tiny guest is made of")?;
-    }
     make(&folder).context("make the tiny guest")?;
     drop(lock);
     Ok(image(&folder))
