@@ -19,6 +19,7 @@ use winstead_store::{BaseLocation, OverlaySpec};
 use crate::{
     EngineError, Event, Home, Listener, MachineRecord, Phase, Step,
     configure::{self, Paths},
+    error::chain,
     facts::{Facts, Users},
     journal::{Journal, JournalError, Shared, SharedKind},
     observe,
@@ -477,15 +478,4 @@ fn remove_folder(folder: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }
-}
-
-/// An error with its causes in one line, for the journal.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -1,6 +1,6 @@
 //! The engine's commands: what a face (CLI, later the controller) calls.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use winstead_guest::ssh::SshFiles;
@@ -72,6 +72,14 @@ impl Selection {
             Self::All => true,
             Self::Pools(pools) => pools.contains(&name.pool),
             Self::Machines(machines) => machines.contains(name),
+        }
+    }
+
+    /// The same action for all of them.
+    fn asks(&self, action: Action, observed: &Observed) -> Result<Vec<Change>, EngineError> {
+        match self.unknown(observed) {
+            Some(error) => Err(error),
+            None => Ok(plan::asked_for(observed, action, |name| self.includes(name))),
         }
     }
 
@@ -180,10 +188,7 @@ impl Engine {
     /// When the journal cannot be read, or a name of the selection is unknown.
     pub async fn plan_down(&self, selection: &Selection) -> Result<Vec<Change>, EngineError> {
         let (observed, _) = observe(&self.home, &self.journal, &[]).await?;
-        if let Some(error) = selection.unknown(&observed) {
-            return Err(error);
-        }
-        Ok(plan::destroy(&observed, |name| selection.includes(name)))
+        selection.asks(Action::Destroy, &observed)
     }
 
     /// Takes the selected machines away with all that was made for them, and returns their names. What is gone
@@ -198,8 +203,8 @@ impl Engine {
         stop: &CancellationToken,
     ) -> Result<Vec<MachineName>, EngineError> {
         let _lock = self.lock(listener, stop).await?;
-        let changes = self.plan_down(selection).await?;
         let (observed, _) = observe(&self.home, &self.journal, &[]).await?;
+        let changes = selection.asks(Action::Destroy, &observed)?;
         let outcome = self.take_away(&changes, &observed, listener, stop).await;
         if outcome.is_ok() {
             self.forget_pools(selection).await?;
@@ -214,32 +219,36 @@ impl Engine {
         Ok(changes.into_iter().map(|change| change.machine).collect())
     }
 
-    /// Puts machines back to golden: a fresh overlay, the same name, address and keys. Returns when they are ready.
+    /// What `reset` would put back to golden. Changes nothing.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or a name of the selection is unknown.
+    pub async fn plan_reset(&self, selection: &Selection) -> Result<Vec<Change>, EngineError> {
+        let (observed, _) = observe(&self.home, &self.journal, &[]).await?;
+        selection.asks(Action::Renew, &observed)
+    }
+
+    /// Puts machines back to golden: a fresh overlay, the same name, address and keys. Returns their names when they are
+    /// ready.
     ///
     /// # Errors
     /// When a name is unknown, an image is not what it was (nothing was changed then), or a machine does not come up.
     pub async fn reset(
         &self,
-        names: &[MachineName],
+        selection: &Selection,
         listener: &Listener,
         stop: &CancellationToken,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Vec<MachineName>, EngineError> {
         let _lock = self.lock(listener, stop).await?;
         let (observed, _) = observe(&self.home, &self.journal, &[]).await?;
-        if let Some(error) = Selection::Machines(names.to_vec()).unknown(&observed) {
-            return Err(error);
-        }
-        let chosen: BTreeSet<&MachineName> = names.iter().collect();
-        let changes = chosen.into_iter().map(|name| Change {
-            machine: name.clone(),
-            action: Action::Renew,
-            why: "reset".to_owned(),
-        });
-        let work = self.renewals(changes.collect(), &observed, listener, stop).await?;
+        let changes = selection.asks(Action::Renew, &observed)?;
+        let names: Vec<MachineName> = changes.iter().map(|change| change.machine.clone()).collect();
+        let work = self.renewals(changes, &observed, listener, stop).await?;
         let outcome = self.carry_out(work).await;
         self.release_unused(listener, stop).await?;
         outcome?;
-        self.settled(|name| names.contains(name)).await.map(drop)
+        self.settled(|name| names.contains(name)).await?;
+        Ok(names)
     }
 
     /// What happened to a machine, oldest first.

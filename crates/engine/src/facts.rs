@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use winstead_hypervisor::qemu::{self, Accelerator, AcceleratorChoice, Qemu, RunAs};
 use winstead_spec::{Host, StoreKind};
 use winstead_store::{Features, Placement};
 
-use crate::{EngineError, Home, MachineRecord, act::chain, journal::Journal, plan::Places, view::QemuStatus};
+use crate::{EngineError, Home, MachineRecord, error::chain, journal::Journal, plan::Places};
 
 /// The first of the user ids that machines run as when we are root, one each. Far above what distributions and
 /// container runtimes hand out (they end below 2³¹ − 2²⁷), and with all homes' shares below 2³¹.
@@ -22,6 +23,18 @@ const SHARED: &str = "`stores.ram` is given: disks share that folder, caps are w
 
 /// The remembered answer of the accelerator trial, in the cache folder.
 const ACCELERATOR: &str = "accelerator.json";
+
+/// The QEMU that machines are started with.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QemuStatus {
+    /// Its version; `None` when there is none.
+    pub version: Option<String>,
+    /// `kvm` or `tcg`; `None` until the first start has tried.
+    pub accelerator: Option<Accelerator>,
+    /// Why: the reason of the choice, or what is missing.
+    pub reason: String,
+}
 
 /// What this computer can do.
 #[derive(Clone, Debug)]

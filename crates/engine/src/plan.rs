@@ -225,13 +225,11 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     }
 }
 
-/// Takes away the chosen machines, whatever state they are in.
+/// Does the same to all chosen machines, whatever state they are in.
 #[must_use]
-pub fn destroy<'a>(observed: &'a Observed, chosen: impl Fn(&MachineName) -> bool + 'a) -> Vec<Change> {
+pub fn asked_for(observed: &Observed, action: Action, chosen: impl Fn(&MachineName) -> bool) -> Vec<Change> {
     let names = observed.machines.keys().filter(|name| chosen(name));
-    names
-        .map(|name| Change { machine: name.clone(), action: Action::Destroy, why: "asked for".to_owned() })
-        .collect()
+    names.map(|name| Change { machine: name.clone(), action, why: "asked for".to_owned() }).collect()
 }
 
 enum Decision {

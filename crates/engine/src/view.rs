@@ -10,6 +10,8 @@ use crate::Phase;
 
 mod fill;
 
+pub use crate::facts::QemuStatus;
+
 /// A list of one kind.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -148,7 +150,7 @@ pub struct MemoryStatus {
 /// Something that is true or not, as in Kubernetes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Condition {
-    /// `Ready`, `DiskFull`, `Supervised`.
+    /// `Ready`; `Grown` once its overlay grew; `Supervised` while it should run.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// `True` or `False`.
@@ -221,7 +223,7 @@ impl PoolSpec {
 pub struct PoolStatus {
     /// Machines there are.
     pub replicas: usize,
-    /// Of them ready.
+    /// Of them ready: those whose condition `Ready` is true.
     pub ready: usize,
     /// Of them held.
     pub held: usize,
@@ -250,7 +252,7 @@ pub struct Image {
 /// The versions of an image.
 #[derive(Clone, Debug, Serialize)]
 pub struct ImageVersions {
-    /// The versions, newest last.
+    /// The versions, newest first.
     pub versions: Vec<ImageVersion>,
 }
 
@@ -332,16 +334,4 @@ pub struct HostStatus {
     pub qemu: QemuStatus,
     /// What the stores can do.
     pub store: winstead_store::Features,
-}
-
-/// The QEMU that machines are started with.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct QemuStatus {
-    /// Its version; `None` when there is none.
-    pub version: Option<String>,
-    /// `kvm` or `tcg`; `None` until the first start has tried.
-    pub accelerator: Option<winstead_hypervisor::qemu::Accelerator>,
-    /// Why: the reason of the choice, or what is missing.
-    pub reason: String,
 }

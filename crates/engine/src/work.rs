@@ -12,8 +12,9 @@ use winstead_spec::MachineName;
 
 use crate::{
     Engine, EngineError, Listener, MachineRecord, Selection,
-    act::{Actor, Job, chain, starts_from_an_image},
+    act::{Actor, Job, starts_from_an_image},
     draft::Draft,
+    error::chain,
     facts::Users,
     journal::{PoolRecord, Shared, SharedKind},
     plan::{self, Action, Change, Desired, DesiredPool, Observed, Plan},

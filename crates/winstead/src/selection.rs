@@ -98,14 +98,6 @@ impl Known {
 }
 
 impl Target {
-    /// Just this one.
-    pub(crate) fn selection(&self) -> Selection {
-        match self {
-            Self::Pool(pool) => Selection::Pools(vec![pool.clone()]),
-            Self::Machine(machine) => Selection::Machines(vec![machine.clone()]),
-        }
-    }
-
     fn pool(&self) -> Option<Name> {
         match self {
             Self::Pool(pool) => Some(pool.clone()),

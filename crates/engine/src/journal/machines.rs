@@ -181,15 +181,17 @@ impl Journal {
         .await
     }
 
-    /// What happened to a machine, oldest first.
+    /// What happened to a machine, oldest first; one of the same name that was taken away before is another machine.
     ///
     /// # Errors
     /// When the journal cannot be read.
     pub async fn history(&self, name: &MachineName) -> Result<Vec<Transition>, JournalError> {
         let name = name.to_string();
         self.read(move |connection| {
-            let mut query =
-                connection.prepare("SELECT entry FROM history WHERE machine = ?1 ORDER BY seq")?;
+            let mut query = connection.prepare(
+                "SELECT entry FROM history WHERE machine = ?1 AND uid =
+                    (SELECT uid FROM history WHERE machine = ?1 ORDER BY seq DESC LIMIT 1) ORDER BY seq",
+            )?;
             query.query_map([name], |row| json(row, 0))?.collect()
         })
         .await

@@ -2,7 +2,8 @@
 //!
 //! WAL mode, so that `get` reads while `up` writes. One thread per process owns the connection; writers of
 //! different processes (a command, the supervisor) take turns by `BEGIN IMMEDIATE`. Who writes what is fixed:
-//! a machine's record and pools only by the command that holds the home's lock, growths only by the supervisor,
+//! a machine's record, pools and shared things only by the command that holds the home's lock; growths by the
+//! supervisor, and forgotten by the command that makes an overlay anew or sets its cap;
 //! phases by both, but only along the table of [`crate::lifecycle`].
 
 mod connection;

@@ -1,5 +1,6 @@
 //! The journal against real files.
 
+use uuid::Uuid;
 use winstead_process::ProcessId;
 use winstead_spec::{ByteSize, Host};
 
@@ -47,6 +48,8 @@ async fn only_the_tables_transitions_are_taken_and_all_are_remembered() {
     let history = journal.history(&name).await.unwrap();
     let phases: Vec<String> = history.iter().map(|line| line.to.to_string()).collect();
     assert_eq!(phases.join(" "), "Planned Provisioning Booting Ready Held Destroying Gone");
+    journal.add(MachineRecord { uid: Uuid::from_u128(77), ..record(0) }).await.unwrap();
+    assert_eq!(journal.history(&name).await.unwrap().len(), 1, "another machine of that name");
 }
 
 #[test]

@@ -300,7 +300,7 @@ fn down_takes_the_chosen_machines_in_any_state() {
     let mut observed = carried_out(&desired, room(), &plan(&desired, &room()));
     observed.machines.values_mut().next().unwrap().entry.phase = Phase::Destroying;
     let names = |index: fn(u32) -> bool| {
-        let chosen = destroy(&observed, move |name| index(name.index));
+        let chosen = asked_for(&observed, Action::Destroy, move |name| index(name.index));
         chosen.iter().map(|change| change.machine.index).collect::<Vec<_>>()
     };
     assert_eq!(names(|_| true), [0, 1, 2]);

@@ -62,7 +62,7 @@ impl Watch {
     /// Watches until the machine runs no more.
     pub(super) async fn run(self) {
         if let Err(error) = self.watch().await {
-            tracing::warn!(machine = %self.name, error = crate::act::chain(&error), "watching ended");
+            tracing::warn!(machine = %self.name, error = crate::error::chain(&error), "watching ended");
             // The supervisor starts a new watcher while the machine runs: not in a tight loop.
             tokio::time::sleep(GLANCE).await;
         }

@@ -215,28 +215,37 @@ fn conditions(seen: &Seen, supervised: bool) -> Vec<Condition> {
         reason: reason.to_owned(),
         message: message.to_owned(),
     };
-    let ready = entry.phase == Phase::Ready && seen.running && seen.disk;
     let ready_message = match (seen.running, seen.disk) {
         (false, _) if entry.phase.runs() => "its QEMU is gone; `winstead up` starts it again",
         (_, false) if entry.phase.runs() => "its disk is gone; `winstead up` makes it anew",
         _ => &entry.message,
     };
-    let mut conditions = vec![condition("Ready", ready, &entry.phase.to_string(), ready_message)];
+    let mut conditions = vec![condition("Ready", is_ready(seen), &entry.phase.to_string(), ready_message)];
     if let Some(growth) = entry.growth {
         let message = format!("its overlay grew {} times, by {} in all", growth.times, entry.grown());
         conditions.push(condition("Grown", true, "OverlayFull", &message));
     }
-    if entry.phase.runs() && !supervised {
-        let message = "nobody watches it: its overlay cannot grow; `winstead up` starts the supervisor";
-        conditions.push(condition("Supervised", false, "NoSupervisor", message));
+    if entry.phase.runs() {
+        let (reason, message) = match supervised {
+            true => ("Watched", "the supervisor watches it"),
+            false => (
+                "NoSupervisor",
+                "nobody watches it: its overlay cannot grow; `winstead up` starts the supervisor",
+            ),
+        };
+        conditions.push(condition("Supervised", supervised, reason, message));
     }
     conditions
 }
 
+fn is_ready(seen: &Seen) -> bool {
+    seen.entry.phase == Phase::Ready && seen.running && seen.disk
+}
+
 fn pools(observed: &Observed) -> Vec<Pool> {
-    let count = |pool: &str, phase: Option<Phase>| {
+    let count = |pool: &str, is: fn(&Seen) -> bool| {
         let of_pool = observed.machines.iter().filter(|(name, _)| name.pool.as_str() == pool);
-        of_pool.filter(|(_, seen)| phase.is_none_or(|phase| seen.entry.phase == phase)).count()
+        of_pool.filter(|(_, seen)| is(seen)).count()
     };
     let pools = observed.pools.values().map(|record| {
         let name = record.pool.name.as_str();
@@ -246,10 +255,10 @@ fn pools(observed: &Observed) -> Vec<Pool> {
             metadata: metadata(name, None, None),
             spec: PoolSpec::of(&record.pool),
             status: PoolStatus {
-                replicas: count(name, None),
-                ready: count(name, Some(Phase::Ready)),
-                held: count(name, Some(Phase::Held)),
-                failed: count(name, Some(Phase::Failed)),
+                replicas: count(name, |_| true),
+                ready: count(name, is_ready),
+                held: count(name, |seen| seen.entry.phase == Phase::Held),
+                failed: count(name, |seen| seen.entry.phase == Phase::Failed),
                 image: ImageStatus { name: record.pool.image.to_string(), digest: record.digest.to_string() },
                 applied_at: record.applied_at,
             },
@@ -274,4 +283,42 @@ fn image_version(version: Version, users: Vec<String>) -> ImageVersion {
 fn metadata(name: &str, uid: Option<String>, pool: Option<&str>) -> Metadata {
     let labels = pool.map(|pool| ("winstead.dev/pool".to_owned(), pool.to_owned())).into_iter().collect();
     Metadata { name: name.to_owned(), uid, labels }
+}
+
+#[cfg(test)]
+mod tests {
+    use winstead_spec::ByteSize;
+
+    use super::*;
+    use crate::{
+        fixtures,
+        journal::{Entry, PoolRecord},
+    };
+
+    #[test]
+    fn a_pool_and_its_machines_agree_on_who_is_ready() {
+        let pool = fixtures::pool("p", 2);
+        let mut observed = Observed::default();
+        for (index, running) in [(0, true), (1, false)] {
+            let record = fixtures::record(&pool, index, fixtures::image(7));
+            let name = record.name.clone();
+            let (phase, message) = (Phase::Ready, String::new());
+            let entry = Entry { record, phase, held_from: None, message, growth: None };
+            let seen = Seen { entry, running, connected: true, disk: true, used: ByteSize::default() };
+            observed.machines.insert(name, seen);
+        }
+        let (digest, applied_at) = (fixtures::image(7).digest, jiff::Timestamp::UNIX_EPOCH);
+        observed.pools.insert(pool.name.clone(), PoolRecord { pool, digest, applied_at });
+        let status = &pools(&observed)[0].status;
+        assert_eq!((status.replicas, status.ready), (2, 1));
+        let conditions = |seen: &Seen, supervised| {
+            let said = conditions(seen, supervised);
+            said.iter()
+                .map(|condition| format!("{}={}", condition.kind, condition.status))
+                .collect::<Vec<_>>()
+        };
+        let seen: Vec<&Seen> = observed.machines.values().collect();
+        assert_eq!(conditions(seen[0], true), ["Ready=True", "Supervised=True"]);
+        assert_eq!(conditions(seen[1], false), ["Ready=False", "Supervised=False"]);
+    }
 }

@@ -1,16 +1,8 @@
 //! `winstead reset`: back to golden.
 
 use clap::Args;
-use winstead_engine::plan::{Action, Change};
-use winstead_spec::MachineName;
 
-use crate::{
-    commands::plan,
-    context::Context,
-    error::CliError,
-    output::counted,
-    selection::{Known, Target},
-};
+use crate::{commands::plan, context::Context, error::CliError, output::counted, selection::Known};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,22 +31,11 @@ pub(crate) struct ResetArgs {
 /// When a name is unknown, or a machine does not come up again.
 pub(crate) async fn run(context: &Context, args: &ResetArgs) -> Result<(), CliError> {
     let engine = context.engine().await?;
-    let known = Known::of(&engine).await?;
-    let targets: Vec<Target> = args.names.iter().map(|word| known.target(word)).collect::<Result<_, _>>()?;
-    for target in &targets {
-        // The engine refuses a name that nothing has, and knows the nearest one.
-        engine.plan_down(&target.selection()).await?;
-    }
-    let machines = known.machines_of(&targets);
+    let selection = Known::of(&engine).await?.selection(&args.names)?;
     if args.dry_run {
-        let change = |machine: &MachineName| Change {
-            machine: machine.clone(),
-            action: Action::Renew,
-            why: "asked for".into(),
-        };
-        return plan::show_changes(context, &machines.iter().map(change).collect::<Vec<_>>());
+        return plan::show_changes(context, &engine.plan_reset(&selection).await?);
     }
-    Box::pin(engine.reset(&machines, &context.listener(), &context.stop)).await?;
+    let machines = Box::pin(engine.reset(&selection, &context.listener(), &context.stop)).await?;
     context.ui.note(&format!("{} back to golden", counted(machines.len(), "machine")));
     Ok(())
 }
