@@ -175,8 +175,8 @@ impl Engine {
         }
         let connected = heal::networks(&desired, &observed, &plan, &actor).await;
         let outcome = self.carry_out(work).await;
-        self.release_unused(listener, stop).await?;
-        outcome.and(connected)?;
+        let released = self.release_unused(listener, stop).await;
+        outcome.and(connected).and(released)?;
         let of_file = |name: &MachineName| documents.pools.iter().any(|pool| pool.name == name.pool);
         let machines = self.settled(of_file).await?;
         Ok(UpReport { plan, took: begun.elapsed(), machines })
@@ -214,8 +214,8 @@ impl Engine {
             let swept = self.catalog.sweep(stop).await;
             swept.map_err(|error| EngineError::host("remove what a dead build left")(error.into()))?;
         }
-        self.release_unused(listener, stop).await?;
-        outcome?;
+        let released = self.release_unused(listener, stop).await;
+        outcome.and(released)?;
         Ok(changes.into_iter().map(|change| change.machine).collect())
     }
 
@@ -245,8 +245,8 @@ impl Engine {
         let names: Vec<MachineName> = changes.iter().map(|change| change.machine.clone()).collect();
         let work = self.renewals(changes, &observed, listener, stop).await?;
         let outcome = self.carry_out(work).await;
-        self.release_unused(listener, stop).await?;
-        outcome?;
+        let released = self.release_unused(listener, stop).await;
+        outcome.and(released)?;
         self.settled(|name| names.contains(name)).await?;
         Ok(names)
     }

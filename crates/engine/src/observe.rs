@@ -8,7 +8,7 @@ use std::{
 use winstead_hypervisor::qemu;
 use winstead_process::ProcessId;
 use winstead_spec::{ByteSize, MachineName, Network, StoreKind};
-use winstead_store::Presence;
+use winstead_store::{Mounts, Presence};
 
 use crate::{
     EngineError, Home, MachineRecord,
@@ -27,8 +27,10 @@ pub(crate) async fn observe(
     let (home, rows, shared) = (home.clone(), snapshot.clone(), shared.to_vec());
     // Reads /proc and asks file systems: short, but not for the async threads when there are a thousand machines.
     let looked = tokio::task::spawn_blocking(move || {
+        let mounts = winstead_store::Mounts::read();
+        let mounts = mounts.map_err(|error| EngineError::host("see what is mounted")(error.into()))?;
         let machines: BTreeMap<_, _> =
-            rows.machines.into_iter().map(|(name, entry)| (name, look(&home, entry))).collect();
+            rows.machines.into_iter().map(|(name, entry)| (name, look(&home, entry, &mounts))).collect();
         let bases = bases(&rows.shared);
         let memory = memory(&machines, &bases)?;
         let capacity = Capacity { memory, folders: folders(shared, &machines, &bases) };
@@ -49,12 +51,12 @@ fn journalled(home: &Home, record: &MachineRecord) -> Option<ProcessId> {
     record.process.filter(|process| qemu::is_machine(*process, &record.uid, &home.run(&record.name)))
 }
 
-fn look(home: &Home, entry: Entry) -> Seen {
+fn look(home: &Home, entry: Entry, mounts: &Mounts) -> Seen {
     let record = &entry.record;
     let running =
         if entry.phase.runs() { process(home, record).is_some() } else { journalled(home, record).is_some() };
-    let disk = matches!(winstead_store::exists(&record.location), Presence::Present);
-    let used = winstead_store::usage(&record.location).map_or(ByteSize::default(), |usage| usage.used);
+    let (presence, used) = winstead_store::survey(&record.location, mounts);
+    let disk = presence == Presence::Present;
     let connected = !running || holds_its_tap(record).unwrap_or(true);
     Seen { entry, running, connected, disk, used }
 }

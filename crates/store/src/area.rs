@@ -16,7 +16,7 @@ use winstead_spec::ByteSize;
 
 use crate::{
     error::{StoreError, io_at},
-    mountinfo::{Mount, mounted_at},
+    mountinfo::{Mount, Mounts},
     probe::Features,
 };
 
@@ -109,8 +109,8 @@ impl Area<'_> {
     }
 
     /// Our mount, if there is one; an error when it is somebody else's.
-    fn our_mount(&self) -> Result<Option<Mount>, StoreError> {
-        let Some(mount) = mounted_at(self.path)? else { return Ok(None) };
+    fn our_mount<'m>(&self, mounts: &'m Mounts) -> Result<Option<&'m Mount>, StoreError> {
+        let Some(mount) = mounts.at(self.path) else { return Ok(None) };
         if *self.placement == Placement::OwnTmpfs && mount.kind == "tmpfs" && mount.source == self.tag {
             return Ok(Some(mount));
         }
@@ -119,7 +119,12 @@ impl Area<'_> {
 
     /// Whether the place is made and ours; an error when it is somebody else's.
     pub(crate) fn is_ours(&self) -> Result<bool, StoreError> {
-        let mount = self.our_mount()?;
+        self.is_ours_among(&Mounts::read()?)
+    }
+
+    /// The same by a table of mounts that was read before.
+    pub(crate) fn is_ours_among(&self, mounts: &Mounts) -> Result<bool, StoreError> {
+        let mount = self.our_mount(mounts)?;
         if *self.placement == Placement::OwnTmpfs {
             return Ok(mount.is_some());
         }
@@ -175,7 +180,7 @@ impl Area<'_> {
 
     /// Changes the size of our mount; where nothing enforces a size there is nothing to do. No process is started.
     pub(crate) fn resize(&self, size: ByteSize) -> Result<(), StoreError> {
-        match self.our_mount()? {
+        match self.our_mount(&Mounts::read()?)? {
             Some(mount) => self.remount(&mount, FLAGS, Some(size)),
             None if self.is_ours()? => Ok(()),
             None => Err(StoreError::Absent { path: self.path.to_path_buf() }),
@@ -184,7 +189,7 @@ impl Area<'_> {
 
     /// Makes our mount read-only; a folder stays as it is, and so does a mount that is read-only already.
     pub(crate) fn seal(&self) -> Result<(), StoreError> {
-        match self.our_mount()? {
+        match self.our_mount(&Mounts::read()?)? {
             Some(mount) if !mount.has("ro") => self.remount(&mount, FLAGS | MountFlags::RDONLY, None),
             _ => Ok(()),
         }

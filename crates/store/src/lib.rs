@@ -14,6 +14,6 @@ pub use area::{Placement, Presence};
 pub use base::{BaseLocation, base_usage, has_base, place_base, remove_base};
 pub use error::StoreError;
 pub use memory::{HostMemory, free_space, host_memory};
-pub use mountinfo::tag_at;
-pub use overlay::{Location, OverlaySpec, Usage, create, exists, grow, remove, usage};
+pub use mountinfo::{Mounts, tag_at};
+pub use overlay::{Location, OverlaySpec, Usage, create, exists, grow, remove, survey, usage};
 pub use probe::{Features, probe, takes_direct};

@@ -1,6 +1,7 @@
 //! Reading `/proc/self/mountinfo` (`proc_pid_mountinfo(5)`).
 
 use std::{
+    collections::HashMap,
     ffi::OsString,
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
@@ -25,12 +26,26 @@ impl Mount {
     }
 }
 
-/// The mount that one sees at `point`: the last one listed there, as later mounts cover earlier ones.
-pub(crate) fn mounted_at(point: &Path) -> Result<Option<Mount>, StoreError> {
-    let table = Path::new("/proc/self/mountinfo");
-    let text = fs_err::read(table).map_err(io_at("read", table))?;
-    let point = resolved(point);
-    Ok(parse(&text).into_iter().rfind(|mount| mount.point == point))
+/// All that is mounted, read once for many questions.
+#[derive(Clone, Debug, Default)]
+pub struct Mounts(HashMap<PathBuf, Mount>);
+
+impl Mounts {
+    /// What is mounted now.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn read() -> Result<Self, StoreError> {
+        let table = Path::new("/proc/self/mountinfo");
+        let text = fs_err::read(table).map_err(io_at("read", table))?;
+        // The last one listed at a point is the one that is seen there: later mounts cover earlier ones.
+        Ok(Self(parse(&text).into_iter().map(|mount| (mount.point.clone(), mount)).collect()))
+    }
+
+    /// The mount that one sees at `point`.
+    pub(crate) fn at(&self, point: &Path) -> Option<&Mount> {
+        self.0.get(&resolved(point))
+    }
 }
 
 /// The kernel lists real paths: the parent's links are followed, the last part (the mount point) is taken as it is.
@@ -80,7 +95,9 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 /// # Errors
 /// When `/proc` cannot be read.
 pub fn tag_at(path: &Path) -> Result<Option<String>, StoreError> {
-    Ok(mounted_at(path)?.map(|mount| mount.source).filter(|source| source.starts_with("winstead:")))
+    let mounts = Mounts::read()?;
+    let source = mounts.at(path).map(|mount| mount.source.clone());
+    Ok(source.filter(|source| source.starts_with("winstead:")))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use winstead_spec::{ByteSize, DiskFormat};
 use crate::{
     area::{Area, Placement, Presence, Shape},
     error::{StoreError, io_at},
+    mountinfo::Mounts,
     probe::Features,
 };
 
@@ -141,6 +142,10 @@ pub fn usage(location: &Location) -> Result<Usage, StoreError> {
     if !location.area().is_ours()? {
         return Err(StoreError::Absent { path: location.disk.clone() });
     }
+    measure(location)
+}
+
+fn measure(location: &Location) -> Result<Usage, StoreError> {
     if location.placement == Placement::OwnTmpfs {
         let found = rustix::fs::statvfs(&location.disk).map_err(io_at("measure", &location.disk))?;
         let used = found.f_blocks.saturating_sub(found.f_bfree) * found.f_frsize;
@@ -164,7 +169,22 @@ pub fn grow(location: &Location, cap: ByteSize) -> Result<(), StoreError> {
 /// What is at the place. What cannot be looked at counts as foreign.
 #[must_use]
 pub fn exists(location: &Location) -> Presence {
-    match location.area().is_ours() {
+    presence(location, location.area().is_ours())
+}
+
+/// What is at the place and what it uses, by a table of mounts that was read once for many places.
+#[must_use]
+pub fn survey(location: &Location, mounts: &Mounts) -> (Presence, ByteSize) {
+    let found = location.area().is_ours_among(mounts);
+    let used = match found {
+        Ok(true) => measure(location).map_or(ByteSize::default(), |usage| usage.used),
+        _ => ByteSize::default(),
+    };
+    (presence(location, found), used)
+}
+
+fn presence(location: &Location, is_ours: Result<bool, StoreError>) -> Presence {
+    match is_ours {
         Ok(true) if location.overlay().is_file() => Presence::Present,
         Ok(_) => Presence::Absent,
         Err(StoreError::Foreign { what, .. }) => Presence::Foreign(what),

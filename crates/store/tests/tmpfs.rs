@@ -58,6 +58,9 @@ async fn every_operation_can_run_twice_and_growth_is_seen() {
     std::fs::write(at.disk.join("fill"), vec![1; 9 << 20]).unwrap_err();
     grow(at, ByteSize::from_mib(24)).unwrap();
     assert_eq!(usage(at).unwrap().cap, Some(ByteSize::from_mib(24)));
+    let many = Mounts::read().unwrap();
+    assert_eq!(survey(at, &many), (Presence::Present, usage(at).unwrap().used));
+    assert_eq!(survey(at, &Mounts::default()), (Presence::Absent, ByteSize::default()));
     for _ in 0..2 {
         remove(at).await.unwrap();
         create(&spec, &stop).await.unwrap();
