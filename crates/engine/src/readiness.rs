@@ -38,8 +38,7 @@ impl Wait<'_> {
     /// Returns how the machine answered: `ssh answers`.
     pub(crate) async fn until_ready(&self) -> Result<&'static str, EngineError> {
         let probing = self.stop.child_token();
-        let probe = self.probe(&probing);
-        tokio::pin!(probe);
+        let mut probe = Box::pin(self.probe(&probing));
         tokio::select! {
             answer = &mut probe => answer.map_err(|_| EngineError::Interrupted),
             end = self.end(&probing) => {

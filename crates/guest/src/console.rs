@@ -301,7 +301,7 @@ mod tests {
         file.write_all(text.as_bytes()).unwrap();
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_log_that_appears_late_and_grows_in_pieces_is_followed_to_the_panics_end() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("console.log");
@@ -318,7 +318,7 @@ mod tests {
         assert!(text.starts_with("early words") && text.ends_with("unknown-block(0,0) ]---"), "{text}");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_older_panic_before_the_offset_does_not_count_but_one_after_a_cut_does() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("console.log");

@@ -1,6 +1,6 @@
 //! One running machine, watched by one task.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use winstead_guest::console::{self, Panic};
@@ -26,6 +26,9 @@ const GLANCE: Duration = Duration::from_millis(200);
 const INTERNAL_ERROR: &str = "internal-error";
 /// How long QEMU may take to answer its monitor.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long a panic's text on the console is waited for; Windows writes none.
+const PANIC_WORDS: Duration = Duration::from_secs(2);
 
 /// One machine's watcher.
 pub(super) struct Watch {
@@ -110,7 +113,10 @@ impl Watch {
     ) -> Result<(), EngineError> {
         match event.name.as_str() {
             "STOP" => self.look(process, monitor).await,
-            "GUEST_PANICKED" => self.fail(process, "its kernel panicked").await,
+            "GUEST_PANICKED" => {
+                let console = qemu::console_log(&self.home.run(&self.name));
+                self.fail(process, &panic_words(&console, &self.stop).await).await
+            }
             _ => Ok(()),
         }
     }
@@ -249,6 +255,12 @@ fn is_over(entry: &Entry) -> bool {
     winstead_store::usage(&entry.record.location).is_ok_and(|usage| usage.used > entry.cap())
 }
 
+/// What a guest that reported its panic said of it: its console's words, which may come a moment after the report.
+async fn panic_words(console: &Path, stop: &CancellationToken) -> String {
+    let said = tokio::time::timeout(PANIC_WORDS, console::wait_for_panic(console, 0, stop)).await;
+    said.ok().flatten().map_or_else(|| "its kernel panicked".to_owned(), |panic| panic.verdict())
+}
+
 /// Whether the guest switched its machine off. QEMU's own end by a command or a signal is not that.
 fn is_power_off(event: &qmp::Event) -> bool {
     event.name == "SHUTDOWN" && event.guest
@@ -257,6 +269,16 @@ fn is_power_off(event: &qmp::Event) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reported_panic_is_told_in_the_consoles_words_if_there_are_any() {
+        let folder = tempfile::tempdir().unwrap();
+        let (console, stop) = (folder.path().join("console.log"), CancellationToken::new());
+        assert_eq!(panic_words(&console, &stop).await, "its kernel panicked");
+        fs_err::write(&console, "[ 1.5] Kernel panic - not syncing: No working init found.\n").unwrap();
+        let words = panic_words(&console, &stop).await;
+        assert_eq!(words, "its kernel panicked: Kernel panic - not syncing: No working init found.");
+    }
 
     #[test]
     fn only_the_guests_own_shutdown_is_a_power_off() {
