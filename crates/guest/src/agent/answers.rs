@@ -112,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    fn read<T: DeserializeOwned>(value: Value) -> Result<T, AgentFailure> {
+    fn read<T: DeserializeOwned>(value: &Value) -> Result<T, AgentFailure> {
         answer(json!({"return": value}).to_string().as_bytes())
     }
 
@@ -120,7 +120,7 @@ mod tests {
     fn commands_that_are_disabled_or_unknown_are_not_allowed() {
         let commands = json!([{"name": "guest-ping", "enabled": true, "success-response": true},
             {"name": "guest-exec", "enabled": false, "success-response": true}]);
-        let info: Info = read(json!({"version": "7.2.19", "supported_commands": commands})).unwrap();
+        let info: Info = read(&json!({"version": "7.2.19", "supported_commands": commands})).unwrap();
         assert!(info.allows("guest-ping") && !info.allows("guest-exec") && !info.allows("guest-sing"));
     }
 
@@ -131,7 +131,7 @@ mod tests {
             {"name": "Ethernet", "hardware-address": "52:54:00:00:00:01", "ip-addresses": [
                 {"ip-address": "fe80::1%4", "ip-address-type": "ipv6", "prefix": 64}, {"ip-address": "?", "prefix": 0}]},
             {"name": "sit0"}]);
-        let found: Vec<Interface> = read(value).unwrap();
+        let found: Vec<Interface> = read(&value).unwrap();
         assert_eq!(found.len(), 3);
         assert_eq!(found[1].mac.as_deref(), Some("52:54:00:00:00:01"));
         assert_eq!(found[1].addresses, ["fe80::1".parse::<IpAddr>().unwrap()]);
@@ -209,7 +209,7 @@ mod tests {
             let addresses: Vec<IpAddr> = addresses.into_iter().map(|bits| Ipv6Addr::from(bits).into()).collect();
             let told: Vec<Value> = addresses.iter().map(|address| json!({"ip-address": address, "prefix": 64})).collect();
             let value = json!([{"name": name, "hardware-address": mac, "ip-addresses": told, "statistics": {"rx-bytes": 1}}]);
-            prop_assert_eq!(read::<Vec<Interface>>(value).unwrap(), [Interface { name, mac, addresses }]);
+            prop_assert_eq!(read::<Vec<Interface>>(&value).unwrap(), [Interface { name, mac, addresses }]);
         }
     }
 }
