@@ -48,11 +48,14 @@ impl ProcessId {
     /// Confirms that this very process is at the other end of a connection: that it opened the socket for listening.
     ///
     /// # Errors
-    /// When somebody else did, or it has ended.
+    /// When somebody else did, and `ConnectionReset` when it is ending: its threads do not end all at once, so its socket
+    /// may still be open.
     pub fn confirm_peer(self, stream: &UnixStream) -> io::Result<()> {
         let peer = stream.peer_cred()?.pid().and_then(|pid| u32::try_from(pid).ok());
-        if peer == Some(self.pid) && self.is_alive() {
-            return Ok(());
+        if peer == Some(self.pid) {
+            let ended =
+                || io::Error::new(io::ErrorKind::ConnectionReset, format!("process {} ended", self.pid));
+            return if self.is_alive() { Ok(()) } else { Err(ended()) };
         }
         let who = peer.map_or("nobody known".to_owned(), |pid| format!("process {pid}"));
         Err(io::Error::new(
@@ -122,7 +125,8 @@ mod tests {
         let stream = UnixStream::connect(&path).await.unwrap();
         let me = ProcessId::of(std::process::id()).unwrap();
         me.confirm_peer(&stream).unwrap();
-        assert!(ProcessId { started: me.started + 1, ..me }.confirm_peer(&stream).is_err());
+        let ended = ProcessId { started: me.started + 1, ..me }.confirm_peer(&stream).unwrap_err();
+        assert_eq!(ended.kind(), io::ErrorKind::ConnectionReset);
         let other = ProcessId::of(1).unwrap();
         let refused = other.confirm_peer(&stream).unwrap_err().to_string();
         assert_eq!(refused, format!("process {} is at the other end, not process 1", me.pid));

@@ -200,7 +200,10 @@ async fn launch(
             answered = greeting(&mut child, process, folder) => answered.map(|()| process),
             () = stop.cancelled() => Err(Unanswered::Cancelled),
         },
-        None => Err(Unanswered::Exited("at once".to_owned())),
+        None => Err(Unanswered::Exited(match child.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        })),
     };
     let machine = config.name.clone();
     let said = || launch::said_since(folder, begin);
