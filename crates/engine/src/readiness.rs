@@ -8,6 +8,7 @@ use winstead_guest::{
     agent::{Agent, Limits},
     console, ssh,
 };
+use winstead_hypervisor::qemu;
 use winstead_process::ProcessId;
 use winstead_spec::Probe;
 
@@ -57,7 +58,7 @@ impl Wait<'_> {
         let console = self.run.join("console.log");
         tokio::select! {
             Some(panic) = console::wait_for_panic(&console, 0, stop) => {
-                failed(machine, format!("its kernel panicked: {}", panic.headline()))
+                failed(machine, panic.verdict())
             }
             reason = self.death() => failed(machine, reason),
             verdict = self.verdict() => verdict.unwrap_or_else(|error| error),
@@ -92,11 +93,21 @@ impl Wait<'_> {
         loop {
             let address = ask(stop, || self.address(stop)).await?;
             tokio::select! {
-                answer = ssh::wait_for_banner(address, stop) => {
+                answer = ssh::wait_for_banner(address, || self.handshake(address), stop) => {
                     return answer.map(drop).map_err(|wait| wait.last_seen);
                 }
                 () = self.moved_from(address, stop) => {}
             }
+        }
+    }
+
+    /// What became of a connection that QEMU forwards.
+    async fn handshake(&self, address: SocketAddr) -> ssh::Handshake {
+        match qemu::handshake(&self.run, address.port()).await {
+            qemu::Handshake::Unknown => ssh::Handshake::Unknown,
+            qemu::Handshake::Absent => ssh::Handshake::Absent,
+            qemu::Handshake::Pending => ssh::Handshake::Pending,
+            qemu::Handshake::Accepted => ssh::Handshake::Accepted,
         }
     }
 

@@ -58,6 +58,17 @@ impl Panic {
     pub fn headline(&self) -> &str {
         self.text.lines().find(|line| is_fatal(line)).unwrap_or(&self.text)
     }
+
+    /// What went wrong, for people: a failed start is no panic, and its line says enough.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        let headline = self.headline();
+        if headline.contains("Kernel panic") {
+            format!("its kernel panicked: {headline}")
+        } else {
+            headline.to_owned()
+        }
+    }
 }
 
 /// The fatal message in a console's text, with the lines around it; `None` when there is none.
@@ -256,7 +267,9 @@ mod tests {
         assert!(text.starts_with("tsc: Refined TSC") && text.contains("\nPANICKING\nKernel panic"), "{text}");
         assert!(text.lines().last().unwrap().starts_with("Kernel Offset: 0x6000000"), "{text}");
         let headline = "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000300";
-        assert_eq!(Panic { text }.headline(), headline);
+        let panic = Panic { text };
+        assert_eq!(panic.headline(), headline);
+        assert_eq!(panic.verdict(), format!("its kernel panicked: {headline}"));
     }
 
     #[test]
@@ -279,6 +292,7 @@ mod tests {
         ] {
             let text = format!("booting\n{line}\n");
             assert!(panic_in(&text).unwrap().contains(plain), "{line}");
+            assert!(Panic { text: panic_in(&text).unwrap() }.verdict().starts_with(plain), "{line}");
         }
     }
 

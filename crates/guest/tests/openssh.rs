@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use winstead_guest::{
     keys,
-    ssh::{Copy, Endpoint, SshFiles, wait_for_banner},
+    ssh::{Copy, Endpoint, Handshake, SshFiles, wait_for_banner},
 };
 use winstead_process::Command;
 use winstead_spec::GuestOs;
@@ -90,7 +90,7 @@ async fn reachable() -> Option<Server> {
     let stop = CancellationToken::new();
     let address = SocketAddr::from(([127, 0, 0, 1], server.endpoint.port));
     let banner = tokio::select! {
-        banner = wait_for_banner(address, &stop) => banner.unwrap(),
+        banner = wait_for_banner(address, || std::future::ready(Handshake::Unknown), &stop) => banner.unwrap(),
         status = server.process.wait() => {
             let log = fs_err::read_to_string(server.folder.path().join("log")).unwrap();
             skip(&format!("sshd does not run here: {status:?} {log}"));

@@ -88,8 +88,7 @@ impl Watch {
                 Wake::Stop => return Ok(()),
                 Wake::Gone => return self.gone(process, powered_off).await,
                 Wake::Panic(panic) => {
-                    let why = format!("its kernel panicked: {}", panic.headline());
-                    return self.fail(process, &why).await;
+                    return self.fail(process, &panic.verdict()).await;
                 }
                 Wake::Event(event) => {
                     powered_off |= is_power_off(&event);

@@ -7,9 +7,10 @@
 //! QEMU's `user` network makes this harder: it accepts at once, long before the guest listens. Observed with QEMU 7.2:
 //! while the guest has no address yet, QEMU asks for it (ARP) when the connection is made and then after 6, 19, 32, 45,
 //! 59 and 72 seconds, and closes after 82. A connection that was made too early would thus notice the guest up to 13 s
-//! late. So QEMU is asked what became of the one connection while it is silent ([`Handshake`]): one that the guest has not
-//! answered within half a second is made anew, which costs the guest nothing and asks for its address again; one that the
-//! guest has accepted is read.
+//! late. And QEMU goes on with a connection that we have given up: its request still reaches the guest, and the server pays.
+//! So QEMU is asked what became of the one connection while it is silent ([`Handshake`]). While the guest's network card is
+//! down it is kept. Once the card is up, one that the guest has not answered within half a second is made anew, which asks
+//! for the guest's address again. One that the guest has accepted is read.
 //!
 //! Where QEMU cannot be asked, early connections are given up after 2.5 s. As soon as the guest itself has refused one
 //! (QEMU closes ours within 10 ms then), it has an address, and from then on silence means that the server has accepted
@@ -76,6 +77,8 @@ const PATIENCE: Patience = Patience {
 pub enum Handshake {
     /// Nobody can say.
     Unknown,
+    /// The guest's network card is not up: it can answer nobody, and another connection would change nothing.
+    Absent,
     /// The guest has not answered yet.
     Pending,
     /// The guest's kernel has accepted.
@@ -90,18 +93,18 @@ pub enum Handshake {
 ///
 /// # Errors
 /// [`SshWait`] when `stop` is cancelled.
-pub async fn wait_for_banner(
+pub async fn wait_for_banner<F: Future<Output = Handshake>>(
     address: SocketAddr,
-    handshake: impl AsyncFn() -> Handshake,
+    handshake: impl Fn() -> F,
     stop: &CancellationToken,
 ) -> Result<Banner, SshWait> {
     wait_with(address, PATIENCE, handshake, stop).await
 }
 
-async fn wait_with(
+async fn wait_with<F: Future<Output = Handshake>>(
     address: SocketAddr,
     patience: Patience,
-    handshake: impl AsyncFn() -> Handshake,
+    handshake: impl Fn() -> F,
     stop: &CancellationToken,
 ) -> Result<Banner, SshWait> {
     let mut attempts = Attempts::new(address, patience, handshake);
@@ -139,10 +142,10 @@ enum Seen {
     NoSsh(BannerError),
 }
 
-struct Attempts<F> {
+struct Attempts<A> {
     address: SocketAddr,
     patience: Patience,
-    ask: F,
+    ask: A,
     last_seen: Seen,
     connections: u32,
     silent: u32,
@@ -155,8 +158,8 @@ struct Attempts<F> {
     has_address: bool,
 }
 
-impl<F: AsyncFn() -> Handshake> Attempts<F> {
-    fn new(address: SocketAddr, patience: Patience, ask: F) -> Self {
+impl<A: Fn() -> F, F: Future<Output = Handshake>> Attempts<A> {
+    fn new(address: SocketAddr, patience: Patience, ask: A) -> Self {
         Self {
             address,
             patience,
@@ -183,7 +186,7 @@ impl<F: AsyncFn() -> Handshake> Attempts<F> {
 
     /// Pauses before the next connection, as the last one deserves.
     async fn rest(&mut self) {
-        let refused = matches!(self.handshake, None | Some(Handshake::Pending));
+        let refused = matches!(self.handshake, None | Some(Handshake::Absent | Handshake::Pending));
         match self.last_seen {
             // The time-out was the pause.
             Seen::Silent | Seen::Pending | Seen::ConnectTimedOut(_) => self.pause = self.patience.first_pause,
@@ -260,7 +263,10 @@ impl<F: AsyncFn() -> Handshake> Attempts<F> {
                 _ = stream.readable() => return true,
             };
             self.handshake = Some(answer);
-            self.last_seen = if answer == Handshake::Pending { Seen::Pending } else { Seen::Silent };
+            self.last_seen = match answer {
+                Handshake::Absent | Handshake::Pending => Seen::Pending,
+                Handshake::Unknown | Handshake::Accepted => Seen::Silent,
+            };
         }
         self.silent += u32::from(matches!(self.handshake, Some(Handshake::Unknown)));
         false
@@ -270,7 +276,7 @@ impl<F: AsyncFn() -> Handshake> Attempts<F> {
         silent
             >= match self.handshake {
                 Some(Handshake::Pending) => self.patience.pending,
-                Some(Handshake::Accepted) => self.patience.read,
+                Some(Handshake::Absent | Handshake::Accepted) => self.patience.read,
                 Some(Handshake::Unknown) | None => self.silence(),
             }
     }
@@ -384,15 +390,15 @@ mod tests {
     /// Longer than anything takes that ends.
     const FOR_EVER: Duration = Duration::from_secs(60);
 
-    async fn unknown() -> Handshake {
-        Handshake::Unknown
+    fn unknown() -> std::future::Ready<Handshake> {
+        std::future::ready(Handshake::Unknown)
     }
 
     /// The banner's text and the number of connections that it took.
-    async fn found(
+    async fn found<F: Future<Output = Handshake>>(
         plays: &'static [Does],
         patience: Patience,
-        ask: impl AsyncFn() -> Handshake,
+        ask: impl Fn() -> F,
     ) -> (String, u32) {
         let (server, stop) = (Server::start(plays).await, CancellationToken::new());
         let waited = timeout(FOR_EVER, wait_with(server.address, patience, ask, &stop)).await.unwrap();
@@ -419,14 +425,14 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_the_guest_has_accepted_is_never_made_anew() {
         const SLOW: Does = Does::SayLate(Duration::from_millis(300), b"SSH-2.0-slow\n");
-        let accepted = async || Handshake::Accepted;
+        let accepted = || std::future::ready(Handshake::Accepted);
         assert_eq!(found(&[SLOW], QUICK, accepted).await, ("SSH-2.0-slow".to_owned(), 1));
     }
 
     #[tokio::test]
     async fn a_connection_that_the_guest_does_not_answer_is_made_anew_long_before_the_early_limit() {
         let patient = Patience { early: FOR_EVER * 2, ..QUICK };
-        let pending = async || Handshake::Pending;
+        let pending = || std::future::ready(Handshake::Pending);
         let plays = &[Does::Silence, Does::Silence, Does::Silence, GOOD];
         let (text, connections) = found(plays, patient, pending).await;
         // On a busy computer the good one may come too late for once.
@@ -434,13 +440,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_is_kept_while_the_guests_card_is_down_and_made_anew_when_it_is_up() {
+        let asked = std::cell::Cell::new(0);
+        let ask = || {
+            asked.set(asked.get() + 1);
+            std::future::ready(if asked.get() < 60 { Handshake::Absent } else { Handshake::Pending })
+        };
+        let (text, connections) = found(&[Does::Silence, GOOD], QUICK, ask).await;
+        assert_eq!(text, "SSH-2.0-OpenSSH_9.2p1");
+        // 60 questions took longer than any limit but that for reading.
+        assert!(asked.get() >= 60 && (2..5).contains(&connections), "{connections}");
+    }
+
+    #[tokio::test]
     async fn a_question_that_hangs_does_not_hide_the_banner() {
         const SLOW: Does = Does::SayLate(Duration::from_millis(50), b"SSH-2.0-slow\n");
-        let hangs = async || std::future::pending().await;
+        let hangs = std::future::pending::<Handshake>;
         assert_eq!(found(&[SLOW], Patience { early: FOR_EVER * 2, ..QUICK }, hangs).await.1, 1);
     }
 
-    fn attempts(address: &str) -> Attempts<impl AsyncFn() -> Handshake> {
+    fn attempts(address: &str) -> Attempts<fn() -> std::future::Ready<Handshake>> {
         Attempts::new(address.parse().unwrap(), PATIENCE, unknown)
     }
 

@@ -18,6 +18,7 @@ mod state;
 mod stop;
 mod tap;
 mod tpm;
+mod usernet;
 mod version;
 
 pub use accelerator::{Accelerator, AcceleratorChoice, AcceleratorError, choose_accelerator};
@@ -33,4 +34,5 @@ pub use start::{Running, StartError, start};
 pub use state::forget_state;
 pub use stop::stop;
 pub use tap::holds_tap;
+pub use usernet::{Handshake, handshake};
 pub use version::{Features, Qemu, QemuError, Version, find};

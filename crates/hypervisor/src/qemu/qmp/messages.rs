@@ -41,7 +41,7 @@ impl RunState {
 
 /// The commands that are used, each with what is read of its answer. Checked against QEMU's own schema.
 #[cfg(test)]
-const COMMANDS: [(&str, &[&str]); 7] = [
+const COMMANDS: [(&str, &[&str]); 9] = [
     ("qmp_capabilities", &[]),
     ("query-status", &["status"]),
     ("query-uuid", &["UUID"]),
@@ -49,6 +49,8 @@ const COMMANDS: [(&str, &[&str]); 7] = [
     ("cont", &[]),
     ("stop", &[]),
     ("quit", &[]),
+    ("human-monitor-command", &[]),
+    ("query-rx-filter", &["multicast-table", "multicast-overflow"]),
 ];
 
 /// The longest of QEMU's own event names has 28 letters; what is longer is none, and is not kept.
