@@ -12,7 +12,7 @@ use winstead_hypervisor::qemu;
 use winstead_process::ProcessId;
 use winstead_spec::Probe;
 
-use crate::{EngineError, MachineRecord, Phase, act::chain, journal::Journal, reach};
+use crate::{EngineError, MachineRecord, Phase, error::chain, journal::Journal, reach};
 
 /// How often cheap things are looked at: a process's life, the journal's version.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -103,7 +103,7 @@ impl Wait<'_> {
 
     /// What became of a connection that QEMU forwards.
     async fn handshake(&self, address: SocketAddr) -> ssh::Handshake {
-        match qemu::handshake(&self.run, address.port()).await {
+        match qemu::handshake(self.process, &self.run, address.port()).await {
             qemu::Handshake::Unknown => ssh::Handshake::Unknown,
             qemu::Handshake::Absent => ssh::Handshake::Absent,
             qemu::Handshake::Pending => ssh::Handshake::Pending,

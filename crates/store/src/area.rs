@@ -181,7 +181,7 @@ impl Area<'_> {
     /// Changes the size of our mount; where nothing enforces a size there is nothing to do. No process is started.
     pub(crate) fn resize(&self, size: ByteSize) -> Result<(), StoreError> {
         match self.our_mount(&Mounts::read()?)? {
-            Some(mount) => self.remount(&mount, FLAGS, Some(size)),
+            Some(mount) => self.remount(mount, FLAGS, Some(size)),
             None if self.is_ours()? => Ok(()),
             None => Err(StoreError::Absent { path: self.path.to_path_buf() }),
         }
@@ -190,7 +190,7 @@ impl Area<'_> {
     /// Makes our mount read-only; a folder stays as it is, and so does a mount that is read-only already.
     pub(crate) fn seal(&self) -> Result<(), StoreError> {
         match self.our_mount(&Mounts::read()?)? {
-            Some(mount) if !mount.has("ro") => self.remount(&mount, FLAGS | MountFlags::RDONLY, None),
+            Some(mount) if !mount.has("ro") => self.remount(mount, FLAGS | MountFlags::RDONLY, None),
             _ => Ok(()),
         }
     }

@@ -7,6 +7,7 @@
 use std::{path::Path, time::Duration};
 
 use serde_json::{Value, json};
+use winstead_process::ProcessId;
 
 use super::{
     COMMAND_SOCKET,
@@ -29,17 +30,17 @@ pub enum Handshake {
     Accepted,
 }
 
-/// Asks the QEMU in `folder` about the connections to its forwarded `host_port`. Whatever goes wrong is
+/// Asks the QEMU that is `process` and works in `folder` about the connections to its forwarded `host_port`. Whatever goes wrong is
 /// [`Handshake::Unknown`]. Uses the command socket, which serves one client at a time. Cancel safe.
-pub async fn handshake(folder: &Path, host_port: u16) -> Handshake {
-    ask(folder, host_port).await.unwrap_or_else(|error| {
+pub async fn handshake(process: ProcessId, folder: &Path, host_port: u16) -> Handshake {
+    ask(process, folder, host_port).await.unwrap_or_else(|error| {
         tracing::debug!(%error, "no word of the connection");
         Handshake::Unknown
     })
 }
 
-async fn ask(folder: &Path, host_port: u16) -> Result<Handshake, QmpError> {
-    let mut client = Client::connect(folder, COMMAND_SOCKET, LIMIT).await?;
+async fn ask(process: ProcessId, folder: &Path, host_port: u16) -> Result<Handshake, QmpError> {
+    let mut client = Client::connect(folder, COMMAND_SOCKET, process, LIMIT).await?;
     let command = json!({"command-line": "info usernet"});
     let list = client.execute("human-monitor-command", Some(&command)).await?;
     let seen = in_list(list.as_str().unwrap_or_default(), host_port);
