@@ -38,7 +38,7 @@ pub enum NetworkError {
         table: String,
     },
     /// The bridge that a tap belongs to is not there.
-    #[error("attach {tap} to the bridge {bridge}: there is no bridge of that name")]
+    #[error("attach {tap} to the bridge {bridge}: there is no such bridge")]
     NoBridge {
         /// The tap.
         tap: String,
