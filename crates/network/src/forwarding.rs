@@ -11,13 +11,15 @@ const SWITCH: &str = "/proc/sys/net/ipv4/ip_forward";
 /// In the network's folder while we are the ones who switched it on.
 const RECORD: &str = "ip_forward.was_off";
 
-/// Switches forwarding on, recording first that it was off.
-pub(crate) fn enable(folder: &Path) -> io::Result<()> {
+/// Switches forwarding on, recording first that it was off
+/// and what was there then: none of that needed it.
+pub(crate) fn enable(folder: &Path, links: &[Link]) -> io::Result<()> {
     if fs::read_to_string(SWITCH)?.trim() != "0" {
         return Ok(());
     }
     tracing::info!("IPv4 forwarding was off on this host; it is on until the last bridge is removed");
-    fs::write(folder.join(RECORD), "")?;
+    let names: Vec<&str> = links.iter().map(|link| link.ifname.as_str()).collect();
+    fs::write(folder.join(RECORD), names.join("\n"))?;
     fs::write(SWITCH, "1")
 }
 
@@ -28,8 +30,10 @@ pub(crate) fn restore(folder: &Path, heir: Option<&Path>, others: &[Link]) -> io
     if !record.exists() {
         return Ok(());
     }
-    match (heir, others.iter().find(|link| may_forward(link))) {
-        (Some(heir), _) => fs::write(heir.join(RECORD), "")?,
+    let before = fs::read_to_string(&record)?;
+    let is_new = |link: &&Link| !before.lines().any(|name| name == link.ifname);
+    match (heir, others.iter().filter(is_new).find(|link| may_forward(link))) {
+        (Some(heir), _) => fs::write(heir.join(RECORD), before)?,
         (None, Some(Link { ifname, .. })) => {
             tracing::warn!("IPv4 forwarding was off before; it stays on, because {ifname} may need it now");
         }
@@ -41,9 +45,11 @@ pub(crate) fn restore(folder: &Path, heir: Option<&Path>, others: &[Link]) -> io
 /// Whether somebody else's traffic may be forwarded there: machines of another home, containers, virtual machines, VPNs.
 fn may_forward(link: &Link) -> bool {
     let ours = link.ifalias.as_deref().is_some_and(|alias| alias.starts_with("winstead "));
-    ours || link
-        .kind()
-        .is_some_and(|kind| ["bridge", "veth", "tun", "wireguard", "macvlan", "ipvlan"].contains(&kind))
+    link.is_up()
+        && (ours
+            || link.kind().is_some_and(|kind| {
+                ["bridge", "veth", "tun", "wireguard", "macvlan", "ipvlan"].contains(&kind)
+            }))
 }
 
 #[cfg(test)]
@@ -53,7 +59,7 @@ mod tests {
     #[test]
     fn what_others_may_forward_through_keeps_it_on() {
         let link = |kind: &str, alias: &str| {
-            let text = format!(r#"{{"ifindex":1,"ifname":"x","linkinfo":{{{kind}}}{alias}}}"#);
+            let text = format!(r#"{{"ifindex":1,"ifname":"x","flags":["UP"],"linkinfo":{{{kind}}}{alias}}}"#);
             serde_json::from_str::<Link>(&text).unwrap()
         };
         for (kind, alias, needs) in [

@@ -16,6 +16,8 @@ pub(crate) struct Link {
     pub(crate) ifname: String,
     pub(crate) ifalias: Option<String>,
     address: Option<String>,
+    #[serde(default)]
+    flags: Vec<String>,
     pub(crate) master: Option<String>,
     #[serde(default)]
     linkinfo: Option<LinkInfo>,
@@ -39,6 +41,10 @@ impl Link {
     /// Whether it is of this kind and carries nobody's tag.
     pub(crate) fn is_untagged(&self, kind: &str) -> bool {
         self.kind() == Some(kind) && self.ifalias.is_none()
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.flags.iter().any(|flag| flag == "UP")
     }
 
     pub(crate) fn has_address(&self, mac: MacAddress) -> bool {

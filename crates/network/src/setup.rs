@@ -60,7 +60,7 @@ pub async fn ensure_bridge(
     };
     nat::apply(bridge, stop).await?;
     server::ensure(bridge, link.ifindex, stop).await?;
-    forwarding::enable(&bridge.folder)?;
+    forwarding::enable(&bridge.folder, &ip::links(stop).await?)?;
     if there.is_some() { Ok(None) } else { nat::dropped_elsewhere(&bridge.name, stop).await }
 }
 

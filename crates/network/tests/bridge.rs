@@ -288,6 +288,7 @@ async fn hosts_that_drop_are_told(bridge: &OwnBridge, stop: &CancellationToken) 
 async fn forwarding_stays_for_others(bridge: &OwnBridge, stop: &CancellationToken) {
     sh("echo 0 >/proc/sys/net/ipv4/ip_forward").await;
     ensure_bridge(bridge, stop).await.unwrap();
+    sh("ip link add late type bridge && ip link set late up").await;
     remove_bridge(bridge, stop).await.unwrap();
     assert_eq!(
         sh("cat /proc/sys/net/ipv4/ip_forward").await.trim(),
@@ -295,7 +296,7 @@ async fn forwarding_stays_for_others(bridge: &OwnBridge, stop: &CancellationToke
         "off although bridges of others are there"
     );
     sh("echo 0 >/proc/sys/net/ipv4/ip_forward
-        for link in theirs o v1 v2; do ip link delete $link; done")
+        for link in late theirs o v1 v2; do ip link delete $link; done")
     .await;
     ensure_bridge(bridge, stop).await.unwrap();
 }
