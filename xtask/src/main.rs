@@ -38,6 +38,10 @@ enum Task {
     Check,
     /// Measures, keeps every sample in `bench/results`, and prints a table. Takes long: leave the computer alone meanwhile.
     Bench(BenchArguments),
+    /// What the benchmarks' scripts wait with.
+    #[cfg(feature = "bench")]
+    #[command(hide = true)]
+    Ready(bench::ready::ReadyArguments),
 }
 
 /// What to measure.
@@ -69,6 +73,8 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Test => test::run(),
         Task::Check => check::run(),
         Task::Bench(arguments) => measure(arguments),
+        #[cfg(feature = "bench")]
+        Task::Ready(arguments) => bench::ready::run(arguments),
     }
 }
 

@@ -65,7 +65,7 @@ fn guest(name: &str, uid: &str) -> anyhow::Result<Guest> {
 }
 
 /// The process whose arguments hold this uuid.
-fn pid_of(uid: &str) -> Option<i32> {
+pub(super) fn pid_of(uid: &str) -> Option<i32> {
     let pids = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let mut found = pids.filter(|pid: &i32| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

@@ -67,9 +67,7 @@ pub(super) fn describe(lab: &Lab) -> anyhow::Result<Host> {
 }
 
 fn accelerator(lab: &Lab) -> anyhow::Result<String> {
-    let text = lab.product().command(&["get", "hosts", "-o", "json"]).read()?;
-    let list: serde_json::Value = serde_json::from_str(&text)?;
-    let qemu = &list["items"][0]["status"]["qemu"];
+    let qemu = lab.qemu()?;
     let word = |key: &str| qemu[key].as_str().unwrap_or("unknown").to_owned();
     Ok(format!("{} ({})", word("accelerator"), word("reason")))
 }

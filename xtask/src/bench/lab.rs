@@ -90,6 +90,24 @@ impl Lab {
         Ok(ended)
     }
 
+    /// What the product says of QEMU on this computer.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub(super) fn qemu(&self) -> anyhow::Result<serde_json::Value> {
+        let text = self.product.command(&["get", "hosts", "-o", "json"]).read()?;
+        let mut list: serde_json::Value = serde_json::from_str(&text)?;
+        Ok(list["items"][0]["status"]["qemu"].take())
+    }
+
+    /// Whether machines run under KVM.
+    ///
+    /// # Errors
+    /// As [`Lab::qemu`].
+    pub(super) fn uses_kvm(&self) -> anyhow::Result<bool> {
+        Ok(self.qemu()?["accelerator"] == "kvm")
+    }
+
     /// The machines there are.
     ///
     /// # Errors

@@ -1,9 +1,15 @@
 //! The same machines by libvirt: `virsh create`, same image, same accelerator, same disk in RAM, until SSH answers.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use fs_err as fs;
+use winstead_hypervisor::qemu;
 
 use crate::{
     bench::{
@@ -30,8 +36,8 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Bench> {
     libvirt.stop()?;
     let series = measured?.into_iter().flatten().collect();
     let method = "from the command until SSH answers on the last one; arms in turn; as many at a time as cores in both; \
-                  virsh finds overlays, seeds and the image's RAM copy ready, `up` makes its own; libvirt adds no I/O thread and \
-                  no cache for the overlay's tables, and keeps QEMU's default devices"
+                  virsh finds overlays, seeds and the image's RAM copy ready, `up` makes its own; both wait alike; libvirt adds a USB \
+                  controller, and neither an I/O thread nor a larger cache for the overlay's tables"
         .to_owned();
     Ok(Bench { name: "libvirt", method, series, goals: Vec::new() })
 }
@@ -39,9 +45,8 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Bench> {
 fn measure(lab: &Lab, libvirt: &Libvirt, count: usize) -> anyhow::Result<[Series; 2]> {
     lab.winstead(&["up", "-f", &lab.pool(count, "started")?])?;
     let mut copies = Copies::of(lab, guests::running(lab)?)?;
-    lab.clear()?;
-    copies.give_to(qemu_user()?)?;
-    let measured = interleaved(lab, libvirt, &copies, count);
+    let ready = lab.clear().and_then(|()| copies.give_to(qemu_user()?));
+    let measured = ready.and_then(|()| interleaved(lab, libvirt, &copies, count));
     copies.remove()?;
     measured
 }
@@ -87,24 +92,46 @@ impl Libvirt {
         if virsh(&["version"]).quiet()?.0.status.success() {
             return Ok(Self { folder, started: false });
         }
-        let configuration = folder.join("libvirtd.conf");
-        fs::write(&configuration, "unix_sock_group = \"root\"\nauth_unix_rw = \"none\"\n")?;
-        // Its package leaves this to systemd, which not every computer runs.
+        let libvirt = Self { folder, started: true };
+        if let Err(error) = libvirt.start_daemons(lab) {
+            interrupt::heard();
+            return Err(match libvirt.stop() {
+                Ok(()) => error,
+                Err(second) => error.context(format!("its daemons stay, because: {second:#}")),
+            });
+        }
+        Ok(libvirt)
+    }
+
+    /// Its package leaves this to systemd, which not every computer runs.
+    fn start_daemons(&self, lab: &Lab) -> anyhow::Result<()> {
+        let at = |name: &str| self.folder.join(name).display().to_string();
+        fs::write(at("libvirtd.conf"), "unix_sock_group = \"root\"\nauth_unix_rw = \"none\"\n")?;
         fs::create_dir_all("/var/log/libvirt")?;
-        let pid = |name: &str| folder.join(name).display().to_string();
-        Command::new(["virtlogd", "-d", "-p", pid("virtlogd.pid").as_str()]).run()?;
-        let configuration = configuration.display().to_string();
-        Command::new(["libvirtd", "-d", "-f", configuration.as_str(), "-p", pid("libvirtd.pid").as_str()])
-            .run()?;
+        Command::new(["virtlogd", "-d", "-p", &at("virtlogd.pid")]).run()?;
+        let libvirtd = ["libvirtd", "-d", "-f", &at("libvirtd.conf"), "-p", &at("libvirtd.pid")];
+        // Where what root sees of KVM and what libvirt's user may do differ, libvirt asks QEMU anew at every start what it
+        // can: half a minute. What neither side uses is covered by a file that nobody may open.
+        fs::write(at("no-kvm"), "")?;
+        fs::set_permissions(at("no-kvm"), Permissions::from_mode(0o000))?;
+        // Its private /dev for each machine, which cannot hold such a file, goes with it.
+        fs::write(at("qemu.conf"), "namespaces = []\n")?;
+        let covered = "mount --bind \"$0/no-kvm\" /dev/kvm && \
+                       mount --bind \"$0/qemu.conf\" /etc/libvirt/qemu.conf && exec \"$@\"";
+        let alone = ["unshare", "--mount", "--propagation", "private", "sh", "-c", covered, &at("")];
+        let without_kvm = Path::new("/dev/kvm").exists() && !lab.uses_kvm()?;
+        let prefix = if without_kvm { alone.as_slice() } else { &[] };
+        Command::new(prefix.iter().chain(&libvirtd).copied()).run()?;
         // The first call probes QEMU, 12 s; it is not part of any sample.
-        let until =
+        let asked =
             virsh(&["domcapabilities", "--virttype", "qemu"]).deadline(Duration::from_mins(2)).quiet()?;
-        anyhow::ensure!(until.0.status.success(), "libvirt does not answer: {}", until.1);
-        Ok(Self { folder, started: true })
+        anyhow::ensure!(asked.0.status.success(), "libvirt does not answer: {}", asked.1);
+        Ok(())
     }
 
     fn create_all(&self, lab: &Lab, copies: &Copies) -> anyhow::Result<f64> {
         copies.renew()?;
+        let xtask = std::env::current_exe()?;
         let mut starts = Vec::new();
         for guest in &copies.guests {
             let path = self.folder.join(format!("{}.xml", guest.name));
@@ -112,7 +139,7 @@ impl Libvirt {
             // A machine that was not made will never answer: the script ends with an error at once.
             let command =
                 format!("virsh -q -c qemu:///system create {} > /dev/null || kill $$", path.display());
-            starts.push(Start { command, port: guest.port });
+            starts.push(Start { command, wait: script::wait(guest, &xtask) });
         }
         let cores = std::thread::available_parallelism()?.get();
         let name = format!("virsh-{}", copies.guests.len());
@@ -129,9 +156,11 @@ impl Libvirt {
         if !self.started {
             return Ok(());
         }
-        for name in ["libvirtd.pid", "virtlogd.pid"] {
-            let pid = fs::read_to_string(self.folder.join(name))?;
-            Command::new(["kill", pid.trim()]).run()?;
+        for file in ["libvirtd.pid", "virtlogd.pid"].map(|name| self.folder.join(name)) {
+            // Each removes its file when it ends; one that never started made none.
+            if file.exists() {
+                Command::new(["kill", fs::read_to_string(file)?.trim()]).run()?;
+            }
         }
         Ok(())
     }
@@ -156,13 +185,16 @@ fn domain(guest: &Guest, base: &str) -> anyhow::Result<String> {
         guest.argv.iter().find(|word| word.starts_with("virtio-net-pci")).context("find the network card")?;
     // libvirt numbers only its own devices, from the first slot on.
     let card = ["-device".to_owned(), format!("{card},addr=0x10")];
-    let passed = [netdev, seed, card].concat();
+    // libvirt keeps its own monitor to itself, and the wait asks QEMU too.
+    let monitor = format!("unix:{},server=on,wait=off", guest.run.join(qemu::COMMAND_SOCKET).display());
+    let passed = [netdev, seed, card, ["-qmp".to_owned(), monitor]].concat();
     let passed = passed.iter().map(|word| format!("    <qemu:arg value='{}'/>\n", escaped(word)));
     let (kind, processor) = processor(&value("-accel")?);
     Ok(TEMPLATE
         .replace("@TYPE@", kind)
         .replace("@PROCESSOR@", processor)
         .replace("@NAME@", &guest.name)
+        .replace("@UUID@", &guest.uid)
         .replace("@MEMORY@", value("-m")?.trim_end_matches('M'))
         .replace("@KERNEL@", &absolute(value("-kernel")?))
         .replace("@INITRD@", &absolute(value("-initrd")?))
@@ -188,6 +220,7 @@ fn processor(accelerator: &str) -> (&'static str, &'static str) {
 
 const TEMPLATE: &str = "<domain type='@TYPE@' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>@NAME@</name>
+  <uuid>@UUID@</uuid>
   <memory unit='MiB'>@MEMORY@</memory>
   <vcpu>1</vcpu>
   <os>

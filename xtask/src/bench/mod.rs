@@ -9,6 +9,7 @@ mod libvirt;
 mod memory;
 mod overlay;
 mod plan;
+pub(crate) mod ready;
 mod record;
 mod reset;
 mod script;

@@ -31,8 +31,7 @@ struct Arm<'a> {
 pub(super) fn run(lab: &Lab) -> anyhow::Result<Bench> {
     lab.winstead(&["up", "-f", &lab.pool(MACHINES, "started")?])?;
     let copies = Copies::of(lab, guests::running(lab)?)?;
-    lab.clear()?;
-    let measured = measure(lab, &copies);
+    let measured = lab.clear().and_then(|()| measure(lab, &copies));
     copies.remove()?;
     let series = measured?;
     let [winstead, cores, all] = [series[0].median()?, series[1].median()?, series[2].median()?];
@@ -42,9 +41,8 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Bench> {
     ];
     let method = "from the command until SSH answers on the last of 8; arms in turn, each repeat begins with another; \
                   the scripts find overlays, seeds and the image's RAM copy ready, `up` makes its own and journals it; they \
-                  start QEMU's command line as `up` chose it (direct kernel, seed, tmpfs), so that only the order of the \
-                  starts and the waiting are compared; the scripts' bash and timeout processes take CPU from the \
-                  guests, `up` has its supervisor beside it"
+                  start QEMU's command line as `up` chose it (direct kernel, seed, tmpfs), and wait as it does, so that \
+                  only the order of the starts is compared; `up` has its supervisor beside it"
         .to_owned();
     Ok(Bench { name: "up", method, series, goals })
 }
@@ -75,7 +73,9 @@ fn winstead(lab: &Lab, file: &str) -> anyhow::Result<f64> {
 
 fn scripted(lab: &Lab, copies: &Copies, parallel: usize) -> anyhow::Result<f64> {
     copies.renew()?;
-    let starts: Vec<_> = copies.guests.iter().map(|guest| script::qemu(guest, place::is_root())).collect();
+    let xtask = std::env::current_exe()?;
+    let start = |guest| script::qemu(guest, place::is_root(), &xtask);
+    let starts: Vec<_> = copies.guests.iter().map(start).collect();
     let seconds = run_script(lab, &format!("up-{parallel}"), &script::text(&starts, parallel));
     copies.end()?;
     seconds
