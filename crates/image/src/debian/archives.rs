@@ -81,6 +81,9 @@ pub(super) fn sources_list(lines: &[Line], keyring: &str) -> String {
 
 /// For people: `trixie from http://…/debian, trixie-security from …`.
 pub(super) fn shown(lines: &[Line]) -> String {
+    if lines.is_empty() {
+        return "from the archives that mmdebstrap knows".to_owned();
+    }
     let shown: Vec<String> = lines
         .iter()
         .map(|line| format!("{} from {}", line.suite, sources::without_passwords(&line.uri)))

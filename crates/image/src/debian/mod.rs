@@ -133,38 +133,42 @@ fn check(recipe: &DebianRecipe) -> Result<(), Fault> {
 /// Where packages come from, and how they are reached.
 #[derive(Debug)]
 struct Origin {
+    /// Empty: mmdebstrap knows Debian's own archives.
     lines: Vec<Line>,
     proxies: Proxies,
 }
 
 impl Origin {
     async fn of(recipe: &DebianRecipe, building: &Building<'_>) -> Result<Self, Fault> {
-        building.step("looking for updates of the suite");
         let proxies = Proxies::of_host(building.stop).await;
+        let Some(archives) = host_archives(building.artifacts)? else {
+            return Ok(Self { lines: Vec::new(), proxies });
+        };
+        building.step("looking for updates of the suite");
         let missing = |line: &Line| {
             let uri = without_passwords(&line.uri);
             building.step(&format!("leaving out {}, which {uri} does not have", line.suite));
         };
-        let wanted = archives::wanted(&host_archives(building.artifacts)?, &recipe.suite);
+        let wanted = archives::wanted(&archives, &recipe.suite);
         Ok(Self { lines: archives::present(wanted, &proxies, missing).await, proxies })
     }
 }
 
 /// A file `debian-mirror` among the artefacts wins: for computers that are no Debian and reach a mirror of their own.
-fn host_archives(artifacts: Option<&Path>) -> Result<Archives, Fault> {
+fn host_archives(artifacts: Option<&Path>) -> Result<Option<Archives>, Fault> {
     if let Some(setting) = artifacts.map(|folder| folder.join("debian-mirror"))
         && setting.is_file()
     {
         let main = fs::read_to_string(setting)?.trim().trim_end_matches('/').to_owned();
-        return Ok(Archives { main, updates: None, security: None });
+        return Ok(Some(Archives { main, updates: None, security: None }));
     }
     Ok(sources::archives(Path::new("/etc/apt")))
 }
 
-/// The Debian mirror that this computer's apt is set up with, or Debian's own.
+/// The Debian mirror that this computer's apt is set up with.
 #[must_use]
-pub fn host_mirror() -> String {
-    sources::archives(Path::new("/etc/apt")).main
+pub fn host_mirror() -> Option<String> {
+    sources::archives(Path::new("/etc/apt")).map(|archives| archives.main)
 }
 
 async fn install(
@@ -205,7 +209,7 @@ fn mmdebstrap(recipe: &DebianRecipe, lines: &[Line], place: &Place<'_>) -> Comma
     packages.sort_unstable();
     packages.dedup();
     let files = winstead_process::shown([place.files]);
-    place
+    let command = place
         .workshop
         .mode
         .command()
@@ -217,12 +221,15 @@ fn mmdebstrap(recipe: &DebianRecipe, lines: &[Line], place: &Place<'_>) -> Comma
         .args([r#"--aptopt=Acquire::Retries "3""#, r#"--aptopt=Acquire::Languages "none""#])
         .arg(format!("--customize-hook=tar-in {files} /"))
         .arg(format!("--customize-hook={}", place.workshop.hook().display()))
-        .args(["--", &recipe.suite, "/dev/null", "-"])
-        .input(archives::sources_list(lines, keyring()))
         .env("TMPDIR", &place.workshop.scratch)
         // The kernel's package would make Debian's initial RAM disk, which we do not use: five seconds.
         .env("INITRD", "No")
-        .deadline(INSTALL_DEADLINE)
+        .deadline(INSTALL_DEADLINE);
+    let target = ["--", recipe.suite.as_str(), "/dev/null"];
+    if lines.is_empty() {
+        return command.arg(format!("--keyring={}", keyring())).args(target);
+    }
+    command.args(target).arg("-").input(archives::sources_list(lines, keyring()))
 }
 
 /// From the hook's files to an image: everything in the building folder.
@@ -342,6 +349,11 @@ mod tests {
         '--customize-hook=tar-in /b/files.tar /'
         '--customize-hook=/var/tmp/s/hook' -- trixie /dev/null -
         "#);
+        let of_its_own = mmdebstrap(&recipe("trixie", &[]), &[], &place).shown();
+        assert!(
+            of_its_own.contains("--keyring=/") && of_its_own.ends_with(" -- trixie /dev/null"),
+            "{of_its_own}"
+        );
     }
 
     #[test]

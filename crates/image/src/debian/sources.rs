@@ -7,10 +7,6 @@ use std::{io, path::Path};
 
 use fs_err as fs;
 
-/// Debian's own name for "a mirror near you"; used when apt's files name no Debian archive, as on Ubuntu.
-const DEFAULT_MIRROR: &str = "http://deb.debian.org/debian";
-const DEFAULT_SECURITY: &str = "http://deb.debian.org/debian-security";
-
 /// Names of Debian's releases. Others' archives seldom use them alone.
 const RELEASES: &[&str] = &["bullseye", "bookworm", "trixie", "forky", "duke", "sid"];
 /// Words that anybody's archive may use for its releases: `dl.google.com/linux/chrome/deb stable main`.
@@ -36,25 +32,17 @@ pub(crate) struct Archives {
     pub(crate) security: Option<String>,
 }
 
-/// The Debian archives that apt under `etc_apt` uses; Debian's own when it names none.
-pub(crate) fn archives(etc_apt: &Path) -> Archives {
+/// The Debian archives that apt under `etc_apt` uses; `None` when it names none, as on Ubuntu.
+pub(crate) fn archives(etc_apt: &Path) -> Option<Archives> {
     let texts = texts(etc_apt);
     let sources =
         texts.iter().flat_map(|(one_line, text)| if *one_line { lines(text) } else { stanzas(text) });
     chosen(&sources.collect::<Vec<_>>())
 }
 
-fn chosen(sources: &[Source]) -> Archives {
-    match archive(sources, "") {
-        Some(main) => {
-            Archives { main, updates: archive(sources, "-updates"), security: archive(sources, "-security") }
-        }
-        None => Archives {
-            main: DEFAULT_MIRROR.to_owned(),
-            updates: Some(DEFAULT_MIRROR.to_owned()),
-            security: Some(DEFAULT_SECURITY.to_owned()),
-        },
-    }
+fn chosen(sources: &[Source]) -> Option<Archives> {
+    let main = archive(sources, "")?;
+    Some(Archives { main, updates: archive(sources, "-updates"), security: archive(sources, "-security") })
 }
 
 /// A file that cannot be read is no reason to fail: apt's own may hold a password and be root's alone.
@@ -208,7 +196,7 @@ Components: main
 
     #[test]
     fn the_debian_archive_is_found_among_security_and_vendors() {
-        let found = chosen(&stanzas(DEB822));
+        let found = chosen(&stanzas(DEB822)).unwrap();
         assert_eq!(found.main, "http://mirror.example/debian");
         assert_eq!(found.updates.as_deref(), Some("http://mirror.example/debian"));
         assert_eq!(found.security.as_deref(), Some("http://mirror.example/debian-security"));
@@ -239,7 +227,7 @@ Components: main
         fs::create_dir_all(folder.path().join("sources.list.d/secret.list")).unwrap();
         fs::write(folder.path().join("sources.list"), b"# caf\xe9\ndeb http://m.example/debian sid main")
             .unwrap();
-        assert_eq!(archives(folder.path()).main, "http://m.example/debian");
+        assert_eq!(archives(folder.path()).unwrap().main, "http://m.example/debian");
     }
 
     #[test]
@@ -251,15 +239,14 @@ Components: main
     }
 
     #[test]
-    fn a_computer_without_a_debian_archive_takes_the_neutral_one() {
+    fn a_computer_without_a_debian_archive_names_none() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(
             folder.path().join("sources.list"),
             "deb http://archive.ubuntu.example/ubuntu noble main\n",
         )
         .unwrap();
-        assert_eq!(archives(folder.path()), chosen(&[]));
-        assert_eq!(chosen(&[]).main, DEFAULT_MIRROR);
+        assert_eq!(archives(folder.path()), None);
     }
 
     #[test]
@@ -269,6 +256,6 @@ Components: main
         fs::write(folder.path().join("sources.list.d/debian.sources"), DEB822).unwrap();
         fs::write(folder.path().join("sources.list.d/debian.sources.bak"), "URIs: http://old.example/debian")
             .unwrap();
-        assert_eq!(archives(folder.path()).main, "http://mirror.example/debian");
+        assert_eq!(archives(folder.path()).unwrap().main, "http://mirror.example/debian");
     }
 }

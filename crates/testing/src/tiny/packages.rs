@@ -53,7 +53,7 @@ pub(super) async fn unpack(folder: &Path, stop: &CancellationToken) -> anyhow::R
     for part in ["lists/partial", "archives/partial", "debs"] {
         fs::create_dir_all(apt.join(part))?;
     }
-    let (mirror, keyring) = (host_mirror(), keyring());
+    let (mirror, keyring) = (host_mirror().context(NoMirror)?, keyring());
     fs::write(apt.join("sources.list"), format!("deb [signed-by={keyring}] {mirror} {SUITE} main\n"))?;
     fs::write(apt.join("status"), "")?;
     let update = apt_tool("apt-get", &apt).args(["-q", "update"]).deadline(DEADLINE);
