@@ -62,6 +62,14 @@ impl Engine {
         built.map_err(|error| not_built(error, stop))
     }
 
+    /// The version that [`Engine::build_image`] would find; `None` when it would build one. Changes nothing.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be read.
+    pub fn built_image(&self, image: &Image) -> Result<Option<Version>, EngineError> {
+        self.catalog.find(image).map_err(unreadable)
+    }
+
     /// Reads every version completely and compares it with its digests; returns those that are as built, and what is
     /// wrong with each other one.
     ///

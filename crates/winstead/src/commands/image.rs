@@ -1,15 +1,17 @@
 //! `winstead image`: golden images.
 
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
+use jiff::Timestamp;
 use serde::Serialize;
-use winstead_spec::API_VERSION;
+use winstead_engine::Engine;
+use winstead_spec::{API_VERSION, Image};
 
 use crate::{
     commands::{get::chosen, tables},
     context::Context,
     error::CliError,
     files::FileArgs,
-    output::{self, counted},
+    output::{self, counted, short_digest},
     selection::name,
 };
 
@@ -45,6 +47,7 @@ enum ImageCommand {
 Examples:
   winstead image build -f agents.yaml
   winstead image build -f agents.yaml debian
+  winstead image build -f agents.yaml --dry-run
   winstead image build -f agents.yaml --fresh     with the newest packages; `up` then goes over to it")]
 struct BuildArgs {
     /// Only these images of the file.
@@ -55,6 +58,9 @@ struct BuildArgs {
     /// Builds again what was built before: the archive may have newer packages.
     #[arg(long)]
     fresh: bool,
+    /// Shows what would be built, and builds nothing.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Lists the versions of images, and who uses them.
@@ -101,19 +107,38 @@ struct RmArgs {
     dry_run: bool,
 }
 
-/// The versions that are as they were built (`image verify`), or that are removed (`image rm`).
+/// What is done with images: as they were built (`image verify`), removed (`image rm`), to be built (`image build`).
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct VersionList {
+struct ItemList<T> {
     api_version: &'static str,
     kind: &'static str,
-    items: Vec<OneVersion>,
+    items: Vec<T>,
 }
 
 #[derive(Debug, Serialize)]
 struct OneVersion {
     image: String,
     digest: String,
+}
+
+/// What a build would do with one image of the file.
+#[derive(Debug, Serialize)]
+#[serde(tag = "action", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+enum PlannedBuild {
+    Build { image: String },
+    Keep { image: String, digest: String, built_at: Timestamp },
+}
+
+impl PlannedBuild {
+    fn line(&self) -> String {
+        match self {
+            Self::Build { image } => format!("+ {image}, to be built\n"),
+            Self::Keep { image, digest, built_at } => {
+                format!("= {image} {} built {built_at:.0}\n", short_digest(digest))
+            }
+        }
+    }
 }
 
 impl ImageArgs {
@@ -137,24 +162,12 @@ pub(crate) async fn run(context: &Context, args: &ImageArgs) -> Result<(), CliEr
 }
 
 async fn build(context: &Context, args: &BuildArgs) -> Result<(), CliError> {
-    let mut images = args.files.documents("image build", &context.stop).await?.images;
-    if let Some(missing) =
-        args.names.iter().find(|wanted| images.iter().all(|image| image.name.as_str() != *wanted))
-    {
-        let known: Vec<&str> = images.iter().map(|image| image.name.as_str()).collect();
-        let hint = format!("its images are: {}", known.join(", "));
-        return Err(CliError::usage(format!("find the image {missing} in the file"), hint));
-    }
-    if !args.names.is_empty() {
-        images.retain(|image| args.names.iter().any(|wanted| image.name.as_str() == wanted));
-    }
-    if images.is_empty() {
-        return Err(CliError::usage(
-            "find an image in the file",
-            "a document of `kind: Image` is one; see `winstead schema`",
-        ));
-    }
+    let documents = args.files.documents("image build", &context.stop).await?;
+    let images = wanted(documents.images, &args.names)?;
     let engine = context.engine().await?;
+    if args.dry_run {
+        return announce(context, &engine, &images, args.fresh);
+    }
     let listener = context.listener();
     for image in &images {
         if args.fresh {
@@ -166,6 +179,44 @@ async fn build(context: &Context, args: &BuildArgs) -> Result<(), CliError> {
     drop(listener);
     let names: Vec<String> = images.iter().map(|image| image.name.to_string()).collect();
     list(context, &names).await
+}
+
+/// The images of the file with these names, in the order of the file; all when none is named.
+fn wanted(mut images: Vec<Image>, names: &[String]) -> Result<Vec<Image>, CliError> {
+    if let Some(missing) =
+        names.iter().find(|wanted| images.iter().all(|image| image.name.as_str() != *wanted))
+    {
+        let known: Vec<&str> = images.iter().map(|image| image.name.as_str()).collect();
+        let hint = format!("its images are: {}", known.join(", "));
+        return Err(CliError::usage(format!("find the image {missing} in the file"), hint));
+    }
+    if !names.is_empty() {
+        images.retain(|image| names.iter().any(|wanted| image.name.as_str() == wanted));
+    }
+    if images.is_empty() {
+        return Err(CliError::usage(
+            "find an image in the file",
+            "a document of `kind: Image` is one; see `winstead schema`",
+        ));
+    }
+    Ok(images)
+}
+
+/// Shows what a build would do. Nobody has to be waited for: the catalogue is only looked at.
+fn announce(context: &Context, engine: &Engine, images: &[Image], fresh: bool) -> Result<(), CliError> {
+    let mut builds = Vec::new();
+    for image in images {
+        let found = if fresh { None } else { engine.built_image(image)? };
+        let image = image.name.to_string();
+        builds.push(match found {
+            None => PlannedBuild::Build { image },
+            Some(version) => {
+                let (digest, built_at) = (version.digest.to_string(), version.built_at);
+                PlannedBuild::Keep { image, digest, built_at }
+            }
+        });
+    }
+    show_items(context, "PlannedBuildList", builds, PlannedBuild::line)
 }
 
 async fn list(context: &Context, names: &[String]) -> Result<(), CliError> {
@@ -184,7 +235,7 @@ async fn verify(context: &Context, args: &VerifyArgs) -> Result<(), CliError> {
     let (good, bad) = engine.verify_image(wanted.as_ref(), &context.stop).await?;
     let items =
         good.iter().map(|(name, digest)| OneVersion { image: name.to_string(), digest: digest.to_string() });
-    show_versions(context, "VerifiedList", items.collect(), |item| {
+    show_items(context, "VerifiedList", items.collect(), |item: &OneVersion| {
         format!("{} {} ok\n", item.image, item.digest)
     })?;
     context.ui.note(&format!("{} as built", counted(good.len(), "version")));
@@ -207,7 +258,7 @@ async fn remove(context: &Context, args: &RmArgs) -> Result<(), CliError> {
         engine.remove_image(&image, digest, &context.listener(), &context.stop).await?
     };
     let items = chosen.iter().map(|digits| OneVersion { image: image.to_string(), digest: digits.clone() });
-    show_versions(context, "RemovedList", items.collect(), |item| {
+    show_items(context, "RemovedList", items.collect(), |item: &OneVersion| {
         format!("- {} {}\n", item.image, item.digest)
     })?;
     if !args.dry_run {
@@ -216,12 +267,12 @@ async fn remove(context: &Context, args: &RmArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-fn show_versions(
+fn show_items<T: Serialize>(
     context: &Context,
     kind: &'static str,
-    items: Vec<OneVersion>,
-    line: impl Fn(&OneVersion) -> String,
+    items: Vec<T>,
+    line: impl Fn(&T) -> String,
 ) -> Result<(), CliError> {
-    let list = VersionList { api_version: API_VERSION, kind, items };
+    let list = ItemList { api_version: API_VERSION, kind, items };
     output::show(&context.ui, context.format, &list, |list, _| list.items.iter().map(line).collect())
 }

@@ -1,4 +1,4 @@
-//! `image verify` and `image rm`, on images that cannot be used: no build is needed.
+//! `image` without guests: versions that cannot be used, and builds from a small file.
 
 use crate::sandbox::Sandbox;
 
@@ -52,4 +52,65 @@ fn a_dry_run_and_a_removal_decide_the_same() {
     "#);
     assert!(!sandbox.home().join("images/debian/0123456789ab").exists());
     assert!(sandbox.home().join("images/debian/0fff00000000").exists());
+}
+
+/// A sandbox with a file whose image is made of a disk of zeros.
+fn zeros() -> Sandbox {
+    let sandbox = Sandbox::new();
+    fs_err::write(sandbox.path("zeros.raw"), vec![0_u8; 1 << 20]).expect("a file of the test");
+    sandbox.write(
+        "disk.yaml",
+        "apiVersion: winstead.dev/v1alpha1\nkind: Image\nmetadata: {name: disk}\n\
+         spec: {file: {path: zeros.raw, format: raw}}\n",
+    );
+    sandbox
+}
+
+const DRY_RUN: [&str; 5] = ["image", "build", "-f", "disk.yaml", "--dry-run"];
+
+#[test]
+fn a_dry_run_of_a_build_says_what_is_to_be_built_and_what_is_there() {
+    let sandbox = zeros();
+    assert_eq!(sandbox.ok(&DRY_RUN), "+ disk, to be built\n");
+    assert!(!sandbox.home().join("images/disk").exists());
+    // A build needs qemu-img.
+    let mut build = sandbox.command(&["image", "build", "-f", "disk.yaml", "-o", "json"]);
+    let built = sandbox.ended(&build.env("PATH", "/usr/bin:/bin").output().expect("start winstead"));
+    let built: serde_json::Value = serde_json::from_str(&built.stdout).expect("JSON");
+    let version = &built["items"][0]["status"]["versions"][0];
+    let (digest, built_at) = (version["digest"].as_str().unwrap(), version["builtAt"].as_str().unwrap());
+    let line = format!("= disk {} built {}Z\n", &digest["sha256:".len()..][..12], &built_at[..19]);
+    assert_eq!(sandbox.ok(&DRY_RUN), line);
+    let announced: serde_json::Value =
+        serde_json::from_str(&sandbox.ok(&[&DRY_RUN[..], &["-o", "json"]].concat())).expect("JSON");
+    let expected = serde_json::json!({
+        "apiVersion": "winstead.dev/v1alpha1",
+        "kind": "PlannedBuildList",
+        "items": [{"action": "keep", "image": "disk", "digest": digest, "builtAt": built_at}],
+    });
+    assert_eq!(announced, expected);
+    insta::assert_snapshot!(sandbox.ok(&[&DRY_RUN[..], &["--fresh", "-o", "yaml"]].concat()), @r"
+    apiVersion: winstead.dev/v1alpha1
+    kind: PlannedBuildList
+    items:
+    - action: build
+      image: disk
+    ");
+}
+
+#[test]
+fn a_dry_run_of_a_build_waits_for_nobody() {
+    let sandbox = zeros();
+    sandbox.ok(&DRY_RUN);
+    fs_err::create_dir(sandbox.home().join("images/disk")).expect("a folder of the test");
+    let locks = ["lock", "images/disk/.lock"].map(|name| {
+        let lock = fs_err::File::create(sandbox.home().join(name)).expect("a file of the test");
+        lock.file().lock().expect("nobody else has it");
+        lock
+    });
+    // Who waits for the home waits for minutes.
+    let mut command = sandbox.command(&DRY_RUN);
+    let ran = command.timeout(std::time::Duration::from_secs(120)).output().expect("start winstead");
+    assert_eq!(sandbox.ended(&ran).whole(), "exit code 0\n+ disk, to be built\n");
+    drop(locks);
 }
