@@ -3,7 +3,8 @@
 //! ```text
 //! text ─tree→ nodes with places ─check (schema)→ JSON ─serde→ raw ─meaning→ validated ─together→ Documents
 //! ```
-//! Every stage adds its problems to one list. A document that does not fit the schema gets no further, the others do.
+//! Every stage adds its problems to one list. A document that is no YAML, or does not fit the schema, gets no further;
+//! the others do.
 
 use std::{collections::HashMap, path::PathBuf};
 

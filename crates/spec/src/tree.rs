@@ -98,34 +98,52 @@ impl Node {
     }
 }
 
-/// Returns the documents of `text` without the empty ones, and what is wrong with it as YAML. Documents that
-/// end before the first syntax error are returned too, so that their problems can be told in the same run.
+/// Returns the documents of `text` without the empty ones, and what is wrong with it as YAML. What is no YAML in one
+/// document hides nothing of the others, so that all their problems can be told in the same run.
 pub(crate) fn read(file: &str, text: &str) -> (Vec<Node>, Vec<Problem>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder { file, open: Vec::new(), documents: Vec::new(), problems: Vec::new() };
     if text.len() > LARGEST {
-        builder.complain(Place::START, Complaint::new("the file is too large").expected("at most 1 MiB"));
-        return (builder.documents, builder.problems);
+        let complaint = Complaint::new("the file is too large").expected("at most 1 MiB");
+        return (Vec::new(), vec![complaint.at(file, Place::START, String::new())]);
     }
-    let mut parser = Parser::new_from_str(text);
-    while let Some(next) = parser.next_event() {
-        match next {
-            Ok((event, span)) => {
-                if builder.event(event, place(&span.start)).is_break() {
-                    break;
-                }
-            }
-            Err(error) => {
-                builder.syntax(&error);
-                break;
-            }
-        }
+    let whole = Builder::read(file, 0, text);
+    if whole.finished {
+        return (whole.documents, whole.problems);
     }
-    (builder.documents, builder.problems)
+    // Once more, one by one: the parser looks ahead for a bracket's end, also into the documents behind it.
+    let (mut nodes, mut problems) = (Vec::new(), Vec::new());
+    for (before, document) in documents(text) {
+        let read = Builder::read(file, before, document);
+        nodes.extend(read.documents);
+        problems.extend(read.problems);
+    }
+    (nodes, problems)
 }
 
-fn place(marker: &Marker) -> Place {
-    Place { line: marker.line(), column: marker.col() + 1 }
+/// The parts of `text` that begin with a line `---`, each with the number of lines before it. Directives and remarks
+/// belong to the first document, not to one of their own.
+fn documents(text: &str) -> Vec<(usize, &str)> {
+    let (mut parts, mut content) = (Vec::new(), false);
+    let (mut first, mut from, mut lines, mut at) = (0, 0, 0, 0);
+    for line in text.split_inclusive(['\n', '\r']) {
+        // Else it is the second half of a Windows line end.
+        if line != "\n" || !text[..at].ends_with('\r') {
+            if content && begins_document(line) {
+                parts.push((first, &text[from..at]));
+                (first, from) = (lines, at);
+            }
+            content |= !line.trim().is_empty() && !line.starts_with(['#', '%']);
+            lines += 1;
+        }
+        at += line.len();
+    }
+    parts.push((first, &text[from..]));
+    parts
+}
+
+fn begins_document(line: &str) -> bool {
+    let behind = line.strip_prefix("---");
+    behind.is_some_and(|behind| behind.is_empty() || behind.starts_with([' ', '\t', '\n', '\r']))
 }
 
 /// A collection whose end has not been read yet.
@@ -143,12 +161,41 @@ struct Key {
 
 struct Builder<'a> {
     file: &'a str,
+    /// Lines of the file before the text that is read.
+    before: usize,
+    /// Whether the text was read to its end.
+    finished: bool,
     open: Vec<Open>,
     documents: Vec<Node>,
     problems: Vec<Problem>,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    /// Reads a text, before which the file has `before` lines, up to its end or to the first thing that is no YAML.
+    fn read(file: &'a str, before: usize, text: &str) -> Self {
+        let (open, documents, problems) = (Vec::new(), Vec::new(), Vec::new());
+        let mut builder = Self { file, before, finished: true, open, documents, problems };
+        let mut parser = Parser::new_from_str(text);
+        while let Some(next) = parser.next_event() {
+            let next = match next {
+                Ok((event, span)) => {
+                    let place = builder.place(&span.start);
+                    builder.event(event, place)
+                }
+                Err(error) => builder.syntax(&error),
+            };
+            if next.is_break() {
+                builder.finished = false;
+                break;
+            }
+        }
+        builder
+    }
+
+    fn place(&self, marker: &Marker) -> Place {
+        Place { line: self.before + marker.line(), column: marker.col() + 1 }
+    }
+
     fn event(&mut self, event: Event<'_>, place: Place) -> ControlFlow<()> {
         let tagged = self.tagged(&event, place);
         match event {
@@ -234,9 +281,10 @@ impl Builder<'_> {
         }
     }
 
-    fn syntax(&mut self, error: &ScanError) {
+    fn syntax(&mut self, error: &ScanError) -> ControlFlow<()> {
         let problem = Complaint::new(format!("not YAML: {}", error.info()));
-        self.problems.push(problem.at(self.file, place(error.marker()), String::new()));
+        self.problems.push(problem.at(self.file, self.place(error.marker()), String::new()));
+        ControlFlow::Break(())
     }
 
     fn complain(&mut self, place: Place, complaint: Complaint) {
@@ -328,6 +376,22 @@ mod tests {
         insta::assert_snapshot!(problems("a: 1\n\tb: 2\n"), @"f:1:4: not YAML: while scanning a plain scalar, found a tab");
         insta::assert_snapshot!(problems("a: b: c\n"), @"f:1:5: not YAML: mapping values are not allowed in this context");
         insta::assert_snapshot!(problems("a: \"b\n"), @"f:1:4: not YAML: while scanning a quoted scalar, found unexpected end of stream");
+    }
+
+    #[test]
+    fn what_is_no_yaml_in_one_document_hides_nothing_of_the_others() {
+        let text = "%YAML 1.2\n---\na: [1\n--- # the next\r\nb: &x 1\r\n---\r'c\r---\nd: 1\nd: 2\n---\n";
+        insta::assert_snapshot!(problems(text), @r"
+        f:4:1: not YAML: while parsing a flow sequence, expected ',' or ']'
+        f:7:1: not YAML: while scanning a quoted scalar, found unexpected end of stream
+        f:10:1: d: given twice; the first is in line 9
+        ");
+        let (documents, _) = read("f", text);
+        let place = |key| documents.iter().find_map(|document| Some(document.get(key)?.place));
+        assert_eq!(place("b"), Some(Place { line: 5, column: 1 }));
+        assert_eq!(documents.len(), 2);
+        let deep = format!("{}\n---\n'\n", "[".repeat(100));
+        assert!(problems(&deep).contains("\nf:3:1: not YAML"), "too deep is no reason to stop either");
     }
 
     #[test]

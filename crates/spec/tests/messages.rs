@@ -25,6 +25,19 @@ fn a_terrible_file_is_told_all_its_problems_at_once() {
 }
 
 #[test]
+fn a_document_that_is_no_yaml_hides_no_problem_of_the_next() {
+    let head = "apiVersion: winstead.dev/v1alpha1\nkind:";
+    let text = format!(
+        "{head} Image\nmetadata: {{name: base}}\nspec: {{debian: {{suite: trixie\n---\n\
+         {head} Pool\nmetadata: {{name: web}}\nspec: {{image: base, replcas: 4}}\n"
+    );
+    insta::assert_snapshot!(said(&text), @"
+    agents.yaml:5:1: not YAML: while parsing a flow mapping, did not find expected ',' or '}'
+    agents.yaml:9:21: spec.replcas: unknown key; did you mean `replicas`?
+    ");
+}
+
+#[test]
 fn a_smallest_pool_is_fine() {
     assert_eq!(pool("{image: debian}"), "fine");
 }

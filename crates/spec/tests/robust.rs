@@ -141,6 +141,7 @@ fn large_files_are_read_in_bounded_time() {
         (0..30_000).map(key).collect::<String>(),
         "a: 1\n".repeat(60_000),
         "---\na\n".repeat(50_000),
+        "--- }\n".repeat(50_000),
         format!("{}: 1\n", "k".repeat(1_000_000)),
         format!("kind: \"{}\"\n", "k".repeat(1_000_000)),
         format!("metadata: {{name: \"{}\"}}\n", "k".repeat(1_000_000)),
