@@ -1,9 +1,12 @@
 //! Disk images of others: what they are is asked, not believed, and what they point to is refused.
 //!
 //! A qcow2 or vmdk file can name another file as its backing or data file; whoever opens it reads that file with our
-//! rights. qemu-img answers what an image names without opening it as a guest's disk would; any name is refused.
+//! rights. So any name is refused. A qcow2 header is read by ourselves first: until 9.1 `qemu-img info` opened the data
+//! file that it names before it answered (CVE-2024-4467). Whatever else an image names is what qemu-img says, without
+//! opening it as a guest's disk would.
 
 use std::{
+    io::{self, Read},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -18,6 +21,7 @@ use crate::{
     build::{Building, Produced},
     digest, download,
     error::Fault,
+    qcow2,
     tools::{self, Tool},
     version::{BUILDER, Provenance},
 };
@@ -176,6 +180,9 @@ async fn inspect(
     format: Option<DiskFormat>,
     stop: &CancellationToken,
 ) -> Result<(DiskFormat, ByteSize), Fault> {
+    if let Some(refers_to) = qcow2_reference(path, format)? {
+        return Err(ConvertError::RefersElsewhere { path: path.to_owned(), refers_to }.into());
+    }
     let mut command = Command::new("qemu-img").args(["info", "--output=json"]);
     if let Some(format) = format {
         command = command.args(["-f", qemu_name(format)]);
@@ -185,6 +192,16 @@ async fn inspect(
     let info = serde_json::from_slice(&output.stdout);
     let info = info.map_err(|source| ConvertError::Answer { path: path.to_owned(), source })?;
     Ok(judge(path, &info)?)
+}
+
+/// What an image names that will be read as a qcow2 file.
+fn qcow2_reference(path: &Path, format: Option<DiskFormat>) -> io::Result<Option<String>> {
+    if format.is_some_and(|format| format != DiskFormat::Qcow2) {
+        return Ok(None);
+    }
+    let mut head = Vec::new();
+    fs::File::open(path)?.take(qcow2::HEAD).read_to_end(&mut head)?;
+    Ok(qcow2::reference(&head))
 }
 
 fn judge(path: &Path, info: &Info) -> Result<(DiskFormat, ByteSize), ConvertError> {

@@ -17,6 +17,7 @@ mod initrd;
 mod kernel;
 mod log;
 mod modules;
+mod qcow2;
 mod recipe;
 mod tools;
 mod verify;

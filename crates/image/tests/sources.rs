@@ -162,6 +162,23 @@ async fn an_image_that_refers_to_another_file_is_refused() {
 }
 
 #[tokio::test]
+async fn a_qcow2_header_that_refers_to_another_file_is_never_shown_to_qemu_img() {
+    let home = Home::new();
+    let disk = home.path("disk.qcow2");
+    // Without clusters: qemu-img would complain of that.
+    let mut header = vec![0; 512];
+    header[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+    (header[14], header[19]) = (1, 6);
+    header[256..262].copy_from_slice(b"secret");
+    fs::write(&disk, header).unwrap();
+    for format in [None, Some(DiskFormat::Qcow2)] {
+        let recipe = FileRecipe { format, ..file(&disk) };
+        let error = whole(&home.build(&image(Recipe::File(recipe))).await.unwrap_err());
+        assert!(error.contains("refers to another file, \"secret\""), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_raw_disk_whose_guest_wrote_a_qcow2_header_stays_a_raw_disk() {
     let home = Home::new();
     let (secret, disk) = (home.path("secret"), home.path("disk.raw"));
