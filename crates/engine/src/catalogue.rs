@@ -145,13 +145,8 @@ impl Engine {
         Ok(chosen)
     }
 
-    /// The machines that stand on a version.
-    pub(crate) async fn image_users(&self, version: &Version) -> Result<Vec<MachineName>, EngineError> {
-        self.users_of(&version.name, |digits| digits == version.digest.short()).await
-    }
-
     /// The machines that stand on a version of an image, by its first digits.
-    async fn users_of(
+    pub(crate) async fn users_of(
         &self,
         image: &Name,
         chosen: impl Fn(&str) -> bool,
@@ -169,7 +164,7 @@ impl Engine {
         depth: Depth,
         stop: &CancellationToken,
     ) -> Result<(), EngineError> {
-        let versions = self.versions(Some(&image.name))?;
+        let versions = self.catalog.versions(&image.name).map_err(unreadable)?;
         match versions.iter().find(|version| version.digest == image.digest) {
             Some(version) => self.verify_version(version, depth, stop).await,
             None => Err(EngineError::Unknown {
@@ -194,16 +189,6 @@ impl Engine {
                 source: error.into(),
             },
         })
-    }
-
-    /// All versions, or those of one image, which must be there.
-    pub(crate) fn versions(&self, name: Option<&Name>) -> Result<Vec<Version>, EngineError> {
-        let Some(name) = name else { return self.catalog.list().map_err(unreadable) };
-        let versions = self.catalog.versions(name).map_err(unreadable)?;
-        if versions.is_empty() {
-            return Err(EngineError::Unknown { what: format!("the image {name}"), nearest: None });
-        }
-        Ok(versions)
     }
 
     /// The names of all images, or this one, which must be there.
@@ -237,7 +222,7 @@ fn not_built(error: BuildError, stop: &CancellationToken) -> EngineError {
     }
 }
 
-fn unreadable(error: RecordError) -> EngineError {
+pub(crate) fn unreadable(error: RecordError) -> EngineError {
     EngineError::host("read the image catalogue")(error.into())
 }
 

@@ -254,6 +254,20 @@ pub struct Image {
 pub struct ImageVersions {
     /// The versions, newest first.
     pub versions: Vec<ImageVersion>,
+    /// Those whose description cannot be used: nothing starts from them. The others' files are read by `image verify`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<DamagedVersion>,
+}
+
+/// A version whose description cannot be used.
+#[derive(Clone, Debug, Serialize)]
+pub struct DamagedVersion {
+    /// The first digits of its digest.
+    pub digest: String,
+    /// Why, for a person.
+    pub message: String,
+    /// The machines that stand on it.
+    pub users: Vec<String>,
 }
 
 /// One version of an image.

@@ -1,21 +1,22 @@
 //! Filling the lists from the journal and from what really is.
 
-use std::collections::BTreeMap;
-
 use tokio_util::sync::CancellationToken;
 use winstead_guest::ssh::Endpoint;
 use winstead_hypervisor::qemu;
 use winstead_image::Version;
 use winstead_process::ProcessId;
-use winstead_spec::{API_VERSION, MachineName};
+use winstead_spec::{API_VERSION, MachineName, Name};
 
 use super::{
-    Condition, DiskStatus, Host, HostSpec, HostStatus, Image, ImageStatus, ImageVersion, ImageVersions, List,
-    Machine, MachineSpec, MachineStatus, MemoryStatus, Metadata, Pool, PoolSpec, PoolStatus, Ssh,
+    Condition, DamagedVersion, DiskStatus, Host, HostSpec, HostStatus, Image, ImageStatus, ImageVersion,
+    ImageVersions, List, Machine, MachineSpec, MachineStatus, MemoryStatus, Metadata, Pool, PoolSpec,
+    PoolStatus, Ssh,
 };
 use crate::{
     Engine, EngineError, Phase,
+    catalogue::unreadable,
     engine::unknown_machine,
+    error::chain,
     facts,
     observe::{self, observe},
     plan::{Observed, Seen},
@@ -65,24 +66,39 @@ impl Engine {
         Ok(List::of("PoolList", pools(&observed)))
     }
 
-    /// All images with their versions.
+    /// All images with their versions, damaged ones too.
     ///
     /// # Errors
     /// When the catalogue or the journal cannot be read.
     pub async fn images(&self) -> Result<List<Image>, EngineError> {
-        let mut images: BTreeMap<String, Vec<ImageVersion>> = BTreeMap::new();
-        for version in self.versions(None)? {
-            let users = self.image_users(&version).await?;
-            let users = users.iter().map(ToString::to_string).collect();
-            images.entry(version.name.to_string()).or_default().push(image_version(version, users));
+        let mut items = Vec::new();
+        for name in self.catalog.names().map_err(unreadable)? {
+            let status = self.image_versions(&name).await?;
+            // Else it is the empty folder of one that was removed.
+            if !status.versions.is_empty() || !status.damaged.is_empty() {
+                let metadata = metadata(name.as_str(), None, None);
+                items.push(Image { api_version: API_VERSION, kind: "Image", metadata, status });
+            }
         }
-        let items = images.into_iter().map(|(name, versions)| Image {
-            api_version: API_VERSION,
-            kind: "Image",
-            metadata: metadata(&name, None, None),
-            status: ImageVersions { versions },
-        });
-        Ok(List::of("ImageList", items.collect()))
+        Ok(List::of("ImageList", items))
+    }
+
+    async fn image_versions(&self, name: &Name) -> Result<ImageVersions, EngineError> {
+        let (mut versions, mut damaged) = (Vec::new(), Vec::new());
+        for version in self.catalog.versions(name).map_err(unreadable)? {
+            let users = self.image_users(name, version.digest.short()).await?;
+            versions.push(image_version(version, users));
+        }
+        for (digest, error) in self.catalog.damaged(name).map_err(unreadable)? {
+            let users = self.image_users(name, &digest).await?;
+            damaged.push(DamagedVersion { digest, message: chain(&error), users });
+        }
+        Ok(ImageVersions { versions, damaged })
+    }
+
+    async fn image_users(&self, name: &Name, digits: &str) -> Result<Vec<String>, EngineError> {
+        let users = self.users_of(name, |used| used == digits).await?;
+        Ok(users.iter().map(ToString::to_string).collect())
     }
 
     /// All hosts: today this computer.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use winstead_engine::{
     Phase,
-    view::{Host, Image, ImageVersion, List, Machine, Pool},
+    view::{DamagedVersion, Host, Image, ImageVersion, List, Machine, Pool},
 };
 
 use crate::output::{Columns, ago, short_digest, size, some_of};
@@ -116,24 +116,32 @@ pub(crate) fn pools(list: &List<Pool>, wide: bool) -> String {
     columns.text()
 }
 
-/// Images: a row for each version.
+/// Images: a row for each version, the damaged ones with a note.
 pub(crate) fn images(list: &List<Image>, wide: bool) -> String {
     if list.items.is_empty() {
         return String::new();
     }
+    let noteworthy = list.items.iter().any(|image| !image.status.damaged.is_empty());
     let mut headings = vec!["NAME", "DIGEST", "OS", "SIZE", "ON DISK", "BUILT", "USED BY"];
     if wide {
         headings.push("RECIPE");
     }
+    if noteworthy {
+        headings.push("NOTE");
+    }
     let mut columns = Columns::new(headings);
     let now = Timestamp::now();
     for image in &list.items {
+        let name = &image.metadata.name;
         for version in &image.status.versions {
-            let mut cells = version_cells(&image.metadata.name, version, now);
+            let mut cells = version_cells(name, version, now);
             if wide {
                 cells.push(short_digest(&version.recipe).to_owned());
             }
             columns.row(cells);
+        }
+        for version in &image.status.damaged {
+            columns.row(damaged_cells(name, version, wide));
         }
     }
     columns.text()
@@ -151,8 +159,25 @@ fn version_cells(name: &str, version: &ImageVersion, now: Timestamp) -> Vec<Stri
         size(version.virtual_bytes),
         size(version.disk_bytes),
         format!("{} ago", ago(version.built_at, now)),
-        if version.users.is_empty() { "-".to_owned() } else { some_of(&version.users) },
+        users(&version.users),
     ]
+}
+
+/// Nothing of it is known but its folder.
+fn damaged_cells(name: &str, version: &DamagedVersion, wide: bool) -> Vec<String> {
+    let unknown = ["-"; 4].map(str::to_owned);
+    let mut cells = vec![name.to_owned(), version.digest.clone()];
+    cells.extend(unknown);
+    cells.push(users(&version.users));
+    match wide {
+        true => cells.extend(["-".to_owned(), format!("damaged: {}", version.message)]),
+        false => cells.push("damaged".to_owned()),
+    }
+    cells
+}
+
+fn users(users: &[String]) -> String {
+    if users.is_empty() { "-".to_owned() } else { some_of(users) }
 }
 
 /// Hosts: what they have.

@@ -21,7 +21,22 @@ fn every_damaged_version_is_told_with_the_command_that_removes_it() {
     for digits in ["0123456789ab", "0fff00000000"] {
         assert!(ran.stderr.contains(&format!("image rm debian --digest {digits}")), "{ran:?}");
     }
-    assert!(!sandbox.ok(&["image", "list"]).contains("0123456789ab"));
+}
+
+#[test]
+fn damaged_versions_are_listed_as_such() {
+    let sandbox = damaged(&["0123456789ab"]);
+    insta::assert_snapshot!(sandbox.ok(&["image", "list"]), @r"
+    NAME     DIGEST         OS   SIZE   ON DISK   BUILT   USED BY   NOTE
+    debian   0123456789ab   -    -      -         -       -         damaged
+    ");
+    let wide = sandbox.ok(&["get", "images", "debian", "-o", "wide"]);
+    assert!(wide.contains("damaged: read [FOLDER]/home/images/debian/0123456789ab/image.json"), "{wide}");
+    let list: serde_json::Value =
+        serde_json::from_str(&sandbox.ok(&["image", "list", "-o", "json"])).expect("JSON");
+    let status = &list["items"][0]["status"];
+    assert_eq!(status["versions"], serde_json::json!([]), "nothing starts from it");
+    assert_eq!(status["damaged"][0]["digest"], "0123456789ab");
 }
 
 #[test]
