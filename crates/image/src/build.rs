@@ -12,7 +12,11 @@ use rustix::fs::{FlockOperation, flock};
 use tokio_util::sync::CancellationToken;
 use winstead_spec::{ByteSize, DirectKernel, DiskFormat, Image};
 
-use crate::{debian::leftovers, error::Fault, version::Provenance};
+use crate::{
+    debian::leftovers,
+    error::{Fault, Need},
+    version::Provenance,
+};
 
 /// What a build says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +132,7 @@ pub(crate) fn try_lock(path: &Path) -> io::Result<Option<fs::File>> {
 pub(crate) fn require_room(folder: &Path, need: ByteSize) -> Result<(), Fault> {
     let about = rustix::fs::statvfs(folder).map_err(|error| Fault::Io(error.into()))?;
     if about.f_bavail.saturating_mul(about.f_frsize) < need.bytes() {
-        return Err(Fault::DiskFull { folder: folder.display().to_string(), need });
+        return Err(Fault::DiskFull { folder: folder.to_owned(), need: Some(Need::AtLeast(need)) });
     }
     Ok(())
 }

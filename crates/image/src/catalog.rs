@@ -14,7 +14,7 @@ use winstead_spec::{ByteSize, Image, Name, Recipe, Sha256};
 use crate::{
     build::{self, BuildProgress, Building, Listener, Produced},
     convert, debian, digest,
-    error::{BuildError, Fault},
+    error::{BuildError, Fault, Need},
     recipe,
     verify::{self, Signatures},
     version::{RECORD, Record, RecordError, Version},
@@ -258,15 +258,17 @@ impl Catalog {
     }
 
     fn failed(&self, image: &Image, fault: Fault) -> BuildError {
-        BuildError { image: image.name.clone(), fault: self.said_clearly(fault) }
+        let fault = match fault.full_in(&self.folder, None) {
+            Fault::DiskFull { folder, need } => Fault::DiskFull { folder: still_there(&folder), need },
+            other => other,
+        };
+        BuildError { image: image.name.clone(), fault }
     }
+}
 
-    fn said_clearly(&self, fault: Fault) -> Fault {
-        if fault.is_disk_full() {
-            return Fault::DiskFull { folder: self.folder.display().to_string(), need: debian::ROOM };
-        }
-        fault
-    }
+/// The folder, or the nearest one above: those of a build go away with it, and `df` wants one that is there.
+fn still_there(folder: &Path) -> PathBuf {
+    folder.ancestors().find(|folder| folder.is_dir()).unwrap_or(folder).to_owned()
 }
 
 /// The lock of an image whose folder is `parent`.
@@ -297,7 +299,10 @@ async fn finish(building: &Building<'_>) -> Result<Version, Fault> {
     // Before the work: a file that changes meanwhile must not count as what the recipe found.
     let (recipe, files) = (recipe::digest_of(building.image), recipe::files(building.image));
     let produced = match &building.image.recipe {
-        Recipe::Debian(recipe) => debian::produce(recipe, building).await?,
+        Recipe::Debian(recipe) => {
+            let produced = debian::produce(recipe, building).await;
+            produced.map_err(|fault| fault.full_in(&building.folder, Some(Need::AtLeast(debian::ROOM))))?
+        }
         Recipe::File(recipe) => convert::from_file(recipe, building).await?,
         Recipe::Url(recipe) => convert::from_url(recipe, building).await?,
     };
@@ -400,4 +405,35 @@ fn remove_folder(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use winstead_spec::{DebianRecipe, GuestOs, SeedKind};
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_by_a_folder_that_is_still_there() {
+        let home = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(&home.path().join("images"), &home.path().join("cache"), None);
+        let image = Image {
+            name: "debian".parse().unwrap(),
+            os: GuestOs::Linux,
+            recipe: Recipe::Debian(DebianRecipe { suite: "trixie".into(), packages: Vec::new() }),
+            disk: None,
+            seed: SeedKind::FwCfg,
+        };
+        let scratch = home.path().join("scratch");
+        let full = Fault::Io(io::ErrorKind::StorageFull.into());
+        let fault = full.full_in(&scratch, Some(Need::AtLeast(debian::ROOM)));
+        let told = catalog.failed(&image, fault).fault.to_string();
+        let there = home.path().display();
+        assert_eq!(
+            told,
+            format!("write the image: the disk of {there} is full (at least 1.5 GiB are needed)")
+        );
+        fs::create_dir(&scratch).unwrap();
+        assert_eq!(still_there(&scratch), scratch);
+    }
 }

@@ -20,7 +20,7 @@ use winstead_spec::{ByteSize, DirectKernel, DiskFormat, FileRecipe, Sha256, UrlR
 use crate::{
     build::{Building, Produced},
     digest, download,
-    error::Fault,
+    error::{Fault, Need},
     qcow2,
     tools::{self, Tool},
     version::{BUILDER, Provenance},
@@ -133,7 +133,8 @@ pub(crate) async fn from_file(recipe: &FileRecipe, building: &Building<'_>) -> R
 
 /// Makes an image from a download, or from the artefact of that name.
 pub(crate) async fn from_url(recipe: &UrlRecipe, building: &Building<'_>) -> Result<Produced, Fault> {
-    let file = download::fetch(recipe, building).await?;
+    let file = download::fetch(recipe, building).await;
+    let file = file.map_err(|fault| fault.full_in(building.cache, None))?;
     import(&file, recipe.format, format!("url {}", recipe.url), building).await
 }
 
@@ -153,7 +154,8 @@ async fn import(
     }
     building.step("converting the disk to qcow2");
     let disk = building.folder.join("disk.qcow2");
-    to_qcow2(path, format, &disk, building.stop).await?;
+    let converted = to_qcow2(path, format, &disk, building.stop).await;
+    converted.map_err(|fault| fault.full_in(&building.folder, Some(Need::AtMost(found))))?;
     if size > found {
         let bytes = size.bytes().to_string();
         Command::new("qemu-img")

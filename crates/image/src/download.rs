@@ -16,12 +16,12 @@ use std::{
 
 use fs_err as fs;
 use tokio_util::sync::CancellationToken;
-use winstead_spec::{Sha256, UrlRecipe};
+use winstead_spec::{ByteSize, Sha256, UrlRecipe};
 
 use crate::{
     build::{self, BuildProgress, Building},
     digest,
-    error::Fault,
+    error::{Fault, Need},
 };
 
 /// A server that redirects more often is broken.
@@ -107,6 +107,15 @@ struct Transfer {
     patience: Duration,
 }
 
+impl Transfer {
+    /// The end of it. What a server says that it sends is what the folder must hold.
+    fn failed(&self, error: DownloadError) -> Fault {
+        let total = ByteSize::from_bytes(self.counter.total.load(Ordering::Relaxed));
+        let need = (total > ByteSize::default()).then_some(Need::AtLeast(total));
+        Fault::from(error).full_in(self.partial.parent().unwrap_or(&self.partial), need)
+    }
+}
+
 /// How a request ended that the server answered.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
@@ -189,7 +198,7 @@ async fn transfer(recipe: &UrlRecipe, partial: &Path, building: &Building<'_>) -
         let failure = match watched(transfer.clone(), building).await? {
             Ok(_) => return Ok(()),
             Err(error @ DownloadError::Connection { .. }) => error,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(transfer.failed(error)),
         };
         let now = size(partial);
         tracing::debug!(%failure, before, now, "the download broke off");
@@ -321,4 +330,29 @@ fn receive(
     }
     file.sync_all().map_err(failed)?;
     Ok(Answer::Complete)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_download_that_fills_its_disk_names_its_folder_and_its_size() {
+        let transfer = Transfer {
+            url: "http://example.org/disk.img".into(),
+            partial: "/cache/downloads/x.partial".into(),
+            counter: Arc::new(Counter { total: AtomicU64::new(5 << 20), ..Counter::default() }),
+            stop: CancellationToken::new(),
+            patience: SHARE,
+        };
+        let failed = |kind: io::ErrorKind| {
+            let error = DownloadError::Io { path: transfer.partial.clone(), source: kind.into() };
+            transfer.failed(error).to_string()
+        };
+        assert_eq!(
+            failed(io::ErrorKind::StorageFull),
+            "write the image: the disk of /cache/downloads is full (at least 5 MiB are needed)"
+        );
+        assert_eq!(failed(io::ErrorKind::PermissionDenied), "download the disk image");
+    }
 }

@@ -1,6 +1,9 @@
 //! What can go wrong while an image is built.
 
-use std::io;
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use winstead_process::{CommandError, Failure};
 use winstead_spec::{ByteSize, Name};
@@ -21,13 +24,13 @@ pub struct BuildError {
 /// Why an image was not built.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// The file system is full.
-    #[error("write the image: the disk of {folder} is full ({need} are needed)")]
+    /// A file system is full.
+    #[error("write the image: the disk of {} is full{}", folder.display(), needed(*need))]
     DiskFull {
-        /// Where it was to be written.
-        folder: String,
-        /// What a build needs at least.
-        need: ByteSize,
+        /// Where was to be written.
+        folder: PathBuf,
+        /// What is needed there, if that is known.
+        need: Option<Need>,
     },
     /// Programs are missing. `.0` is what `apt-get install` takes.
     #[error("find the programs that a build needs: install the packages {0}")]
@@ -80,6 +83,28 @@ pub enum Fault {
     Record(#[from] RecordError),
 }
 
+/// The room that a build needs in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// With less it never succeeds.
+    AtLeast(ByteSize),
+    /// It never takes more, apart from the tables of a disk's format.
+    AtMost(ByteSize),
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtLeast(size) => write!(f, "at least {size}"),
+            Self::AtMost(size) => write!(f, "at most {size}"),
+        }
+    }
+}
+
+fn needed(need: Option<Need>) -> String {
+    need.map_or_else(String::new, |need| format!(" ({need} are needed)"))
+}
+
 impl From<CommandError> for Fault {
     fn from(error: CommandError) -> Self {
         match error.failure {
@@ -99,8 +124,14 @@ impl From<io::Error> for Fault {
 }
 
 impl Fault {
+    /// Names the folder that was written into and what it needs, when the reason was a full file system that nobody
+    /// nearer has named.
+    pub(crate) fn full_in(self, folder: &Path, need: Option<Need>) -> Self {
+        if self.is_disk_full() { Self::DiskFull { folder: folder.to_owned(), need } } else { self }
+    }
+
     /// Whether the reason was a full file system, also when only a program said so in words.
-    pub(crate) fn is_disk_full(&self) -> bool {
+    fn is_disk_full(&self) -> bool {
         let full = |error: &io::Error| {
             error.raw_os_error() == Some(rustix::io::Errno::NOSPC.raw_os_error())
                 || error.kind() == io::ErrorKind::StorageFull
@@ -118,4 +149,23 @@ impl Fault {
 
 fn said_full(said: &str) -> bool {
     said.contains("No space left on device")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_named_by_whoever_is_nearest() {
+        let full = || Fault::Io(io::ErrorKind::StorageFull.into());
+        let need = Some(Need::AtMost(ByteSize::from_mib(3)));
+        let fault = full().full_in(Path::new("/near"), need).full_in(Path::new("/far"), None);
+        assert_eq!(
+            fault.to_string(),
+            "write the image: the disk of /near is full (at most 3 MiB are needed)"
+        );
+        let fault = full().full_in(Path::new("/far"), None);
+        assert_eq!(fault.to_string(), "write the image: the disk of /far is full");
+        assert!(matches!(Fault::Changed.full_in(Path::new("/far"), need), Fault::Changed));
+    }
 }

@@ -28,7 +28,7 @@ pub use catalog::Catalog;
 pub use convert::ConvertError;
 pub use debian::{host_mirror, keyring};
 pub use download::DownloadError;
-pub use error::{BuildError, Fault};
+pub use error::{BuildError, Fault, Need};
 pub use initrd::{OPTIONAL_MODULES, REQUIRED_MODULES, ROOT_LABEL, SEED_NAME, initrd};
 pub use kernel::{KernelError, uncompressed};
 pub use modules::{Module, ModulesError, collect as collect_modules};

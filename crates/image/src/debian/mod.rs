@@ -21,7 +21,7 @@ use crate::{
     build::{Building, Produced},
     convert,
     disk::{self, BootFiles, Layout},
-    error::Fault,
+    error::{Fault, Need},
     initrd::{self, OPTIONAL_MODULES, REQUIRED_MODULES, ROOT_LABEL},
     kernel, modules,
     tools::{self, Tool},
@@ -98,7 +98,8 @@ pub(crate) async fn produce(recipe: &DebianRecipe, building: &Building<'_>) -> R
     // After a failure it is removed with the building folder, which names it.
     let workshop = Workshop::open(building)?;
     crate::build::require_room(&workshop.scratch, ROOM)?;
-    install(recipe, &packages, &layout, &workshop, building).await?;
+    let installed = install(recipe, &packages, &layout, &workshop, building).await;
+    installed.map_err(|fault| fault.full_in(&workshop.scratch, Some(Need::AtLeast(ROOM))))?;
     workshop.bring_home(building).await?;
     workshop.close(building.stop).await?;
     let made = assemble(&layout, building).await?;
