@@ -1,23 +1,17 @@
 //! Our client against the real guest agent, which listens on a socket of its own here.
 //!
-//! Needs `qemu-ga`, in `/usr/sbin` or where `WINSTEAD_TEST_QEMU_GA` says. Nothing here shuts anything down.
+//! `qemu-ga` is the one that `WINSTEAD_TEST_QEMU_GA` names, the installed one, or one that is unpacked for the test.
+//! Nothing here shuts anything down.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use winstead_guest::agent::{Agent, AgentError, Limits};
 use winstead_process::Command;
-
-#[expect(clippy::disallowed_macros, reason = "the test runner counts this line as a skipped test")]
-fn skip(reason: &str) {
-    eprintln!("skipped: {reason}");
-}
+use winstead_testing::{Program, lab_folder, program_or_skip};
 
 struct Guest {
     folder: TempDir,
@@ -30,19 +24,21 @@ impl Drop for Guest {
     }
 }
 
-fn qemu_ga() -> Option<PathBuf> {
+async fn qemu_ga() -> Option<Program> {
     #[expect(clippy::disallowed_methods, reason = "tests may be told where the agent is")]
-    let named = std::env::var("WINSTEAD_TEST_QEMU_GA").ok();
-    Some(PathBuf::from(named.unwrap_or_else(|| "/usr/sbin/qemu-ga".into()))).filter(|path| path.exists())
+    match std::env::var("WINSTEAD_TEST_QEMU_GA") {
+        Ok(named) => Some(Program::installed(named)),
+        Err(_) => program_or_skip(&lab_folder(), "usr/sbin/qemu-ga").await,
+    }
 }
 
-fn start(program: &Path) -> Guest {
+fn start(program: &Program) -> Guest {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let log = std::fs::OpenOptions::new().create(true).append(true).open(at("log")).unwrap();
-    let command = Command::new(program).args(["-m", "unix-listen", "-b", "guest-get-time", "-p"]);
+    let command = Command::new(&program.path).args(["-m", "unix-listen", "-b", "guest-get-time", "-p"]);
     let command = command.arg(at("sock")).arg("-t").arg(folder.path()).arg("-f").arg(at("pid"));
-    let process = command.start_detached(&log).unwrap();
+    let process = program.with_libraries(command).start_detached(&log).unwrap();
     Guest { folder, process }
 }
 
@@ -59,7 +55,7 @@ async fn connect(guest: &Guest) -> Result<Agent, AgentError> {
 
 #[tokio::test]
 async fn the_real_agent_answers_all_that_we_ask() {
-    let Some(program) = qemu_ga() else { return skip("qemu-ga is not installed") };
+    let Some(program) = qemu_ga().await else { return };
     let guest = start(&program);
     let mut agent = connect(&guest).await.unwrap();
     agent.ping().await.unwrap();
@@ -73,7 +69,7 @@ async fn the_real_agent_answers_all_that_we_ask() {
 #[tokio::test]
 async fn a_client_that_comes_after_one_that_died_in_half_a_line_gets_into_step() {
     use tokio::io::AsyncWriteExt;
-    let Some(program) = qemu_ga() else { return skip("qemu-ga is not installed") };
+    let Some(program) = qemu_ga().await else { return };
     let guest = start(&program);
     connect(&guest).await.unwrap().ping().await.unwrap();
     let mut dying = tokio::net::UnixStream::connect(guest.folder.path().join("sock")).await.unwrap();

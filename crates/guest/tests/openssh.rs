@@ -1,6 +1,7 @@
 //! Our files and commands against the real OpenSSH: a server on loopback with a host key made here.
 //!
-//! Needs `sshd`, in `/usr/sbin` or where `WINSTEAD_TEST_SSHD` says, and the right to log in as this user.
+//! `sshd` is the one that `WINSTEAD_TEST_SSHD` names, the installed one, or one that is unpacked for the test. Needs the
+//! right to log in as this user.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
@@ -20,11 +21,7 @@ use winstead_guest::{
 };
 use winstead_process::Command;
 use winstead_spec::GuestOs;
-
-#[expect(clippy::disallowed_macros, reason = "the test runner counts this line as a skipped test")]
-fn skip(reason: &str) {
-    eprintln!("skipped: {reason}");
-}
+use winstead_testing::{Program, lab_folder, program_or_skip, skip};
 
 /// A running server, and the files to reach it.
 struct Server {
@@ -40,10 +37,37 @@ impl Drop for Server {
     }
 }
 
-fn sshd() -> Option<PathBuf> {
+/// What an installation would have made, for root's sshd alone: in a mount namespace of its own it sees a user `sshd` and
+/// its empty folder. Without root it asks for neither.
+const SET_UP: &str = "mount --bind \"$0\" /etc/passwd; mount -t tmpfs -o mode=755 tmpfs /run; mkdir -m 755 /run/sshd; \
+                      exec \"$@\"";
+const SSHD_USER: &str = "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n";
+
+async fn sshd() -> Option<Program> {
     #[expect(clippy::disallowed_methods, reason = "tests may be told where the server is")]
-    let named = std::env::var("WINSTEAD_TEST_SSHD").ok();
-    Some(PathBuf::from(named.unwrap_or_else(|| "/usr/sbin/sshd".into()))).filter(|path| path.exists())
+    match std::env::var("WINSTEAD_TEST_SSHD") {
+        Ok(named) => Some(Program::installed(named)),
+        Err(_) => program_or_skip(&lab_folder(), "usr/sbin/sshd").await,
+    }
+}
+
+/// The beginning of sshd's command line. `passwd` may be written.
+fn command(sshd: &Program, passwd: &Path) -> Command {
+    if sshd.unpacked.is_none() || !rustix::process::geteuid().is_root() {
+        return Command::new(&sshd.path);
+    }
+    fs_err::write(passwd, fs_err::read_to_string("/etc/passwd").unwrap() + SSHD_USER).unwrap();
+    fs_err::set_permissions(passwd, std::fs::Permissions::from_mode(0o644)).unwrap();
+    Command::new("unshare").args(["--mount", "sh", "-e", "-c", SET_UP]).arg(passwd).arg(&sshd.path)
+}
+
+/// Settings for where the parts of a server lie that was only unpacked: from 9.8 on it has several.
+fn parts(sshd: &Program) -> String {
+    let Some(root) = &sshd.unpacked else { return String::new() };
+    let parts = [("SshdSessionPath", "sshd-session"), ("SshdAuthPath", "sshd-auth")];
+    let parts = parts.map(|(setting, part)| (setting, root.join("usr/lib/openssh").join(part)));
+    let there = parts.iter().filter(|(_, part)| part.exists());
+    there.map(|(setting, part)| format!("{setting} {}\n", part.display())).collect()
 }
 
 async fn user() -> String {
@@ -51,7 +75,7 @@ async fn user() -> String {
     output.text().trim().to_owned()
 }
 
-async fn start(sshd: &Path) -> Server {
+async fn start(sshd: &Program) -> Server {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let client = keys::ensure_client_key(folder.path()).unwrap();
@@ -60,13 +84,14 @@ async fn start(sshd: &Path) -> Server {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let config = format!(
         "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\n\
-         StrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin prohibit-password\nSubsystem sftp internal-sftp\n",
-        folder.path().display()
+         StrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin prohibit-password\nSubsystem sftp internal-sftp\n{1}",
+        folder.path().display(),
+        parts(sshd)
     );
     fs_err::write(at("sshd_config"), config).unwrap();
     let log = std::fs::OpenOptions::new().create(true).append(true).open(at("log")).unwrap();
-    let process =
-        Command::new(sshd).args(["-D", "-e", "-f"]).arg(at("sshd_config")).start_detached(&log).unwrap();
+    let command = command(sshd, &at("passwd")).args(["-D", "-e", "-f"]).arg(at("sshd_config"));
+    let process = sshd.with_libraries(command).start_detached(&log).unwrap();
     let endpoint = Endpoint {
         host: "127.0.0.1".into(),
         port,
@@ -82,10 +107,7 @@ async fn start(sshd: &Path) -> Server {
 
 /// `None` when the server does not start here, as without its user or without the right to log in.
 async fn reachable() -> Option<Server> {
-    let Some(sshd) = sshd() else {
-        skip("sshd is not installed");
-        return None;
-    };
+    let sshd = sshd().await?;
     let mut server = start(&sshd).await;
     let stop = CancellationToken::new();
     let address = SocketAddr::from(([127, 0, 0, 1], server.endpoint.port));

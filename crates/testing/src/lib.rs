@@ -1,12 +1,16 @@
-//! Support for tests that need the world: a reason when the host cannot, homes that go away, and a Linux guest that
-//! boots in seconds.
+//! Support for tests that need the world: a reason when the host cannot, homes that go away, programs that are not
+//! installed, and a Linux guest that boots in seconds.
 //!
 //! The tiny guest is an ordinary image with an ordinary `file:` recipe, so that tests take the product's own path.
 
+mod apt;
+mod kept;
+mod programs;
 mod scratch;
 mod skip;
 mod tiny;
 
+pub use programs::{Program, program_or_skip};
 pub use scratch::{lab_folder, scratch};
 pub use skip::skip;
 pub use tiny::{tiny_image, tiny_image_or_skip};

@@ -10,22 +10,16 @@ mod tree;
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::Context;
 use fs_err as fs;
-use rustix::fs::{FlockOperation, flock};
 use tokio_util::sync::CancellationToken;
 use winstead_image::{OPTIONAL_MODULES, REQUIRED_MODULES, ROOT_LABEL, collect_modules, initrd, uncompressed};
-use winstead_process::{Command, CommandError};
+use winstead_process::Command;
 use winstead_spec::{DirectKernel, DiskFormat, FileRecipe, GuestOs, Image, Recipe, SeedKind};
 
-use packages::NoMirror;
-
-/// A mirror may fail once in a while; that is no reason for every test of a laboratory to fail.
-const ATTEMPTS: u32 = 3;
-const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(5);
+use crate::kept;
 
 /// The tiny guest as an image document named `tiny`, its files kept in `cache` (see [`crate::lab_folder`]).
 ///
@@ -35,36 +29,12 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(5);
 /// # Errors
 /// When it cannot be made; see [`tiny_image_or_skip`].
 pub async fn tiny_image(cache: &Path) -> anyhow::Result<Image> {
-    fs::create_dir_all(cache)?;
     let folder = cache.join(format!("tiny-{:016x}", revision()));
-    let lock = fs::OpenOptions::new().create(true).append(true).open(cache.join("tiny.lock"))?;
-    let lock = tokio::task::spawn_blocking(move || {
-        flock(&lock, FlockOperation::LockExclusive)?;
-        anyhow::Ok(lock)
-    });
-    let lock = lock.await??;
-    let mut gathered = gather_into(&folder).await;
-    for _ in 1..ATTEMPTS {
-        if gathered.is_err() {
-            tokio::time::sleep(BETWEEN_ATTEMPTS).await;
-            gathered = gather_into(&folder).await;
-        }
-    }
-    gathered.context("gather what the tiny guest is made of")?;
+    let lock = kept::lock(cache, "tiny").await?;
+    kept::fill(&folder, gather).await.context("gather what the tiny guest is made of")?;
     make(&folder).context("make the tiny guest")?;
     drop(lock);
     Ok(image(&folder))
-}
-
-/// Does nothing when it is there.
-async fn gather_into(folder: &Path) -> anyhow::Result<()> {
-    if folder.exists() {
-        return Ok(());
-    }
-    let beside = folder.parent().context("a folder to build in")?;
-    let building = tempfile::Builder::new().prefix(".tiny-").tempdir_in(beside)?;
-    gather(building.path()).await?;
-    Ok(fs::rename(building.keep(), folder)?)
 }
 
 /// The tiny guest; `None`, with the reason told, where a tool or the configured Debian mirror is missing.
@@ -72,26 +42,14 @@ async fn gather_into(folder: &Path) -> anyhow::Result<()> {
 /// # Panics
 /// When it cannot be made for another reason: that is a fault of ours, and no reason to skip.
 pub async fn tiny_image_or_skip(cache: &Path) -> Option<Image> {
-    match tiny_image(cache).await {
-        Ok(image) => Some(image),
-        Err(error) => {
-            assert!(is_lacking(&error), "{error:#}");
-            crate::skip(&format!("{error:#}"));
-            None
-        }
-    }
-}
-
-/// Whether this computer lacks what the guest is made with, or of.
-fn is_lacking(error: &anyhow::Error) -> bool {
-    let missing = |cause: &CommandError| cause.is_not_found();
-    error.is::<NoMirror>() || error.chain().any(|cause| cause.downcast_ref().is_some_and(missing))
+    kept::or_skip(tiny_image(cache).await)
 }
 
 /// What is kept is what these sources make.
 fn revision() -> u64 {
     let mut hasher = DefaultHasher::new();
-    [include_str!("mod.rs"), include_str!("packages.rs"), include_str!("tree.rs")].hash(&mut hasher);
+    [include_str!("mod.rs"), include_str!("packages.rs"), include_str!("tree.rs"), include_str!("../apt.rs")]
+        .hash(&mut hasher);
     hasher.finish()
 }
 
@@ -165,22 +123,4 @@ fn single_entry(folder: &Path) -> anyhow::Result<PathBuf> {
 
 fn file_name(path: &Path) -> String {
     path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn only_a_missing_tool_or_mirror_is_a_reason_to_skip() {
-        let stop = CancellationToken::new();
-        let run = async |program| Command::new(program).run(&stop).await;
-        let missing = run("no-such-tool").await.context("make the tiny guest").unwrap_err();
-        assert!(is_lacking(&missing));
-        let unreachable = run("false").await.context(NoMirror).context("make the tiny guest").unwrap_err();
-        assert!(is_lacking(&unreachable));
-        let broken = run("false").await.context("make the tiny guest").unwrap_err();
-        assert!(!is_lacking(&broken), "a fault of ours would never be seen");
-        assert!(!is_lacking(&anyhow::anyhow!("no init in busybox")));
-    }
 }

@@ -1,16 +1,14 @@
-//! Debian packages, downloaded and unpacked without root, without touching apt's own state.
+//! The Debian packages that the guest is made of, whatever the host is.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use fs_err as fs;
 use tokio_util::sync::CancellationToken;
 use winstead_image::{host_mirror, keyring};
 use winstead_process::Command;
+
+use crate::apt;
 
 /// The suite of the golden image, so that its kernel is tested.
 const SUITE: &str = "trixie";
@@ -35,61 +33,37 @@ const DEPENDENCIES: &[&str] = &[
     "kernel/drivers/net/net_failover.ko.xz: kernel/net/core/failover.ko.xz",
     "kernel/drivers/net/virtio_net.ko.xz: kernel/drivers/net/net_failover.ko.xz kernel/net/core/failover.ko.xz",
 ];
-const DEADLINE: Duration = Duration::from_secs(300);
-
-/// The configured Debian mirror does not give us what we need.
-#[derive(Debug)]
-pub(super) struct NoMirror;
-
-impl fmt::Display for NoMirror {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("download from the configured Debian mirror")
-    }
-}
 
 /// Downloads below `folder` and returns the folder that everything is unpacked into.
 pub(super) async fn unpack(folder: &Path, stop: &CancellationToken) -> anyhow::Result<PathBuf> {
     let apt = folder.join("apt");
-    for part in ["lists/partial", "archives/partial", "debs"] {
-        fs::create_dir_all(apt.join(part))?;
-    }
-    let (mirror, keyring) = (host_mirror().context(NoMirror)?, keyring());
+    apt::make_folders(&apt)?;
+    let (mirror, keyring) = (host_mirror().context(apt::NoMirror)?, keyring());
     fs::write(apt.join("sources.list"), format!("deb [signed-by={keyring}] {mirror} {SUITE} main\n"))?;
-    fs::write(apt.join("status"), "")?;
-    let update = apt_tool("apt-get", &apt).args(["-q", "update"]).deadline(DEADLINE);
-    update.run(stop).await.context(NoMirror)?;
+    apt::ask_mirror(tool("apt-get", &apt).args(["-q", "update"]), stop).await?;
     let depends =
-        apt_tool("apt-cache", &apt).args(["depends", "linux-image-cloud-amd64"]).run(stop).await?.text();
+        tool("apt-cache", &apt).args(["depends", "linux-image-cloud-amd64"]).run(stop).await?.text();
     let kernel = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
     let kernel = kernel.context("linux-image-cloud-amd64 depends on no kernel")?;
-    let debs = apt.join("debs");
-    let download = apt_tool("apt-get", &apt).args(["-q", "download"]).args(PACKAGES).arg(kernel);
-    download.folder(&debs).deadline(DEADLINE).run(stop).await.context(NoMirror)?;
+    let download = tool("apt-get", &apt).args(["-q", "download"]).args(PACKAGES).arg(kernel);
+    apt::ask_mirror(download.folder(apt.join("debs")), stop).await?;
     let unpacked = folder.join("packages");
-    for deb in fs::read_dir(&debs)? {
-        Command::new("dpkg-deb").arg("-x").arg(deb?.path()).arg(&unpacked).run(stop).await?;
-    }
+    apt::unpack(&apt, &unpacked, stop).await?;
     fs::remove_dir_all(apt)?;
     Ok(unpacked)
 }
 
-/// apt with every folder that it would write to, and every setting of other archives, replaced.
-fn apt_tool(program: &str, apt: &Path) -> Command {
-    let at = |name: &str| apt.join(name).display().to_string();
+/// apt for the golden image's archive, whatever the host's own is.
+fn tool(program: &str, apt: &Path) -> Command {
+    let sources = format!("Dir::Etc::sourcelist={}", apt.join("sources.list").display());
     let options = [
-        format!("Dir::Etc::sourcelist={}", at("sources.list")),
-        "Dir::Etc::sourceparts=/dev/null".to_owned(),
-        "Dir::Etc::preferencesparts=/dev/null".to_owned(),
-        format!("Dir::State::lists={}", at("lists")),
-        format!("Dir::State::status={}", at("status")),
-        format!("Dir::Cache={}", at("archives")),
-        "APT::Architecture=amd64".to_owned(),
-        "APT::Architectures=amd64".to_owned(),
-        "APT::Sandbox::User=".to_owned(),
-        "Acquire::Languages=none".to_owned(),
-        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".to_owned(),
+        sources.as_str(),
+        "Dir::Etc::sourceparts=/dev/null",
+        "Dir::Etc::preferencesparts=/dev/null",
+        "APT::Architecture=amd64",
+        "APT::Architectures=amd64",
     ];
-    options.iter().fold(Command::new(program), |command, option| command.arg("-o").arg(option))
+    options.iter().fold(apt::tool(program, apt), |command, option| command.arg("-o").arg(option))
 }
 
 /// A tar archive like the one that an installed kernel's modules give.
