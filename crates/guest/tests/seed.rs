@@ -11,11 +11,7 @@ use winstead_guest::{
 };
 use winstead_process::Command;
 use winstead_spec::GuestOs;
-
-#[expect(clippy::disallowed_macros, reason = "the test runner counts this line as a skipped test")]
-fn skip(reason: &str) {
-    eprintln!("skipped: {reason}");
-}
+use winstead_testing::skip;
 
 #[tokio::test]
 async fn busybox_unpacks_the_seed_over_what_a_root_has_already() {

@@ -164,11 +164,6 @@ mod tests {
     use super::*;
     use crate::seed::identity::tests::{dhcp, identity};
 
-    #[expect(clippy::disallowed_macros, reason = "the test runner counts this line as a skipped test")]
-    fn skip(reason: &str) {
-        eprintln!("skipped: {reason}");
-    }
-
     fn rendered(identity: &Identity) -> String {
         let key = &identity.host_key;
         let quoted = json!(key.private_openssh.expose()).to_string();
@@ -311,7 +306,7 @@ mod tests {
         for _ in 0..2 {
             match nocloud_iso(&identity(), &path, &stop).await {
                 Err(SeedError::Xorriso { source, .. }) if source.is_not_found() => {
-                    return skip("xorriso is not installed");
+                    return winstead_testing::skip("xorriso is not installed");
                 }
                 made => made.unwrap(),
             }
