@@ -7,7 +7,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 use winstead_process::ProcessId;
-use winstead_store::{Location, Placement};
+use winstead_store::{BaseLocation, Location, Placement, StoreError};
 
 use crate::{
     Home, MachineRecord,
@@ -51,6 +51,20 @@ pub(crate) fn strays(home: &Home, known: &Snapshot) -> Vec<MachineName> {
     let Ok(folders) = fs_err::read_dir(home.machines()) else { return Vec::new() };
     let names = folders.flatten().filter_map(|folder| folder.file_name().to_str()?.parse().ok());
     names.filter(|name| !known.machines.contains_key(name)).collect()
+}
+
+/// Copies of images that are mounted in this home and that the journal does not know.
+pub(crate) fn stray_bases(home: &Home, known: &Snapshot) -> Result<Vec<BaseLocation>, StoreError> {
+    let Ok(folders) = fs_err::read_dir(home.bases()) else { return Ok(Vec::new()) };
+    let folders = folders.flatten().map(|folder| folder.path());
+    let strays = folders.filter(|folder| !knows_base(known, folder));
+    strays.filter_map(|folder| winstead_store::mounted_base(&folder).transpose()).collect()
+}
+
+/// By its name, which is its image's: the home itself may be reached by several paths.
+fn knows_base(known: &Snapshot, folder: &Path) -> bool {
+    let is_this = |base: &BaseLocation| base.folder.file_name() == folder.file_name();
+    known.shared.iter().any(|(_, shared)| matches!(shared, Shared::Base(base) if is_this(base)))
 }
 
 /// Ends the machine that works in a stray folder, unmounts its disk and deletes it.

@@ -9,6 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use winstead_image::Depth;
 use winstead_spec::MachineName;
+use winstead_store::StoreError;
 
 use crate::{
     Engine, EngineError, Listener, MachineRecord, Selection,
@@ -16,7 +17,7 @@ use crate::{
     draft::Draft,
     error::chain,
     facts::Users,
-    journal::{PoolRecord, Shared, SharedKind},
+    journal::{PoolRecord, Shared, SharedKind, Snapshot},
     plan::{self, Action, Change, Desired, DesiredPool, Observed, Plan},
     supervisor, sweep,
 };
@@ -193,6 +194,16 @@ impl Engine {
         for name in sweep::strays(&self.home, &known) {
             listener.note(format!("removing {name}, which the journal does not know"));
             self.remove_stray(&name, stop).await?;
+        }
+        // After the machines that stand on them.
+        let removed = self.remove_stray_bases(&known, listener).await;
+        removed.map_err(|error| EngineError::host("remove a stray copy of an image")(error.into()))
+    }
+
+    async fn remove_stray_bases(&self, known: &Snapshot, listener: &Listener) -> Result<(), StoreError> {
+        for base in sweep::stray_bases(&self.home, known)? {
+            listener.note(format!("removing {}, which the journal does not know", base.folder.display()));
+            winstead_store::remove_base(&base).await?;
         }
         Ok(())
     }

@@ -84,6 +84,26 @@ pub fn has_base(source: &Path, target: &BaseLocation) -> Result<bool, StoreError
     Ok(area.is_ours()? && copy_of(source, target).is_file())
 }
 
+/// The copy, finished or not, whose own mount is at `folder`, by what the mount itself says: for whoever lost the record
+/// of it. `None` when no mount of that kind is there.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn mounted_base(folder: &Path) -> Result<Option<BaseLocation>, StoreError> {
+    let found = BaseLocation {
+        placement: Placement::OwnTmpfs,
+        folder: folder.to_path_buf(),
+        size: ByteSize::default(),
+    };
+    let name = found.name();
+    let area = Area { placement: &found.placement, path: &found.folder, tag: TAG, name: &name };
+    match area.is_ours() {
+        Ok(ours) => Ok(ours.then_some(found)),
+        Err(StoreError::Foreign { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// What a copy uses, finished or not; `None` when nothing of ours is there.
 #[must_use]
 pub fn base_usage(target: &BaseLocation) -> Option<ByteSize> {

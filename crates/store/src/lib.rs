@@ -11,7 +11,7 @@ mod overlay;
 mod probe;
 
 pub use area::{Placement, Presence};
-pub use base::{BaseLocation, base_usage, has_base, place_base, remove_base};
+pub use base::{BaseLocation, base_usage, has_base, mounted_base, place_base, remove_base};
 pub use error::StoreError;
 pub use memory::{HostMemory, free_space, host_memory};
 pub use mountinfo::{Mounts, tag_at};

@@ -97,9 +97,11 @@ async fn a_foreign_mount_is_refused_and_left_alone() {
     let at = &spec.location;
     std::fs::create_dir_all(&at.disk).unwrap();
     mount("theirs", &at.disk, "tmpfs", MountFlags::empty(), None).unwrap();
+    let base = mounted_base(&at.disk);
     let answers =
         (exists(at), remove(at).await, grow(at, spec.cap), create(&spec, &CancellationToken::new()).await);
     unmount(&at.disk, UnmountFlags::empty()).unwrap();
+    assert!(matches!(base, Ok(None)));
     assert!(matches!(answers.0, Presence::Foreign(_)));
     assert!(matches!(answers.1, Err(StoreError::Foreign { .. })));
     assert!(matches!(answers.2, Err(StoreError::Foreign { .. })));
@@ -127,7 +129,11 @@ async fn a_base_with_another_digest_leaves_nothing_and_the_right_one_is_kept() {
         mount_remount(&target.folder, MountFlags::empty(), "noswap").unwrap();
         std::fs::write(target.folder.join("x"), "x").unwrap();
     }
-    remove_base(&target).await.unwrap();
+    assert_eq!(mounted_base(&home.path().join("bases")).unwrap(), None);
+    let found = mounted_base(&target.folder).unwrap().expect("the mount says what it is");
+    assert_eq!(found.folder, target.folder);
+    remove_base(&found).await.unwrap();
+    assert_eq!(mounted_base(&target.folder).unwrap(), None);
     remove_base(&target).await.unwrap();
     assert!(!target.folder.exists());
 }

@@ -154,6 +154,21 @@ fn a_guest_that_a_dead_supervisor_paused_goes_on() {
 }
 
 #[test]
+fn what_a_lost_journal_knew_is_taken_away_all_the_same() {
+    let lab = Lab::new();
+    lab.up(&lab.file(&pool("lost", 1, &ram("24MiB"))));
+    for entry in fs_err::read_dir(lab.home()).unwrap().flatten() {
+        // SQLite has files beside its own.
+        if entry.file_name().to_string_lossy().starts_with("journal.sqlite") {
+            fs_err::remove_file(entry.path()).unwrap();
+        }
+    }
+    assert_eq!(lab.phases(), [] as [String; 0]);
+    lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+}
+
+#[test]
 fn two_ups_at_once_make_one_pool() {
     let lab = Lab::new();
     let file = lab.file(&pool("both", 1, &ram("24MiB")));
