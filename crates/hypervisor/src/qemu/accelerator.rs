@@ -3,34 +3,15 @@
 //! That `/dev/kvm` opens proves nothing, and neither does running firmware: there are hosts whose KVM does both and
 //! then stops for ever in a kernel's first instructions. So a kernel is booted, once, and the answer remembered.
 
-use std::{fmt, io, path::Path};
+use std::{io, path::Path};
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Qemu, RunAs, Version,
+    Accelerator, Qemu, RunAs, Version,
     kvm::{self, Trial},
 };
-
-/// How guests run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Accelerator {
-    /// By the processor.
-    Kvm,
-    /// Translated by QEMU: works everywhere, several times slower.
-    Tcg,
-}
-
-impl fmt::Display for Accelerator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
-        })
-    }
-}
 
 /// How guests run here, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,13 @@ use std::path::Path;
 
 use winstead_spec::{ByteSize, GuestOs};
 
-use super::{Accelerator, FirmwareConfig, MachineConfig, Qemu, config, devices, firmware};
+use super::{
+    Accelerator, FirmwareConfig, MachineConfig, Qemu,
+    config::VARIABLES,
+    devices, firmware,
+    launch::SANDBOX,
+    line::{Line, value},
+};
 
 /// What Windows asks a hypervisor for so that it neither spins nor polls (QEMU's "Hyper-V Enlightenments").
 const ENLIGHTENMENTS: &str =
@@ -14,9 +20,6 @@ const ENLIGHTENMENTS: &str =
 /// Those that stand on `hv_vpindex`, which TCG refuses ("kernel doesn't allow setting HyperV VP_INDEX"). Without
 /// `hv_stimer` Windows idles at high CPU.
 const KVM_ENLIGHTENMENTS: &str = "hv_vpindex,hv_synic,hv_stimer,hv_tlbflush,hv_ipi";
-
-/// QEMU's seccomp filter, as strict as it gets: see `launch.rs` for what that excludes.
-pub(crate) const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
 /// The arguments of a machine's QEMU, without the program. The machine starts paused (`-S`); paths are the config's.
 #[must_use]
@@ -32,7 +35,7 @@ pub fn arguments(config: &MachineConfig, qemu: &Qemu) -> Vec<String> {
     devices::network(&mut line, config);
     devices::seed(&mut line, config);
     devices::small_ones(&mut line, config);
-    line.0
+    line.into_words()
 }
 
 /// RAM that QEMU needs under TCG for translated code, beside the guest's own. Measured with Debian guests: 256 MiB
@@ -47,32 +50,6 @@ pub fn translation_buffer(memory: ByteSize, accelerator: Accelerator) -> ByteSiz
         Accelerator::Tcg if memory < ByteSize::from_mib(2048) => ByteSize::from_mib(256),
         Accelerator::Tcg => ByteSize::from_mib(512),
     }
-}
-
-/// A command line that grows.
-#[derive(Debug, Default)]
-pub(crate) struct Line(Vec<String>);
-
-impl Line {
-    /// Adds an option and its value.
-    pub(crate) fn option(&mut self, option: &str, value: impl Into<String>) {
-        self.0.extend([option.to_owned(), value.into()]);
-    }
-
-    /// Adds an option without a value.
-    pub(crate) fn flag(&mut self, option: &str) {
-        self.0.push(option.to_owned());
-    }
-}
-
-/// A value inside QEMU's `key=value,…` syntax, where a comma is written twice.
-pub(crate) fn value(text: &str) -> String {
-    text.replace(',', ",,")
-}
-
-/// A path inside QEMU's `key=value,…` syntax.
-pub(crate) fn path(path: &Path) -> String {
-    value(&path.to_string_lossy())
 }
 
 fn identity(line: &mut Line, config: &MachineConfig) {
@@ -142,7 +119,7 @@ fn boot(line: &mut Line, config: &MachineConfig) {
     }
     let Some(files) = firmware::of(&config.firmware) else { return };
     line.option("-blockdev", devices::flash("firmware", Path::new(files.code), true));
-    line.option("-blockdev", devices::flash("variables", Path::new(config::VARIABLES), false));
+    line.option("-blockdev", devices::flash("variables", Path::new(VARIABLES), false));
     if config.firmware == FirmwareConfig::SecureBoot {
         // Without it the guest could write the variables around the firmware, and with them its own keys.
         line.option("-global", "driver=cfi.pflash01,property=secure,value=on");

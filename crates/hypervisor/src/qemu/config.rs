@@ -3,15 +3,13 @@
 //! Every path is relative to the machine's run folder, QEMU's working folder, or absolute.
 
 use std::{
-    io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use winstead_spec::{ByteSize, DiskFormat, GuestOs};
-
-use super::Accelerator;
 
 /// The socket for commands, in the run folder.
 pub const COMMAND_SOCKET: &str = "qmp.sock";
@@ -29,6 +27,11 @@ pub(crate) const QEMU_LOG: &str = "qemu.log";
 pub(crate) const VARIABLES: &str = "vars.fd";
 /// The state of the machine's TPM.
 pub(crate) const TPM_FOLDER: &str = "tpm";
+
+/// The TPM's socket. The machine's identity is in the name, so that the process can be found by it.
+pub(crate) fn tpm_socket(uuid: &Uuid) -> String {
+    format!("{TPM_FOLDER}/{uuid}.sock")
+}
 
 /// Everything that a machine has written on its serial console.
 #[must_use]
@@ -79,6 +82,25 @@ pub struct MachineConfig {
     pub accelerator: Accelerator,
     /// The user that its processes run as; `None`: ours.
     pub run_as: Option<RunAs>,
+}
+
+/// How guests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// By the processor.
+    Kvm,
+    /// Translated by QEMU: works everywhere, several times slower.
+    Tcg,
+}
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        })
+    }
 }
 
 /// How a machine boots.

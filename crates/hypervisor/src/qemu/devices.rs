@@ -7,9 +7,8 @@ use winstead_spec::{DiskFormat, GuestOs};
 
 use super::{
     Backend, FirmwareConfig, MachineConfig, SeedConfig,
-    arguments::{Line, path, value},
-    config::{AGENT_SOCKET, COMMAND_SOCKET, CONSOLE_LOG, CONSOLE_SOCKET, SUPERVISOR_SOCKET},
-    tpm,
+    config::{self, AGENT_SOCKET, COMMAND_SOCKET, CONSOLE_LOG, CONSOLE_SOCKET, SUPERVISOR_SOCKET},
+    line::{Line, path, value},
 };
 
 /// The overlay's cluster size. A guest that discards less than a cluster gives no memory back, so it is told.
@@ -130,7 +129,7 @@ pub(crate) fn small_ones(line: &mut Line, config: &MachineConfig) {
         line.option("-device", "VGA,id=screen");
     }
     if config.tpm {
-        line.option("-chardev", format!("socket,id=tpm,path={}", tpm::socket(&config.uuid)));
+        line.option("-chardev", format!("socket,id=tpm,path={}", config::tpm_socket(&config.uuid)));
         line.option("-tpmdev", "emulator,id=tpm0,chardev=tpm");
         line.option("-device", "tpm-crb,tpmdev=tpm0");
     }

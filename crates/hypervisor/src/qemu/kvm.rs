@@ -15,7 +15,10 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::{process::Child, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Accelerator, Qemu, RunAs, arguments::SANDBOX, launch};
+use super::{
+    Accelerator, Qemu, RunAs,
+    launch::{self, SANDBOX},
+};
 
 const DEVICE: &str = "/dev/kvm";
 /// Until firmware has run long enough without complaint, when there is no kernel to boot.

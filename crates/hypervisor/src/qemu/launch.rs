@@ -17,6 +17,8 @@ use super::{RunAs, config::QEMU_LOG};
 /// Where setpriv, swtpm and their like are. Nothing else of our environment is passed on: it may hold tokens, and a
 /// guest that takes QEMU over could read them.
 const SEARCH_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// QEMU's own seccomp filter, as strict as it gets.
+pub(crate) const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 /// Enough of a program's last words to understand it.
 const SAID_LINES: usize = 6;
 

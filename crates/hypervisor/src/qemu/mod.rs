@@ -11,6 +11,8 @@ mod devices;
 mod firmware;
 mod kvm;
 mod launch;
+mod line;
+mod processes;
 pub mod qmp;
 mod resident;
 mod start;
@@ -21,13 +23,14 @@ mod tpm;
 mod usernet;
 mod version;
 
-pub use accelerator::{Accelerator, AcceleratorChoice, AcceleratorError, choose_accelerator};
-pub use adopt::{AdoptError, adopt, find_process, find_tpm, is_machine, pause, resume};
+pub use accelerator::{AcceleratorChoice, AcceleratorError, choose_accelerator};
+pub use adopt::{AdoptError, adopt, pause, resume};
 pub use arguments::{arguments, translation_buffer};
 pub use config::{
-    AGENT_SOCKET, Backend, COMMAND_SOCKET, CONSOLE_SOCKET, DiskConfig, FirmwareConfig, MachineConfig,
-    NicConfig, RunAs, SUPERVISOR_SOCKET, SeedConfig, console_log, cut_logs, machine_log,
+    AGENT_SOCKET, Accelerator, Backend, COMMAND_SOCKET, CONSOLE_SOCKET, DiskConfig, FirmwareConfig,
+    MachineConfig, NicConfig, RunAs, SUPERVISOR_SOCKET, SeedConfig, console_log, cut_logs, machine_log,
 };
+pub use processes::{find_process, find_tpm, is_machine};
 pub use qmp::RunState;
 pub use resident::{Resident, resident};
 pub use start::{Running, StartError, start};

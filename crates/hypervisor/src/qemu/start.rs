@@ -10,9 +10,12 @@ use tokio_util::sync::CancellationToken;
 use winstead_process::{CommandError, ProcessId};
 
 use super::{
-    Backend, MachineConfig, Qemu, SeedConfig, adopt, arguments,
+    Backend, MachineConfig, Qemu, SeedConfig, arguments,
     config::{AGENT_SOCKET, COMMAND_SOCKET, CONSOLE_SOCKET, SUPERVISOR_SOCKET, VARIABLES},
-    firmware, launch, qmp, state, tap, tpm,
+    firmware, launch,
+    processes::find_process,
+    qmp, state, tap,
+    tpm::{self, TpmError},
 };
 
 /// From launch to greeting: 0.1 s on a quiet host, seconds on one that boots many guests under TCG.
@@ -136,7 +139,10 @@ pub async fn start(
 ) -> Result<Running, StartError> {
     check(config, folder)?;
     prepare(config, folder).map_err(|source| StartError::Prepare { machine: config.name.clone(), source })?;
-    let tpm = if config.tpm { Some(tpm::start(config, folder, stop).await?) } else { None };
+    let tpm = match config.tpm {
+        true => Some(tpm::start(config, folder, stop).await.map_err(|error| without_tpm(config, error))?),
+        false => None,
+    };
     match launch(config, qemu, folder, stop).await {
         Ok(process) => Ok(Running { process, tpm }),
         Err(error) => {
@@ -148,10 +154,19 @@ pub async fn start(
     }
 }
 
+fn without_tpm(config: &MachineConfig, error: TpmError) -> StartError {
+    let machine = config.name.clone();
+    match error {
+        TpmError::Prepare(source) => StartError::Prepare { machine, source },
+        TpmError::Launch(source) => StartError::Launch { source },
+        TpmError::Unanswered(said) => StartError::Tpm { machine, said },
+    }
+}
+
 /// What can be known before anything is touched.
 fn check(config: &MachineConfig, folder: &Path) -> Result<(), StartError> {
     let machine = config.name.clone();
-    if let Some(process) = adopt::find_process(&config.uuid, folder) {
+    if let Some(process) = find_process(&config.uuid, folder) {
         return Err(StartError::AlreadyRunning { machine, pid: process.pid });
     }
     if let Some(file) = firmware::of(&config.firmware).and_then(firmware::Firmware::missing) {

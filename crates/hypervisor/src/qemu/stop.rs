@@ -2,12 +2,13 @@
 
 use std::{io, path::Path, time::Duration};
 
+use tokio::time::Instant;
 use uuid::Uuid;
 use winstead_process::ProcessId;
 
 use super::{
-    adopt::{gone_within, is_machine, is_tpm, stays},
     config::COMMAND_SOCKET,
+    processes::{is_machine, is_tpm},
     qmp::Client,
 };
 
@@ -62,4 +63,21 @@ pub(crate) async fn end(process: ProcessId, grace: Duration) -> io::Result<()> {
     }
     process.kill()?;
     if gone_within(process, KILL_GRACE).await { Ok(()) } else { Err(stays(process)) }
+}
+
+/// Waits until a process is gone, at most `limit`; returns whether it is.
+async fn gone_within(process: ProcessId, limit: Duration) -> bool {
+    let until = Instant::now() + limit;
+    while process.is_alive() {
+        if Instant::now() >= until {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    true
+}
+
+/// An error that names a process which does not go away.
+fn stays(process: ProcessId) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("process {} does not end, even killed", process.pid))
 }

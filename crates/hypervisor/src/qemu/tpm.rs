@@ -3,25 +3,37 @@
 //! It runs in the foreground, detached by us, with the machine's folder as its working folder: `--daemon` would need
 //! absolute paths, and a pid file. It ends when QEMU hangs up (`--terminate`).
 
-use std::{path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use winstead_process::ProcessId;
+use winstead_process::{CommandError, ProcessId};
 
-use super::{MachineConfig, StartError, adopt, config::TPM_FOLDER, launch, stop};
+use super::{
+    MachineConfig,
+    config::{TPM_FOLDER, tpm_socket},
+    launch,
+    processes::find_tpm,
+    stop,
+};
 
 /// It opens its socket within milliseconds; more means that the host is swamped.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Its socket. The machine's identity is in the name, so that the process can be found by it.
-pub(crate) fn socket(uuid: &Uuid) -> String {
-    format!("{TPM_FOLDER}/{uuid}.sock")
+/// A TPM that did not start. It does not run.
+#[derive(Debug)]
+pub(crate) enum TpmError {
+    /// Its place could not be prepared.
+    Prepare(io::Error),
+    /// swtpm could not be launched.
+    Launch(CommandError),
+    /// swtpm did not come to listen; what it said, or why nobody waits any more.
+    Unanswered(String),
 }
 
 fn arguments(uuid: &Uuid) -> Vec<String> {
-    let control = format!("type=unixio,path={}", socket(uuid));
+    let control = format!("type=unixio,path={}", tpm_socket(uuid));
     let state = format!("dir={TPM_FOLDER}");
     ["socket", "--tpm2", "--tpmstate", &state, "--ctrl", &control, "--terminate"].map(str::to_owned).to_vec()
 }
@@ -31,19 +43,18 @@ pub(crate) async fn start(
     config: &MachineConfig,
     folder: &Path,
     stop: &CancellationToken,
-) -> Result<ProcessId, StartError> {
+) -> Result<ProcessId, TpmError> {
     let run_as = config.run_as.as_ref();
-    let prepare = |source| StartError::Prepare { machine: config.name.clone(), source };
-    if let Some(left_over) = adopt::find_tpm(&config.uuid, folder) {
+    if let Some(left_over) = find_tpm(&config.uuid, folder) {
         // Waited for: it holds the lock of the state until it is gone.
-        stop::end(left_over, Duration::ZERO).await.map_err(prepare)?;
+        stop::end(left_over, Duration::ZERO).await.map_err(TpmError::Prepare)?;
     }
-    launch::private_folder(&folder.join(TPM_FOLDER), run_as).map_err(prepare)?;
-    let socket = folder.join(socket(&config.uuid));
-    launch::forget(&socket).map_err(prepare)?;
-    let (log, begin) = launch::open_log(folder).map_err(prepare)?;
+    launch::private_folder(&folder.join(TPM_FOLDER), run_as).map_err(TpmError::Prepare)?;
+    let socket = folder.join(tpm_socket(&config.uuid));
+    launch::forget(&socket).map_err(TpmError::Prepare)?;
+    let (log, begin) = launch::open_log(folder).map_err(TpmError::Prepare)?;
     let command = launch::command(Path::new("swtpm"), &arguments(&config.uuid), run_as, folder);
-    let mut child = command.start_detached(&log).map_err(|source| StartError::Launch { source })?;
+    let mut child = command.start_detached(&log).map_err(TpmError::Launch)?;
     let process = child.id().and_then(ProcessId::of);
     let until = Instant::now() + LIMIT;
     let why = loop {
@@ -62,7 +73,7 @@ pub(crate) async fn start(
         }
     };
     if let Some(process) = process {
-        process.kill().map_err(prepare)?;
+        process.kill().map_err(TpmError::Prepare)?;
     }
-    Err(StartError::Tpm { machine: config.name.clone(), said: why })
+    Err(TpmError::Unanswered(why))
 }
