@@ -140,10 +140,8 @@ fn clock(line: &mut Line, config: &MachineConfig) {
         line.option("-global", "kvm-pit.lost_tick_policy=discard");
     }
     // A guest that sleeps is a guest that nobody reaches.
-    let chipset =
-        if matches!(config.firmware, FirmwareConfig::Direct { .. }) { "PIIX4_PM" } else { "ICH9-LPC" };
-    line.option("-global", format!("{chipset}.disable_s3=1"));
-    line.option("-global", format!("{chipset}.disable_s4=1"));
+    line.option("-global", "ICH9-LPC.disable_s3=1");
+    line.option("-global", "ICH9-LPC.disable_s4=1");
 }
 
 #[cfg(test)]

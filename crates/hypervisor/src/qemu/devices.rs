@@ -107,10 +107,9 @@ pub(crate) fn seed(line: &mut Line, config: &MachineConfig) {
     };
     line.option("-blockdev", flash("seed", iso, true));
     // Linux finds the label on any disk, and Debian's cloud kernel has no driver for a CD; Windows wants a CD.
-    let device = match (config.os, &config.firmware) {
-        (GuestOs::Linux, _) => "virtio-blk-pci,id=seed0,drive=seed",
-        (GuestOs::Windows, FirmwareConfig::Direct { .. }) => "ide-cd,id=seed0,drive=seed",
-        (GuestOs::Windows, _) => "ide-cd,id=seed0,drive=seed,bus=ide.0",
+    let device = match config.os {
+        GuestOs::Linux => "virtio-blk-pci,id=seed0,drive=seed",
+        GuestOs::Windows => "ide-cd,id=seed0,drive=seed,bus=ide.0",
     };
     line.option("-device", device);
 }
