@@ -155,7 +155,8 @@ fn a_guest_that_a_dead_supervisor_paused_goes_on() {
 
 #[test]
 fn what_a_lost_journal_knew_is_taken_away_all_the_same() {
-    let lab = Lab::new();
+    // Without a mount of its own nothing says that a copy of an image is ours.
+    let Some(lab) = Lab::as_root() else { return };
     lab.up(&lab.file(&pool("lost", 1, &ram("24MiB"))));
     for entry in fs_err::read_dir(lab.home()).unwrap().flatten() {
         // SQLite has files beside its own.
