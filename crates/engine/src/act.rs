@@ -422,7 +422,9 @@ impl Actor {
         let run = self.home.run(&job.record.name);
         let uid = job.record.uid;
         let tpm = job.record.tpm.or_else(|| qemu::find_tpm(&uid, &run));
-        qemu::stop(observe::process(&self.home, &job.record), tpm, &uid, &run, STOP_GRACE).await?;
+        // One that was killed is no machine any more, but holds its disk until it is gone.
+        let process = observe::process(&self.home, &job.record).or(job.record.process);
+        qemu::stop(process, tpm, &uid, &run, STOP_GRACE).await?;
         job.record.process = None;
         job.record.tpm = None;
         Ok(self.journal.update(&job.record).await?)

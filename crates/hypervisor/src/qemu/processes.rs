@@ -35,6 +35,12 @@ pub(crate) fn is_tpm(process: ProcessId, uuid: &Uuid, folder: &Path) -> bool {
     is_ours(process.pid, folder, |argv| is_swtpm(argv, &socket)) && process.is_alive()
 }
 
+/// Whether a process has given its memory back, and with it its arguments, and is not gone yet.
+pub(crate) fn is_ending(process: ProcessId) -> bool {
+    let arguments = fs_err::read(format!("/proc/{}/cmdline", process.pid));
+    arguments.is_ok_and(|line| line.is_empty()) && process.is_alive()
+}
+
 /// Not a debugger, a script or an editor whose arguments are those of a QEMU.
 fn is_qemu(argv: &[&str], uuid: &str) -> bool {
     let program = argv.first().and_then(|program| program.rsplit('/').next());
@@ -89,6 +95,13 @@ mod tests {
         assert_eq!(find_process(&Uuid::from_u128(0x4711), Path::new("/")), None);
         assert!(is_swtpm(&["swtpm", "socket", "--ctrl", "type=unixio,path=tpm/a.sock"], "tpm/a.sock"));
         assert!(!is_swtpm(&["vi", "type=unixio,path=tpm/a.sock"], "tpm/a.sock"));
+    }
+
+    #[test]
+    fn what_has_arguments_is_not_ending() {
+        let ours = ProcessId::of(std::process::id()).unwrap();
+        assert!(!is_ending(ours));
+        assert!(!is_ending(ProcessId { started: ours.started + 1, ..ours }), "another process' number");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use winstead_process::ProcessId;
 
 use super::{
     config::COMMAND_SOCKET,
-    processes::{is_machine, is_tpm},
+    processes::{is_ending, is_machine, is_tpm},
     qmp::Client,
 };
 
@@ -20,8 +20,8 @@ const KILL_GRACE: Duration = Duration::from_secs(20);
 const QUIT_LIMIT: Duration = Duration::from_secs(2);
 
 /// Ends a machine's QEMU and TPM: by QMP's `quit`, then SIGTERM, then SIGKILL, and returns when they are gone. The
-/// guest is not asked. What is gone already is fine, and what is not this machine's is left alone: a copied home
-/// names processes of the first one. Takes `grace` plus some seconds at most.
+/// guest is not asked. What is gone already is fine, what is ending is waited for, and what is not this machine's is left
+/// alone: a copied home names processes of the first one. Takes `grace` plus some seconds at most.
 ///
 /// # Errors
 /// When a process may not be killed, or stays.
@@ -32,16 +32,24 @@ pub async fn stop(
     folder: &Path,
     grace: Duration,
 ) -> io::Result<()> {
-    let ended = match process.filter(|process| is_machine(*process, uuid, folder)) {
-        Some(process) => end_qemu(process, folder, grace).await,
-        None => Ok(()),
+    let ended = match process {
+        Some(process) if is_machine(process, uuid, folder) => end_qemu(process, folder, grace).await,
+        other => until_ended(other).await,
     };
     // swtpm ends when QEMU hangs up; it is ended also when QEMU could not be.
-    let tpm_ended = match tpm.filter(|tpm| is_tpm(*tpm, uuid, folder)) {
-        Some(tpm) => end(tpm, Duration::from_millis(200)).await,
-        None => Ok(()),
+    let tpm_ended = match tpm {
+        Some(tpm) if is_tpm(tpm, uuid, folder) => end(tpm, Duration::from_millis(200)).await,
+        other => until_ended(other).await,
     };
     ended.and(tpm_ended)
+}
+
+/// Waits for a process that ends by itself: a killed one loses the arguments that say whose it is before it is gone.
+async fn until_ended(process: Option<ProcessId>) -> io::Result<()> {
+    match process.filter(|process| is_ending(*process)) {
+        Some(process) if !gone_within(process, KILL_GRACE).await => Err(stays(process)),
+        _ => Ok(()),
+    }
 }
 
 async fn end_qemu(process: ProcessId, folder: &Path, grace: Duration) -> io::Result<()> {
