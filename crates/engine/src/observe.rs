@@ -76,8 +76,8 @@ fn memory(
 ) -> Result<ByteSize, EngineError> {
     let memory = winstead_store::host_memory()
         .map_err(|error| EngineError::host("read the host's memory")(error.into()))?;
-    let resident = machines.values().filter_map(|seen| {
-        let process = seen.entry.record.process.filter(|process| process.is_alive())?;
+    let resident = machines.values().filter(|seen| seen.running).filter_map(|seen| {
+        let process = seen.entry.record.process?;
         qemu::resident(process).ok().map(|resident| resident.pss.unwrap_or(resident.rss))
     });
     let in_ram = |seen: &&Seen| seen.entry.record.shape.disk.store == StoreKind::Ram;
