@@ -20,8 +20,11 @@ use crate::{
     readiness::last_words,
 };
 
-/// How often things without an event are looked at: a shared folder's caps, a store that vanishes, the journal.
-const GLANCE: Duration = Duration::from_millis(200);
+/// How often things without an event are looked at: a store that vanishes, a log that grows, the journal. It is what each
+/// idle machine costs the host.
+const GLANCE: Duration = Duration::from_secs(1);
+/// How often a cap is looked at that nothing but us enforces, and what is about to happen.
+const CLOSE_GLANCE: Duration = Duration::from_millis(200);
 /// QEMU's word for a guest that the accelerator gave up (`RunState` of its QMP schema).
 const INTERNAL_ERROR: &str = "internal-error";
 /// How long QEMU may take to answer its monitor.
@@ -67,12 +70,12 @@ impl Watch {
         if let Err(error) = self.watch().await {
             tracing::warn!(machine = %self.name, error = crate::error::chain(&error), "watching ended");
             // The supervisor starts a new watcher while the machine runs: not in a tight loop.
-            tokio::time::sleep(GLANCE).await;
+            tokio::time::sleep(CLOSE_GLANCE).await;
         }
     }
 
     async fn watch(&self) -> Result<(), EngineError> {
-        let Some((mut monitor, process)) = self.connect().await? else { return Ok(()) };
+        let Some((mut monitor, process, pace)) = self.connect().await? else { return Ok(()) };
         self.look(process, &mut monitor).await?;
         self.wake(&mut monitor).await?;
         let console = qemu::console_log(&self.home.run(&self.name));
@@ -82,7 +85,7 @@ impl Watch {
         loop {
             let wake = tokio::select! {
                 Some(panic) = &mut panic => Wake::Panic(panic),
-                wake = self.wait(&mut monitor) => wake,
+                wake = self.wait(pace, &mut monitor) => wake,
             };
             match wake {
                 Wake::Stop => return Ok(()),
@@ -120,14 +123,15 @@ impl Watch {
         }
     }
 
-    /// Connects to the machine's second monitor as soon as its QEMU runs; `None` when it needs no watching.
-    async fn connect(&self) -> Result<Option<(Client, ProcessId)>, EngineError> {
+    /// Connects to the machine's second monitor as soon as its QEMU runs, and returns how often to look at the machine;
+    /// `None` when it needs no watching.
+    async fn connect(&self) -> Result<Option<(Client, ProcessId, Duration)>, EngineError> {
         let run = self.home.run(&self.name);
         loop {
             let Some(entry) = self.entry().await?.filter(|entry| entry.phase.runs()) else { return Ok(None) };
             if let Some(process) = observe::process(&self.home, &entry.record) {
                 match Client::connect(&run, qemu::SUPERVISOR_SOCKET, process, ANSWER).await {
-                    Ok(monitor) => return Ok(Some((monitor, process))),
+                    Ok(monitor) => return Ok(Some((monitor, process, pace(&entry)))),
                     Err(error) => tracing::debug!(machine = %self.name, %error, "no monitor yet"),
                 }
             } else if let Some(process) = entry.record.process {
@@ -135,16 +139,16 @@ impl Watch {
                 return Ok(None);
             }
             tokio::select! {
-                () = tokio::time::sleep(GLANCE) => {}
+                () = tokio::time::sleep(CLOSE_GLANCE) => {}
                 () = self.stop.cancelled() => return Ok(None),
             }
         }
     }
 
-    async fn wait(&self, monitor: &mut Client) -> Wake {
+    async fn wait(&self, pace: Duration, monitor: &mut Client) -> Wake {
         tokio::select! {
             event = monitor.next_event() => event.map_or(Wake::Gone, Wake::Event),
-            () = tokio::time::sleep(GLANCE) => Wake::Glance,
+            () = tokio::time::sleep(pace) => Wake::Glance,
             () = self.stop.cancelled() => Wake::Stop,
         }
     }
@@ -192,7 +196,8 @@ impl Watch {
             tracing::debug!(machine = %self.name, %error, "a log cannot be cut");
         }
         let location = &entry.record.location;
-        if let Presence::Absent = winstead_store::exists(location) {
+        // The overlay is asked for first: one question, where the table of all mounts has a line for each machine.
+        if !location.overlay().is_file() && winstead_store::exists(location) == Presence::Absent {
             return self.fail(process, "its disk is gone: the store was unmounted or deleted").await;
         }
         if entry.phase == Phase::Held {
@@ -208,7 +213,7 @@ impl Watch {
     async fn gone(&self, process: ProcessId, powered_off: bool) -> Result<(), EngineError> {
         let until = tokio::time::Instant::now() + ANSWER;
         while process.is_alive() && tokio::time::Instant::now() < until {
-            tokio::time::sleep(GLANCE).await;
+            tokio::time::sleep(CLOSE_GLANCE).await;
         }
         self.journal_death(process, powered_off).await
     }
@@ -243,6 +248,11 @@ impl Watch {
 
 async fn state(monitor: &mut Client) -> Result<RunState, EngineError> {
     monitor.query_status().await.map_err(|error| EngineError::host("ask QEMU how its guest is")(error.into()))
+}
+
+/// How often a machine is looked at.
+const fn pace(entry: &Entry) -> Duration {
+    if is_unbounded(entry) { CLOSE_GLANCE } else { GLANCE }
 }
 
 /// Whether nothing but us enforces a machine's cap.
