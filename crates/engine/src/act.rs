@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::Ipv4Addr,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -22,11 +23,13 @@ use crate::{
     error::chain,
     facts::{Facts, Users},
     journal::{Journal, JournalError, Shared, SharedKind},
+    machine::{Origin, Role},
     observe,
     plan::Action,
     reach,
     readiness::{Wait, last_words},
-    steps::steps,
+    steps::{Way, steps},
+    template::Template,
 };
 
 /// How often another port is tried when somebody took ours between looking and binding.
@@ -34,7 +37,7 @@ const PORT_TRIES: usize = 5;
 /// How long QEMU may take to end when it is told to.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Everything that steps need.
 pub(crate) struct Actor {
@@ -45,6 +48,8 @@ pub(crate) struct Actor {
     pub(crate) facts: OnceCell<Facts>,
     /// A kernel that can be tried under KVM.
     pub(crate) kernel: Option<PathBuf>,
+    /// What is started as a template's keeper.
+    pub(crate) program: PathBuf,
     pub(crate) listener: Listener,
     /// As many guests start at once as there are cores: more cost more than double the time.
     pub(crate) starts: Semaphore,
@@ -61,6 +66,22 @@ pub(crate) struct Job {
     pub(crate) target: MachineRecord,
     /// Why, for the history.
     pub(crate) why: String,
+    /// The template that it starts from; `None`: it boots.
+    pub(crate) template: Option<Template>,
+    /// A template's RAM, while it is being made.
+    pub(crate) ram: Option<OwnedFd>,
+}
+
+impl Job {
+    /// A job that makes `target` of what `record` says.
+    pub(crate) const fn new(record: MachineRecord, target: MachineRecord, why: String) -> Self {
+        Self { record, target, why, template: None, ram: None }
+    }
+
+    /// A job that changes nothing of a machine's record.
+    pub(crate) fn unchanged(record: MachineRecord, why: impl Into<String>) -> Self {
+        Self::new(record.clone(), record, why.into())
+    }
 }
 
 impl Actor {
@@ -73,9 +94,26 @@ impl Actor {
     /// Carries one action out. A failed machine is journalled as `Failed`; an interrupted one stays where it is, and
     /// the next command goes on from there.
     pub(crate) async fn run(&self, action: Action, mut job: Job) -> Result<Phase, EngineError> {
+        let way = if job.template.is_some() { Way::Memory } else { Way::Boot };
+        match self.take(steps(action, way), &mut job).await {
+            // What cannot be started from memory is started by a boot: nobody has reached it yet.
+            Err(error) if way == Way::Memory && !matches!(error, EngineError::Interrupted) => {
+                let name = &job.record.name;
+                self.listener.note(format!(
+                    "{name}: boots, because it could not start from memory: {}",
+                    chain(&error)
+                ));
+                job.template = None;
+                self.take(steps(Action::Renew, Way::Boot), &mut job).await
+            }
+            taken => taken,
+        }
+    }
+
+    async fn take(&self, steps: Vec<Step>, job: &mut Job) -> Result<Phase, EngineError> {
         let mut limit = Limit::default();
         let mut permit: Option<SemaphorePermit<'_>> = None;
-        for step in steps(action) {
+        for step in &steps {
             if self.stop.is_cancelled() {
                 return Err(EngineError::Interrupted);
             }
@@ -85,9 +123,8 @@ impl Actor {
             if let Step::Enter(phase) = step {
                 limit = Limit::of(*phase);
             }
-            if let Err(error) = limit.keep(*step, &job.record.name.clone(), self.step(*step, &mut job)).await
-            {
-                if let Err(unwritten) = self.fail(&job, &error).await {
+            if let Err(error) = limit.keep(*step, &job.record.name.clone(), self.step(*step, job)).await {
+                if let Err(unwritten) = self.fail(job, &error).await {
                     tracing::warn!(machine = %job.record.name, error = chain(&unwritten), "its failure is not journalled");
                 }
                 return Err(error);
@@ -146,6 +183,10 @@ impl Actor {
             Step::JoinNetwork => self.join_network(&job.record).await,
             Step::StartQemu => self.start_qemu(job).await,
             Step::Resume => self.resume(job).await,
+            Step::Restore => self.restore(job).await,
+            Step::BecomeItself => self.become_itself(job).await,
+            Step::WarmUp => self.warm_up(job).await,
+            Step::Freeze => self.freeze(job).await,
             Step::SetCap => self.set_cap(&job.record).await,
             Step::StopQemu => self.stop_qemu(job).await,
             Step::LeaveNetwork => self.leave_network(&job.record).await,
@@ -170,6 +211,7 @@ impl Actor {
             process: was.process,
             tpm: was.tpm,
             was_ready: was.was_ready,
+            origin: was.origin.clone(),
             ..job.target.clone()
         };
         Ok(self.journal.update(&job.record).await?)
@@ -235,19 +277,24 @@ impl Actor {
     }
 
     async fn overlay(&self, record: &MachineRecord) -> Result<OverlaySpec, EngineError> {
-        let base = Paths::new(&self.home, record).base;
+        let paths = Paths::new(&self.home, record);
         let owner = self.users.run_as(record).map(|user| (user.uid, user.gid));
-        Ok(configure::overlay(record, base, owner, &self.facts().await?.store))
+        Ok(configure::overlay(record, paths, owner, &self.facts().await?.store))
     }
 
     async fn make_overlay(&self, job: &mut Job) -> Result<(), Failure> {
         job.record.generation = job.record.generation.max(1);
+        if let Some(template) = &job.template {
+            job.record.origin = Origin { template: Some(template.name().clone()), is_itself: false };
+        }
         self.journal.update(&job.record).await?;
         Ok(winstead_store::create(&self.overlay(&job.record).await?, &self.stop).await?)
     }
 
     async fn renew_overlay(&self, job: &mut Job) -> Result<(), Failure> {
         job.record.generation += 1;
+        let template = job.template.as_ref().map(|template| template.name().clone());
+        job.record.origin = Origin { template, is_itself: false };
         self.journal.update(&job.record).await?;
         qemu::forget_state(&self.home.run(&job.record.name))?;
         winstead_store::create(&self.overlay(&job.record).await?, &self.stop).await?;
@@ -256,14 +303,18 @@ impl Actor {
 
     async fn write_seed(&self, job: &mut Job) -> Result<(), Failure> {
         let folder = self.home.machine(&job.record.name);
-        let client = keys::ensure_client_key(&self.home.ssh())?;
-        let host_key = keys::ensure_key(&folder.join("host_key"), &job.record.name.to_string())?;
-        job.record.host_key.clone_from(&host_key.public_openssh);
-        self.journal.update(&job.record).await?;
-        let identity = configure::identity(&job.record, host_key, &client);
         let path = match job.record.image.seed {
-            SeedKind::FwCfg => write_private(&folder.join("seed.tar"), &seed::tar(&identity)?)?,
+            SeedKind::FwCfg if job.record.role == Role::Template => {
+                let network = configure::neutral_network(&job.record);
+                let seed = seed::neutral_tar(*job.record.uid.as_bytes(), network)?;
+                write_private(&folder.join("seed.tar"), &seed)?
+            }
+            SeedKind::FwCfg => {
+                let identity = self.recorded_identity(job).await?;
+                write_private(&folder.join("seed.tar"), &seed::tar(&identity)?)?
+            }
             SeedKind::NoCloud => {
+                let identity = self.recorded_identity(job).await?;
                 let path = folder.join("seed.iso");
                 seed::nocloud_iso(&identity, &path, &self.stop).await?;
                 path
@@ -274,6 +325,21 @@ impl Actor {
             std::os::unix::fs::lchown(&path, Some(user.uid), Some(user.gid))?;
         }
         Ok(())
+    }
+
+    /// Who a machine is; its keys are made if they are not there.
+    pub(crate) fn identity(&self, record: &MachineRecord) -> Result<seed::Identity, Failure> {
+        let client = keys::ensure_client_key(&self.home.ssh())?;
+        let folder = self.home.machine(&record.name);
+        let host_key = keys::ensure_key(&folder.join("host_key"), &record.name.to_string())?;
+        Ok(configure::identity(record, host_key, &client))
+    }
+
+    async fn recorded_identity(&self, job: &mut Job) -> Result<seed::Identity, Failure> {
+        let identity = self.identity(&job.record)?;
+        job.record.host_key.clone_from(&identity.host_key.public_openssh);
+        self.journal.update(&job.record).await?;
+        Ok(identity)
     }
 
     async fn own_bridge(&self, network: &Network) -> Result<Option<OwnBridge>, EngineError> {
@@ -338,12 +404,13 @@ impl Actor {
             [job.record.location.overlay(), base].iter().all(|file| winstead_store::takes_direct(file));
         for attempt in 1.. {
             let run_as = self.users.run_as(&job.record);
-            let config = configure::qemu(&self.home, &job.record, facts, run_as, direct);
+            let (place, ram) = self.ram(job)?;
+            let config = configure::qemu(&self.home, &job.record, facts, run_as, (direct, place));
             job.record.qemu = Some(config.clone());
             job.record.started_at = Some(Timestamp::now());
             job.record.ready_at = None;
             self.journal.update(&job.record).await?;
-            match qemu::start(&config, &facts.qemu, &run, &self.stop).await {
+            match qemu::start(&config, &facts.qemu, &run, ram, &self.stop).await {
                 Ok(running) => {
                     job.record.process = Some(running.process);
                     job.record.tpm = running.tpm;
@@ -358,6 +425,10 @@ impl Actor {
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+        if let (Role::Template, Some(process)) = (job.record.role, job.record.process) {
+            // Nobody reaches it, and it reaches nobody.
+            qemu::set_link(process, &run, false).await?;
         }
         Ok(self.journal.update(&job.record).await?)
     }
@@ -418,7 +489,7 @@ impl Actor {
         Ok(self.journal.shrink(record.uid).await?)
     }
 
-    async fn stop_qemu(&self, job: &mut Job) -> Result<(), Failure> {
+    pub(crate) async fn stop_qemu(&self, job: &mut Job) -> Result<(), Failure> {
         let run = self.home.run(&job.record.name);
         let uid = job.record.uid;
         let tpm = job.record.tpm.or_else(|| qemu::find_tpm(&uid, &run));
@@ -433,7 +504,7 @@ impl Actor {
 
 /// Whether an action starts a machine from its image, or again on an overlay over it.
 pub(crate) fn starts_from_an_image(action: Action) -> bool {
-    steps(action).contains(&Step::PlaceBase)
+    steps(action, Way::Boot).contains(&Step::PlaceBase)
 }
 
 /// Until when a machine may stay in the phase that it entered last.

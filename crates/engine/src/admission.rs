@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde::Serialize;
-use winstead_spec::{ByteSize, Host, MachineShape, Name, Sha256, StoreKind};
+use winstead_spec::{ByteSize, Host, MachineShape, Sha256, StoreKind};
 
 /// What QEMU takes beside the guest's RAM. Measured: 150 to 300 MiB with a translation buffer of 128 to 256 MiB
 /// under TCG and QEMU 7.2 or 10.0; less under KVM.
@@ -28,8 +28,8 @@ pub struct Capacity {
 /// Machines of one pool that are alike, and the image copy they stand on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demand {
-    /// The pool.
-    pub pool: Name,
+    /// Whose: a pool's name, or its template's.
+    pub whose: String,
     /// How many.
     pub machines: u32,
     /// What each looks like.
@@ -176,8 +176,8 @@ fn base_line((digest, base): (&String, &Base)) -> Line {
 }
 
 fn per_machine(demand: &Demand, what: &str, each: ByteSize) -> Line {
-    let (pool, number) = (&demand.pool, demand.machines);
-    Line { what: format!("{pool}: {number} × {each} {what}"), size: each * u64::from(number) }
+    let (whose, number) = (&demand.whose, demand.machines);
+    Line { what: format!("{whose}: {number} × {each} {what}"), size: each * u64::from(number) }
 }
 
 const fn in_ram(shape: &MachineShape) -> bool {

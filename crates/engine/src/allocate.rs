@@ -7,10 +7,14 @@ use std::{
 
 use uuid::Uuid;
 use winstead_network::{MacAddress, allocate as allocate_address};
-use winstead_spec::{Bridge, MachineName, Network};
+use winstead_spec::{Bridge, MachineName, Network, Probe, Readiness};
 use winstead_store::{Location, Placement};
 
-use crate::{EngineError, Home, ImageRef, MachineRecord, plan::DesiredPool};
+use crate::{
+    EngineError, Home, ImageRef, MachineRecord,
+    machine::{Origin, Role},
+    plan::DesiredPool,
+};
 
 /// What machines of this home have already.
 #[derive(Clone, Debug, Default)]
@@ -86,9 +90,47 @@ pub(crate) fn record(
         started_at: None,
         ready_at: None,
         was_ready: false,
+        role: Role::Machine,
+        origin: Origin::default(),
         name,
     };
     connect(&mut record, taken)?;
+    taken.add(&record);
+    Ok(record)
+}
+
+/// The record of the machine whose saved memory others like `wanted` start from. Nobody reaches it, so it has no address.
+pub(crate) fn template(
+    wanted: &MachineRecord,
+    name: MachineName,
+    home: &Home,
+    taken: &mut Taken,
+) -> Result<MachineRecord, EngineError> {
+    let (uid, mac) = taken.identity();
+    let disk = home.machine(&name).join("disk");
+    let placement = wanted.location.placement.clone();
+    let record = MachineRecord {
+        uid,
+        number: taken.number(),
+        generation: 0,
+        ready: Readiness { probe: Probe::Agent, ..wanted.ready.clone() },
+        location: Location { placement, disk, tag: tag(&uid), name: name.to_string() },
+        mac,
+        address: None,
+        // QEMU's user network wants one, though nothing answers behind it.
+        ssh_port: (wanted.network == Network::User).then(|| port(taken)).transpose()?,
+        host_key: String::new(),
+        qemu: None,
+        process: None,
+        tpm: None,
+        started_at: None,
+        ready_at: None,
+        was_ready: false,
+        role: Role::Template,
+        origin: Origin::default(),
+        name,
+        ..wanted.clone()
+    };
     taken.add(&record);
     Ok(record)
 }

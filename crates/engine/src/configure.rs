@@ -7,12 +7,12 @@ use winstead_guest::{
     seed::{Address, GuestNetwork, Identity},
 };
 use winstead_hypervisor::qemu::{
-    Backend, DiskConfig, FirmwareConfig, MachineConfig, NicConfig, RunAs, SeedConfig,
+    Backend, DiskConfig, FirmwareConfig, MachineConfig, NicConfig, Ram, RunAs, SeedConfig,
 };
-use winstead_spec::{Bridge, DirectKernel, Firmware, GuestOs, Network, SeedKind, StoreKind};
-use winstead_store::{BaseLocation, Features, OverlaySpec};
+use winstead_spec::{Bridge, DirectKernel, DiskFormat, Firmware, GuestOs, Network, SeedKind, StoreKind};
+use winstead_store::{BaseLocation, Features, OVERLAY, OverlaySpec};
 
-use crate::{Home, MachineRecord, facts::Facts};
+use crate::{Home, MachineRecord, facts::Facts, machine::Role};
 
 /// Paths as QEMU sees them from its working folder, so that it needs no rights above the home.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(crate) struct Paths {
     root: PathBuf,
     /// The read-only base.
     pub(crate) base: PathBuf,
+    /// The disk of the template, between base and overlay.
+    pub(crate) layer: Option<PathBuf>,
 }
 
 impl Paths {
@@ -30,8 +32,10 @@ impl Paths {
             }
             StoreKind::Disk => record.image.disk.clone(),
         };
-        let mut paths = Self { root: home.root().to_owned(), base: PathBuf::new() };
+        let mut paths = Self { root: home.root().to_owned(), base: PathBuf::new(), layer: None };
         paths.base = paths.seen(&base);
+        let template = record.origin.template.as_ref();
+        paths.layer = template.map(|name| paths.seen(&home.machine(name).join("disk").join(OVERLAY)));
         paths
     }
 
@@ -53,15 +57,16 @@ pub(crate) fn base_location(home: &Home, record: &MachineRecord) -> BaseLocation
 
 pub(crate) fn overlay(
     record: &MachineRecord,
-    base: PathBuf,
+    paths: Paths,
     owner: Option<(u32, u32)>,
     features: &Features,
 ) -> OverlaySpec {
+    let base_format = if paths.layer.is_some() { DiskFormat::Qcow2 } else { record.image.format };
     OverlaySpec {
         location: record.location.clone(),
         cap: record.shape.disk.cap,
-        base,
-        base_format: record.image.format,
+        base: paths.layer.unwrap_or(paths.base),
+        base_format,
         size: record.image.virtual_size,
         owner,
         features: features.clone(),
@@ -77,6 +82,15 @@ pub(crate) fn identity(record: &MachineRecord, host_key: KeyPair, client: &KeyPa
         authorized_keys: vec![client.public_openssh.clone()],
         network: guest_network(record),
         os: record.image.os,
+    }
+}
+
+/// Where those that start from a template's memory have their address from: all alike, so that nothing in the guest has to
+/// be told. DHCP knows them by their cards.
+pub(crate) fn neutral_network(template: &MachineRecord) -> Address {
+    match template.network {
+        Network::User => GuestNetwork::user(String::new()).address,
+        Network::Bridge(_) => Address::Dhcp,
     }
 }
 
@@ -97,13 +111,14 @@ fn guest_network(record: &MachineRecord) -> GuestNetwork {
     }
 }
 
-/// `direct`: whether the overlay and its base can be opened with `O_DIRECT` where they are.
+/// `direct`: whether the overlay and its base can be opened with `O_DIRECT` where they are; `ram`: where the guest's RAM
+/// lies in this start.
 pub(crate) fn qemu(
     home: &Home,
     record: &MachineRecord,
     facts: &Facts,
     run_as: Option<RunAs>,
-    direct: bool,
+    (direct, ram): (bool, Ram),
 ) -> MachineConfig {
     let paths = Paths::new(home, record);
     MachineConfig {
@@ -112,10 +127,12 @@ pub(crate) fn qemu(
         os: record.image.os,
         cpus: record.shape.cpus,
         memory: record.shape.memory,
+        ram,
         firmware: firmware(record, &paths),
         tpm: record.shape.tpm.unwrap_or(record.image.os == GuestOs::Windows),
         disk: DiskConfig {
-            overlay: PathBuf::from("../disk/overlay.qcow2"),
+            overlay: Path::new("../disk").join(OVERLAY),
+            layer: paths.layer.clone(),
             base: paths.base.clone(),
             base_format: record.image.format,
             direct,
@@ -151,6 +168,7 @@ fn firmware(record: &MachineRecord, paths: &Paths) -> FirmwareConfig {
 
 fn backend(record: &MachineRecord) -> Backend {
     match (&record.network, record.ssh_port) {
+        (Network::Bridge(_), _) if record.role == Role::Template => Backend::None,
         (Network::User, Some(ssh_port)) => Backend::User { ssh_port, host_name: record.name.to_string() },
         _ => Backend::Tap { name: winstead_network::tap_name(record.uid.as_bytes()) },
     }

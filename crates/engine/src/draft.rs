@@ -45,7 +45,7 @@ impl<'a> Draft<'a> {
                     (record.clone(), record)
                 }
             };
-            jobs.push((change.action, Job { record, target, why: change.why.clone() }));
+            jobs.push((change.action, Job::new(record, target, change.why.clone())));
         }
         Ok(jobs)
     }

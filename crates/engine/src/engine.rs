@@ -129,7 +129,7 @@ impl Engine {
     /// The steps of an action, in order.
     #[must_use]
     pub fn steps(&self, action: Action) -> Vec<Step> {
-        steps::steps(action).to_vec()
+        steps::steps(action, steps::Way::Boot)
     }
 
     /// What `up` would do. Changes nothing.

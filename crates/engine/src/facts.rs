@@ -45,6 +45,8 @@ pub(crate) struct Facts {
     pub(crate) accelerator: AcceleratorChoice,
     /// What the stores can do.
     pub(crate) store: Features,
+    /// The processor's model and features.
+    pub(crate) cpu: String,
 }
 
 /// The users that machines run as when we are root.
@@ -93,7 +95,7 @@ impl Facts {
             .await
             .map_err(|error| EngineError::host("choose an accelerator")(error.into()))?;
         let store = features(home, stop).await?;
-        Ok(Self { qemu, accelerator, store })
+        Ok(Self { qemu, accelerator, store, cpu: cpu() })
     }
 
     /// What a user should know of this computer before machines start: a slow accelerator, a weaker store.
@@ -171,6 +173,14 @@ pub(crate) fn is_root() -> bool {
 /// Drawn from the home's own identity, so that it stays.
 fn first_user(home: Uuid) -> u32 {
     FIRST_USER + u32::try_from(home.as_u128() % SHARES).unwrap_or(0) * USERS
+}
+
+/// The processor as the kernel lists it: what a guest under KVM has seen of it.
+fn cpu() -> String {
+    let all = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let first = all.split("\n\n").next().unwrap_or_default();
+    let telling = |line: &&str| line.starts_with("model name") || line.starts_with("flags");
+    first.lines().filter(telling).collect::<Vec<_>>().join("\n")
 }
 
 fn kvm_group() -> Option<u32> {

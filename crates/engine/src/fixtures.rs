@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use uuid::Uuid;
 use winstead_spec::{
     ByteSize, Disk, DiskFormat, GuestOs, MachineName, MachineShape, Name, Network, Pool, Probe, Readiness,
-    SeedKind, Sha256, Span, StoreKind,
+    SeedKind, Sha256, Span, Start, StoreKind,
 };
 use winstead_store::{Location, Placement};
 
-use crate::{ImageRef, MachineRecord};
+use crate::{
+    ImageRef, MachineRecord,
+    machine::{Origin, Role},
+};
 
 pub(crate) fn pool(name: &str, replicas: u32) -> Pool {
     let disk = Disk { store: StoreKind::Ram, cap: ByteSize::from_mib(64) };
@@ -17,7 +20,14 @@ pub(crate) fn pool(name: &str, replicas: u32) -> Pool {
         name: name.parse().unwrap(),
         image: "debian".parse().unwrap(),
         replicas,
-        machine: MachineShape { cpus: 1, memory: ByteSize::from_mib(256), disk, firmware: None, tpm: None },
+        machine: MachineShape {
+            cpus: 1,
+            memory: ByteSize::from_mib(256),
+            disk,
+            firmware: None,
+            tpm: None,
+            start: Start::Boot,
+        },
         network: Network::User,
         ready: Readiness { probe: Probe::Ssh, deadline: Span::from_secs(60) },
     }
@@ -66,6 +76,8 @@ pub(crate) fn record(pool: &Pool, index: u32, image: ImageRef) -> MachineRecord 
         started_at: None,
         ready_at: None,
         was_ready: false,
+        role: Role::Machine,
+        origin: Origin::default(),
         name,
     }
 }

@@ -56,6 +56,33 @@ pub struct MachineRecord {
     /// Whether it was ready since its overlay is new: then its disk may hold work, and is kept.
     #[serde(default)]
     pub was_ready: bool,
+    /// What it is for.
+    #[serde(default)]
+    pub role: Role,
+    /// What its disk and memory began as.
+    #[serde(default)]
+    pub origin: Origin,
+}
+
+/// What a machine is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Role {
+    /// To be used.
+    #[default]
+    Machine,
+    /// To be saved: nobody reaches it, and it becomes a template.
+    Template,
+}
+
+/// What a machine's disk and memory began as, since it was last put back to golden.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    /// The template whose disk lies under its overlay; `None`: the image itself.
+    pub template: Option<MachineName>,
+    /// Whether it has become itself; a machine that boots is itself from the start.
+    pub is_itself: bool,
 }
 
 /// The version of an image that a machine stands on.

@@ -15,6 +15,7 @@ use crate::{
     admission::{Base, Capacity},
     journal::{Entry, Journal, Shared, Snapshot},
     plan::{self, Observed, Seen},
+    template::Template,
 };
 
 /// Everything that a plan looks at; `shared` are the folders that new disks will share.
@@ -32,10 +33,11 @@ pub(crate) async fn observe(
         let machines: BTreeMap<_, _> =
             rows.machines.into_iter().map(|(name, entry)| (name, look(&home, entry, &mounts))).collect();
         let bases = bases(&rows.shared);
-        let memory = memory(&machines, &bases)?;
+        let templates = templates(&rows.shared);
+        let memory = memory(&machines, &templates, &bases)?;
         let capacity = Capacity { memory, folders: folders(shared, &machines, &bases) };
         let bases = bases.into_iter().map(|(digest, (base, _))| (digest, base)).collect();
-        Ok::<_, EngineError>(Observed { machines, pools: rows.pools, bases, capacity })
+        Ok::<_, EngineError>(Observed { machines, pools: rows.pools, templates, bases, capacity })
     });
     let observed = looked.await.map_err(|error| EngineError::host("look at the machines")(error.into()))?;
     Ok((observed?, snapshot))
@@ -72,18 +74,36 @@ fn holds_its_tap(record: &MachineRecord) -> Option<bool> {
 /// RAM that may be divided: what is free, and what this home's own machines and bases use of the rest.
 fn memory(
     machines: &BTreeMap<MachineName, Seen>,
+    templates: &BTreeMap<MachineName, Template>,
     bases: &BTreeMap<String, (Base, ByteSize)>,
 ) -> Result<ByteSize, EngineError> {
     let memory = winstead_store::host_memory()
         .map_err(|error| EngineError::host("read the host's memory")(error.into()))?;
     let resident = machines.values().filter(|seen| seen.running).filter_map(|seen| {
         let process = seen.entry.record.process?;
-        qemu::resident(process).ok().map(|resident| resident.pss.unwrap_or(resident.rss))
+        let resident = qemu::resident(process).ok()?;
+        // What it shares with others that started from the same memory is the template's.
+        let is_clone = seen.entry.record.qemu.as_ref().is_some_and(|config| config.ram == qemu::Ram::Saved);
+        Some(if is_clone { resident.private() } else { resident.proportional() })
+    });
+    let templates = templates.values().map(|template| {
+        let disk =
+            winstead_store::usage(&template.machine.location).map_or(ByteSize::default(), |usage| usage.used);
+        let in_ram = template.machine.shape.disk.store == StoreKind::Ram;
+        template.ram + if in_ram { disk } else { ByteSize::default() }
     });
     let in_ram = |seen: &&Seen| seen.entry.record.shape.disk.store == StoreKind::Ram;
     let overlays = machines.values().filter(in_ram).map(|seen| seen.used);
     let bases = bases.values().map(|(_, used)| *used);
-    Ok(memory.available + resident.chain(overlays).chain(bases).sum())
+    Ok(memory.available + resident.chain(templates).chain(overlays).chain(bases).sum())
+}
+
+fn templates(shared: &[(String, Shared)]) -> BTreeMap<MachineName, Template> {
+    let template = |(_, shared): &(String, Shared)| match shared {
+        Shared::Template(template) => Some((template.name().clone(), Template::clone(template))),
+        _ => None,
+    };
+    shared.iter().filter_map(template).collect()
 }
 
 /// The recorded bases that are there, and what each really uses.

@@ -21,6 +21,8 @@ use crate::{
     EngineError, ImageRef, MachineRecord, Phase,
     admission::{Bases, Capacity, FolderSum, Sum},
     journal::{Entry, PoolRecord},
+    machine::Role,
+    template::Template,
 };
 
 /// What the file asks for, its images resolved.
@@ -59,6 +61,8 @@ pub struct Observed {
     pub machines: BTreeMap<MachineName, Seen>,
     /// All pools of this home, as last applied.
     pub pools: BTreeMap<Name, PoolRecord>,
+    /// The templates that are there.
+    pub templates: BTreeMap<MachineName, Template>,
     /// The RAM copies of images that are there.
     pub bases: Bases,
     /// What the host has.
@@ -124,6 +128,8 @@ pub enum Action {
     Await,
     /// Changed while it runs: its cap, when it counts as ready.
     Update,
+    /// Made, started and saved, so that others start from its memory.
+    Template,
     /// Taken away.
     Destroy,
 }
@@ -228,8 +234,10 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
 /// Does the same to all chosen machines, whatever state they are in.
 #[must_use]
 pub fn asked_for(observed: &Observed, action: Action, chosen: impl Fn(&MachineName) -> bool) -> Vec<Change> {
-    let names = observed.machines.keys().filter(|name| chosen(name));
-    names.map(|name| Change { machine: name.clone(), action, why: "asked for".to_owned() }).collect()
+    // A template in the making is nobody's to put back.
+    let asked = |seen: &Seen| action == Action::Destroy || seen.entry.record.role == Role::Machine;
+    let names = observed.machines.iter().filter(|(name, seen)| chosen(name) && asked(seen));
+    names.map(|(name, _)| Change { machine: name.clone(), action, why: "asked for".to_owned() }).collect()
 }
 
 enum Decision {
@@ -243,7 +251,7 @@ fn decide(wanted: &DesiredPool, seen: Option<&Seen>) -> Decision {
         return Decision::Change(Action::Create, "new".to_owned());
     };
     let record = &seen.entry.record;
-    if let Some(why) = broken(seen).or_else(|| outdated(wanted, record)) {
+    if let Some(why) = broken(seen).or_else(|| unborn(seen)).or_else(|| outdated(wanted, record)) {
         return Decision::Change(Action::Renew, why);
     }
     let cap = wanted.pool.machine.disk.cap;
@@ -281,6 +289,13 @@ fn broken(seen: &Seen) -> Option<String> {
         Phase::Failed => Some(format!("it failed: {}", seen.entry.message)),
         Phase::Booting | Phase::Ready | Phase::Held => (!seen.disk).then(|| "its disk is gone".to_owned()),
     }
+}
+
+/// A machine that was started from memory and did not become itself is nobody: it cannot go on from where it is.
+fn unborn(seen: &Seen) -> Option<String> {
+    let origin = &seen.entry.record.origin;
+    let unborn = seen.entry.phase == Phase::Booting && origin.template.is_some() && !origin.is_itself;
+    unborn.then(|| "it has not become itself".to_owned())
 }
 
 /// A machine that was ready once has work on its disk, and is started again on it. One that never came so far is
@@ -322,6 +337,9 @@ fn adjusted(wanted: &DesiredPool, record: &MachineRecord) -> Option<String> {
     let (cap, was) = (wanted.pool.machine.disk.cap, record.shape.disk.cap);
     if cap != was {
         return Some(format!("cap {was} → {cap}"));
+    }
+    if wanted.pool.machine.start != record.shape.start {
+        return Some("start, from the next reset on".to_owned());
     }
     (wanted.pool.ready != record.ready).then(|| "ready".to_owned())
 }

@@ -24,6 +24,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Whether a machine stands on something shared.
 pub(crate) fn uses(record: &MachineRecord, shared: &Shared) -> bool {
     match shared {
+        Shared::Template(template) => record.origin.template.as_ref() == Some(template.name()),
         Shared::Base(base) => {
             record.shape.disk.store == StoreKind::Ram
                 && base.folder.file_name().is_some_and(|name| name == record.image.digest.short())
@@ -50,7 +51,12 @@ pub(crate) fn remove_folder(folder: &Path) -> std::io::Result<bool> {
 pub(crate) fn strays(home: &Home, known: &Snapshot) -> Vec<MachineName> {
     let Ok(folders) = fs_err::read_dir(home.machines()) else { return Vec::new() };
     let names = folders.flatten().filter_map(|folder| folder.file_name().to_str()?.parse().ok());
-    names.filter(|name| !known.machines.contains_key(name)).collect()
+    names.filter(|name| !known.machines.contains_key(name) && !is_template(known, name)).collect()
+}
+
+fn is_template(known: &Snapshot, name: &MachineName) -> bool {
+    let is_it = |shared: &Shared| matches!(shared, Shared::Template(template) if template.name() == name);
+    known.shared.iter().any(|(_, shared)| is_it(shared))
 }
 
 /// Copies of images that are mounted in this home and that the journal does not know.

@@ -18,6 +18,7 @@ use crate::{
     error::chain,
     facts::Users,
     journal::{PoolRecord, Shared, SharedKind, Snapshot},
+    machine::Role,
     plan::{self, Action, Change, Desired, DesiredPool, Observed, Plan},
     supervisor, sweep,
 };
@@ -95,9 +96,10 @@ impl Engine {
     /// Takes away what is to go, so that its room is free; then brings up all others.
     pub(crate) async fn carry_out(&self, work: Work) -> Result<(), EngineError> {
         let leaves = |(action, _): &(Action, Job)| *action == Action::Destroy;
-        let (leaving, others): (Vec<_>, Vec<_>) = work.jobs.into_iter().partition(leaves);
+        let (leaving, mut others): (Vec<_>, Vec<_>) = work.jobs.into_iter().partition(leaves);
         side_by_side("take away", &work.actor, leaving).await?;
         work.actor.place_bases(&others).await?;
+        work.actor.place_templates(&mut others).await?;
         side_by_side("bring up", &work.actor, others).await
     }
 
@@ -141,10 +143,11 @@ impl Engine {
         listener: &Listener,
         stop: &CancellationToken,
     ) -> Result<(), EngineError> {
+        self.take_leftovers_away(listener, stop).await?;
         let now = self.journal.snapshot().await?;
         for (name, shared) in &now.shared {
             if !now.machines.values().any(|entry| sweep::uses(&entry.record, shared)) {
-                self.release(name, shared, stop).await?;
+                self.release(name, shared, (listener, stop)).await?;
             }
         }
         if !now.machines.is_empty() {
@@ -157,13 +160,31 @@ impl Engine {
         Ok(())
     }
 
+    /// Templates that a dead command was making.
+    async fn take_leftovers_away(
+        &self,
+        listener: &Listener,
+        stop: &CancellationToken,
+    ) -> Result<(), EngineError> {
+        let now = self.journal.snapshot().await?;
+        let left = now.machines.into_values().filter(|entry| entry.record.role == Role::Template);
+        for entry in left {
+            let actor = self.actor(None, listener, stop).await?;
+            actor.run(Action::Destroy, Job::unchanged(entry.record, "its making was cut short")).await?;
+        }
+        Ok(())
+    }
+
     async fn release(
         &self,
         name: &str,
         shared: &Shared,
-        stop: &CancellationToken,
+        (listener, stop): (&Listener, &CancellationToken),
     ) -> Result<(), EngineError> {
         match shared {
+            Shared::Template(template) => {
+                self.actor(None, listener, stop).await?.remove_template(template).await?;
+            }
             Shared::Base(base) => {
                 let removed = winstead_store::remove_base(base).await;
                 removed.map_err(|error| EngineError::host("remove an image's RAM copy")(error.into()))?;
@@ -228,6 +249,7 @@ impl Engine {
             users: Users::of(self.journal.home_id().await?),
             facts: OnceCell::new(),
             kernel,
+            program: self.options.program.clone(),
             listener: listener.clone(),
             starts: Semaphore::new(cores),
             sharing: tokio::sync::Mutex::new(()),
@@ -265,7 +287,7 @@ impl Engine {
 fn unchanged_jobs(changes: &[Change], observed: &Observed) -> Vec<(Action, Job)> {
     let known = changes.iter().filter_map(|change| {
         let record = observed.machines.get(&change.machine)?.entry.record.clone();
-        Some((change.action, Job { target: record.clone(), record, why: change.why.clone() }))
+        Some((change.action, Job::unchanged(record, change.why.clone())))
     });
     known.collect()
 }

@@ -8,6 +8,16 @@ pub mod agent;
 pub mod console;
 pub mod keys;
 pub mod seed;
+pub mod specialise;
 pub mod ssh;
 
 mod files;
+
+/// Bytes as lower-case hexadecimal digits.
+fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+        text
+    })
+}

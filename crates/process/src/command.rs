@@ -4,11 +4,13 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io,
+    os::fd::OwnedFd,
     path::PathBuf,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
 
+use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -168,20 +170,28 @@ impl Command {
     /// When it cannot be started. What it does afterwards, the caller observes; a started child is reaped by
     /// awaiting the returned handle, or by init when this process ends first.
     pub fn start_detached(&self, log: &File) -> Result<Child, CommandError> {
-        self.start_detached_with(log, Stdio::null())
+        self.start_detached_with(log, Stdio::null(), Vec::new())
     }
 
-    /// The same with an open file as its standard input: the way to hand over a descriptor that it may not open itself.
+    /// The same with an open file as its standard input, and `further` as its descriptors 3, 4, …: the way to hand over
+    /// what it may not open itself.
     ///
     /// # Errors
     /// As [`Command::start_detached`].
-    pub fn start_detached_with(&self, log: &File, input: Stdio) -> Result<Child, CommandError> {
+    pub fn start_detached_with(
+        &self,
+        log: &File,
+        input: Stdio,
+        further: Vec<OwnedFd>,
+    ) -> Result<Child, CommandError> {
         // setsid(1) is part of util-linux, which Debian calls essential; the system call would need unsafe code here.
         let mut detached = self.clone();
         detached.argv.insert(0, "setsid".into());
         let spawn = || -> io::Result<Child> {
             let mut command = detached.tokio_command();
             command.stdin(input).stdout(log.try_clone()?).stderr(log.try_clone()?);
+            let numbered = (3..).zip(further).map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd });
+            command.fd_mappings(numbered.collect()).map_err(io::Error::other)?;
             command.spawn()
         };
         let child = spawn().map_err(|error| detached.spawn_error(error))?;

@@ -27,7 +27,8 @@ pub use image::{
 pub use name::{MachineName, Name, NameError};
 pub use parse::{Documents, Source, parse};
 pub use pool::{
-    Bridge, Disk, Firmware, MachineShape, Network, Pool, Probe, Readiness, StoreKind, Subnet, SubnetError,
+    Bridge, Disk, Firmware, MachineShape, Network, Pool, Probe, Readiness, Start, StoreKind, Subnet,
+    SubnetError,
 };
 pub use problem::{Problem, Problems};
 pub use schema::schema;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     Bridge, ByteSize, DebianRecipe, DirectKernel, Disk, FileRecipe, Firmware, Growth, GuestOs, Host,
-    HostStores, Image, MachineShape, Network, Pool, Probe, Readiness, Recipe, Reserve, SeedKind, UrlRecipe,
+    HostStores, Image, MachineShape, Network, Pool, Probe, Readiness, Recipe, Reserve, SeedKind, Start,
+    UrlRecipe,
     parse::Origin,
     problem::{Complaint, Problem},
     raw::{self, HostSpec, ImageSpec, PoolSpec},
@@ -115,6 +116,9 @@ pub(crate) fn pool(
         let complaint = Complaint::new(message).expected("`agent` or `started`, or another seed");
         problems.push(origin.problem("spec.ready.probe", complaint));
     }
+    if let Some(complaint) = unheard(spec) {
+        problems.push(origin.problem("spec.warm", complaint));
+    }
     Pool {
         name: origin.name.clone(),
         image: spec.image.clone(),
@@ -125,9 +129,31 @@ pub(crate) fn pool(
             disk: Disk { store: machine.disk.store, cap: machine.disk.cap.0 },
             firmware: machine.firmware,
             tpm: machine.tpm,
+            start: start(spec),
         },
         network: network(&spec.network),
         ready: Readiness { probe: spec.ready.probe, deadline: spec.ready.deadline.0 },
+    }
+}
+
+/// Why the commands that warm a template up would not be run.
+fn unheard(spec: &PoolSpec) -> Option<Complaint> {
+    if spec.warm.iter().any(|argv| argv.0.is_empty()) {
+        return Some(
+            Complaint::new("one of the commands is empty").expected("a list of a program and its arguments"),
+        );
+    }
+    let needless = !spec.warm.is_empty() && spec.machine.start == raw::Start::Boot;
+    needless.then(|| {
+        let message = "machines that boot have no template that runs these commands";
+        Complaint::new(message).expected("`machine.start: memory`, or no such key")
+    })
+}
+
+fn start(spec: &PoolSpec) -> Start {
+    match spec.machine.start {
+        raw::Start::Boot => Start::Boot,
+        raw::Start::Memory => Start::Memory { warm: spec.warm.iter().map(|argv| argv.0.clone()).collect() },
     }
 }
 

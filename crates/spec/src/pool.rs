@@ -37,6 +37,23 @@ pub struct MachineShape {
     pub firmware: Option<Firmware>,
     /// A TPM 2.0 by swtpm, its state thrown away with the machine; `None`: for Windows.
     pub tpm: Option<bool>,
+    /// From what it starts.
+    #[serde(default)]
+    pub start: Start,
+}
+
+/// From what a machine starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Start {
+    /// A boot.
+    #[default]
+    Boot,
+    /// The saved memory of a machine that booted once, its template; a boot where that cannot be.
+    Memory {
+        /// What the template runs before its memory is saved: programs with their arguments.
+        warm: Vec<Vec<String>>,
+    },
 }
 
 /// One machine's copy-on-write layer.

@@ -157,7 +157,16 @@ pub(crate) struct PoolSpec {
     /// When a machine counts as ready.
     #[serde(default)]
     pub(crate) ready: Ready,
+    /// With `machine.start: memory`: commands that the template runs as root before its memory is saved, each a list of a program and its arguments. What they load is in every machine from the start.
+    #[serde(default)]
+    pub(crate) warm: Vec<Argv>,
 }
+
+/// A program and its arguments.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub(crate) struct Argv(pub(crate) Vec<String>);
 
 /// What one machine looks like.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -175,6 +184,18 @@ pub(crate) struct Machine {
     pub(crate) firmware: Option<Firmware>,
     /// A TPM 2.0, its content thrown away with the machine. Default: true for Windows, else false.
     pub(crate) tpm: Option<bool>,
+    /// From what it starts: a boot, or the saved memory of a machine that booted once.
+    pub(crate) start: Start,
+}
+
+/// From what a machine starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Start {
+    /// A boot.
+    Boot,
+    /// The saved memory of a machine that booted once: seconds instead of a boot. Where that cannot be, a boot, and a line that says why.
+    Memory,
 }
 
 /// A machine's own layer over the image.
@@ -292,7 +313,14 @@ fn root_on_first_partition() -> String {
 
 impl Default for Machine {
     fn default() -> Self {
-        Self { cpus: 2, memory: Size::from_mib(1024), disk: Disk::default(), firmware: None, tpm: None }
+        Self {
+            cpus: 2,
+            memory: Size::from_mib(1024),
+            disk: Disk::default(),
+            firmware: None,
+            tpm: None,
+            start: Start::Boot,
+        }
     }
 }
 

@@ -15,5 +15,5 @@ pub use base::{BaseLocation, base_usage, has_base, mounted_base, place_base, rem
 pub use error::StoreError;
 pub use memory::{HostMemory, free_space, host_memory};
 pub use mountinfo::{Mounts, tag_at};
-pub use overlay::{Location, OverlaySpec, Usage, create, exists, grow, remove, survey, usage};
+pub use overlay::{Location, OVERLAY, OverlaySpec, Usage, create, exists, grow, remove, seal, survey, usage};
 pub use probe::{Features, probe, takes_direct};

@@ -1,6 +1,9 @@
 //! One machine's copy-on-write layer: create, remove, measure, grow.
 
-use std::{os::unix::fs::MetadataExt, path::PathBuf};
+use std::{
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +16,9 @@ use crate::{
     mountinfo::Mounts,
     probe::Features,
 };
+
+/// The name of an overlay's file in its place.
+pub const OVERLAY: &str = "overlay.qcow2";
 
 /// Where one machine's overlay lives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +72,7 @@ impl Location {
     /// The overlay's path.
     #[must_use]
     pub fn overlay(&self) -> PathBuf {
-        self.disk.join("overlay.qcow2")
+        self.disk.join(OVERLAY)
     }
 }
 
@@ -164,6 +170,27 @@ fn measure(location: &Location) -> Result<Usage, StoreError> {
 /// When the mount is not there or not ours, or `cap` is below what is used.
 pub fn grow(location: &Location, cap: ByteSize) -> Result<(), StoreError> {
     location.area().resize(cap)
+}
+
+/// Makes the overlay, and what else lies in its place, a read-only layer for others' overlays: readable by all who may
+/// reach it, and a mount of its own is read-only from then on. Nothing may write it any more.
+///
+/// # Errors
+/// When it is not there or not ours, or still open for writing.
+pub fn seal(location: &Location) -> Result<(), StoreError> {
+    let area = location.area();
+    if !area.is_ours()? {
+        return Err(StoreError::Absent { path: location.disk.clone() });
+    }
+    let folder = fs_err::canonicalize(&location.disk).map_err(io_at("look at", &location.disk))?;
+    for file in fs_err::read_dir(&folder).map_err(io_at("read", &folder))?.flatten() {
+        let path = file.path();
+        let read_only = std::fs::Permissions::from_mode(0o444);
+        fs_err::set_permissions(&path, read_only).map_err(io_at("set the mode of", &path))?;
+    }
+    let open = std::fs::Permissions::from_mode(0o711);
+    fs_err::set_permissions(&folder, open).map_err(io_at("set the mode of", &folder))?;
+    area.seal()
 }
 
 /// What is at the place. What cannot be looked at counts as foreign.

@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     commands::{
-        completions, console, cp, describe, down, exec, get, image, logs, man, plan, reset, schema, ssh,
-        supervise, up,
+        completions, console, cp, describe, down, exec, get, image, keep, logs, man, plan, reset, schema,
+        ssh, supervise, up,
     },
     interrupt::AtInterrupt,
 };
@@ -124,6 +124,8 @@ pub(crate) enum Command {
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
     Supervise(supervise::SuperviseArgs),
+    #[command(hide = true)]
+    Keep(keep::KeepArgs),
 }
 
 impl Cli {

@@ -10,7 +10,7 @@ use winstead_process::ProcessId;
 use winstead_spec::{ByteSize, Host, MachineName, Name};
 
 use super::{Entry, Growth, Journal, JournalError, PoolRecord, Shared, SharedKind, Snapshot, Transition};
-use crate::{MachineRecord, Phase};
+use crate::{MachineRecord, Phase, template::Template};
 
 const MACHINE: &str = "SELECT machine.record, phase, held_from, message, cap, times
     FROM machine LEFT JOIN growth ON growth.uid = machine.uid";
@@ -25,9 +25,11 @@ impl Journal {
             let transaction = connection.unchecked_transaction()?;
             let machines = rows(&transaction, MACHINE, entry)?;
             let pools = rows(&transaction, "SELECT record FROM pool", |row| json::<PoolRecord>(row, 0))?;
-            let shared = rows(&transaction, "SELECT name, record FROM shared ORDER BY kind, name", |row| {
-                Ok((row.get(0)?, json(row, 1)?))
-            })?;
+            let mut shared: Vec<(String, Shared)> =
+                rows(&transaction, "SELECT name, record FROM shared ORDER BY name", |row| {
+                    Ok((row.get(0)?, json(row, 1)?))
+                })?;
+            shared.sort_by_key(|(_, shared)| shared.kind());
             Ok(Snapshot {
                 machines: machines.into_iter().map(|entry| (entry.record.name.clone(), entry)).collect(),
                 pools: pools.into_iter().map(|record| (record.pool.name.clone(), record)).collect(),
@@ -230,6 +232,23 @@ impl Journal {
         self.write(move |transaction| {
             let sql = "INSERT OR REPLACE INTO shared(kind, name, record) VALUES (?1, ?2, ?3)";
             transaction.execute(sql, params![shared.kind().key(), name, text(&shared)]).map(drop)
+        })
+        .await
+    }
+
+    /// Records a template, and forgets the machine that it was: its row ends here, what is on its disk stays.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn freeze(&self, template: &Template) -> Result<(), JournalError> {
+        let (shared, name) = (Shared::Template(Box::new(template.clone())), template.name().clone());
+        let uid = template.machine.uid;
+        self.write(move |transaction| {
+            let sql = "INSERT OR REPLACE INTO shared(kind, name, record) VALUES (?1, ?2, ?3)";
+            transaction.execute(sql, params![shared.kind().key(), name.to_string(), text(&shared)])?;
+            move_to(transaction, &name.to_string(), (Phase::Destroying, Phase::Gone), "")?;
+            let line = transition(&name, Some(Phase::Destroying), Phase::Gone, "its memory is saved");
+            remember(transaction, &uid, &line)
         })
         .await
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use winstead_spec::{ByteSize, MachineName, Name, Pool, Sha256};
 
-use crate::{MachineRecord, Phase};
+use crate::{MachineRecord, Phase, template::Template};
 
 /// A machine as it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +63,8 @@ pub struct PoolRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Shared {
+    /// What machines start from whose memory was saved.
+    Template(Box<Template>),
     /// The RAM copy of an image.
     Base(winstead_store::BaseLocation),
     /// A bridge of ours.
@@ -72,8 +74,10 @@ pub enum Shared {
 }
 
 /// What kind of shared thing a row is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SharedKind {
+    /// A template; its name is its machine's.
+    Template,
     /// The RAM copy of an image; its name is the digest's first digits.
     Base,
     /// A bridge of ours; its name is the interface's.
@@ -85,6 +89,7 @@ pub enum SharedKind {
 impl SharedKind {
     pub(super) const fn key(self) -> &'static str {
         match self {
+            Self::Template => "template",
             Self::Base => "base",
             Self::Bridge => "bridge",
             Self::Folder => "folder",
@@ -97,6 +102,7 @@ impl Shared {
     #[must_use]
     pub const fn kind(&self) -> SharedKind {
         match self {
+            Self::Template(_) => SharedKind::Template,
             Self::Base(_) => SharedKind::Base,
             Self::Bridge(_) => SharedKind::Bridge,
             Self::Folder(_) => SharedKind::Folder,
@@ -130,6 +136,6 @@ pub struct Snapshot {
     pub machines: BTreeMap<MachineName, Entry>,
     /// All pools by name.
     pub pools: BTreeMap<Name, PoolRecord>,
-    /// Everything shared, in the order in which it is taken away: what lies in a folder before the folder.
+    /// Everything shared, in the order in which it is taken away: what stands on something before that.
     pub shared: Vec<(String, Shared)>,
 }

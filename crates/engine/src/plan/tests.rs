@@ -27,13 +27,13 @@ fn machine(name: &MachineName, wanted: &DesiredPool) -> Seen {
 
 /// A machine after the steps of an action; `None` when it is gone.
 fn act(mut seen: Seen, wanted: &DesiredPool, action: Action) -> Option<Seen> {
-    for step in crate::steps::steps(action) {
+    for step in crate::steps::steps(action, crate::steps::Way::Boot) {
         let record = &mut seen.entry.record;
         match step {
             Step::Enter(Phase::Gone) => return None,
             Step::Enter(phase) => {
-                assert!(seen.entry.phase.may_become(*phase), "{} to {phase} by {action:?}", seen.entry.phase);
-                seen.entry.phase = *phase;
+                assert!(seen.entry.phase.may_become(phase), "{} to {phase} by {action:?}", seen.entry.phase);
+                seen.entry.phase = phase;
             }
             Step::Adopt => {
                 record.image = wanted.image.clone().unwrap();
@@ -128,7 +128,9 @@ fn what_is_planned_for_a_phase_may_be_begun_in_it() {
         for (running, disk) in whatever {
             let planned = after(|seen| (seen.entry.phase, seen.running, seen.disk) = (phase, running, disk));
             for (_, action) in actions(&planned) {
-                if let Some(crate::Step::Enter(first)) = crate::steps::steps(action).first() {
+                if let Some(crate::Step::Enter(first)) =
+                    crate::steps::steps(action, crate::steps::Way::Boot).first()
+                {
                     assert!(phase.may_become(*first), "{phase}: {action:?}");
                 }
             }

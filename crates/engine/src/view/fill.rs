@@ -220,7 +220,7 @@ fn machine(seen: &Seen, supervised: bool) -> Machine {
 
 fn resident(process: Option<ProcessId>) -> Option<u64> {
     let resident = qemu::resident(process?).ok()?;
-    Some(resident.pss.unwrap_or(resident.rss).bytes())
+    Some(resident.proportional().bytes())
 }
 
 fn conditions(seen: &Seen, supervised: bool) -> Vec<Condition> {

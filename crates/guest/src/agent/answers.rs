@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::agent::AgentFailure;
@@ -64,6 +65,45 @@ impl From<RawInterface> for Interface {
         let address = |raw: RawAddress| raw.ip_address.split('%').next().and_then(|text| text.parse().ok());
         let addresses = raw.ip_addresses.into_iter().filter_map(address).collect();
         Self { name: raw.name, mac: raw.hardware_address, addresses }
+    }
+}
+
+/// A program that runs in the guest (`guest-exec`).
+#[derive(Deserialize)]
+pub(super) struct Started {
+    pub(super) pid: i64,
+}
+
+/// How it is with a program (`guest-exec-status`).
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct ExecStatus {
+    pub(super) exited: bool,
+    exitcode: Option<i64>,
+    signal: Option<i64>,
+    #[serde(default)]
+    out_data: String,
+    #[serde(default)]
+    err_data: String,
+}
+
+/// How a program in the guest ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit code; `None` when a signal ended it, and for more than a process can say.
+    pub code: Option<i32>,
+    /// What it wrote on its standard output.
+    pub output: Vec<u8>,
+    /// What it wrote on its standard error.
+    pub errors: Vec<u8>,
+}
+
+impl From<ExecStatus> for Ended {
+    /// What is no base64 counts as nothing: it is the guest's own words, and only told to people.
+    fn from(status: ExecStatus) -> Self {
+        let words = |text: &str| BASE64_STANDARD.decode(text).unwrap_or_default();
+        let code = status.exitcode.filter(|_| status.signal.is_none()).and_then(|code| code.try_into().ok());
+        Self { code, output: words(&status.out_data), errors: words(&status.err_data) }
     }
 }
 
@@ -201,6 +241,7 @@ mod tests {
         fn no_answer_panics_us(bytes: Vec<u8>, value in like_an_agent()) {
             for line in [bytes, value.to_string().into_bytes(), json!({"return": value}).to_string().into_bytes()] {
                 drop((answer::<IgnoredAny>(&line), answer::<Info>(&line), answer::<Vec<Interface>>(&line)));
+                drop((answer::<Started>(&line), answer::<ExecStatus>(&line).map(Ended::from)));
             }
         }
 

@@ -91,9 +91,13 @@ impl Agent {
     }
 
     /// Asks, and reads the answer straight into the wanted type: what else a guest puts into it takes no memory.
-    pub(super) async fn ask<T: DeserializeOwned>(&mut self, command: &str) -> Result<T, AgentError> {
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &mut self,
+        command: &str,
+        arguments: &Value,
+    ) -> Result<T, AgentError> {
         let (limit, stop) = (self.limits.answer, self.stop.clone());
-        let asked = bounded(limit, &stop, self.exchange(command)).await;
+        let asked = bounded(limit, &stop, self.exchange(command, arguments)).await;
         asked.map_err(|failure| self.error(command, failure))
     }
 
@@ -101,13 +105,17 @@ impl Agent {
         AgentError { socket: self.socket.clone(), command: command.to_owned(), failure }
     }
 
-    async fn exchange<T: DeserializeOwned>(&mut self, command: &str) -> Result<T, AgentFailure> {
+    async fn exchange<T: DeserializeOwned>(
+        &mut self,
+        command: &str,
+        arguments: &Value,
+    ) -> Result<T, AgentFailure> {
         if !self.in_step {
             self.synchronise().await?;
         }
         // Until the answer is there, whatever happens leaves one on its way.
         self.in_step = false;
-        self.stream.write_all(&question(command, &json!({}))).await?;
+        self.stream.write_all(&question(command, arguments)).await?;
         let answer = loop {
             if let Frame::Line(line) = self.frame().await? {
                 break answers::answer(&line);

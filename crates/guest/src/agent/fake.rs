@@ -90,13 +90,16 @@ pub(super) fn honest() -> Play {
         "guest-ping" => Reply::Value(json!({})),
         "guest-info" => Reply::Value(info(&[])),
         "guest-network-get-interfaces" => Reply::Value(json!([{"name": "lo"}])),
+        "guest-get-time" => Reply::Value(json!(1_000_000_000_i64)),
+        "guest-exec" => Reply::Value(json!({"pid": 7})),
+        "guest-exec-status" => Reply::Value(json!({"exited": true, "exitcode": 3, "out-data": "aGk="})),
         _ => Reply::Refuse("CommandNotFound", "The command has not been found"),
     })
 }
 
 /// The answer to `guest-info` of an agent with these commands disabled.
 pub(super) fn info(disabled: &[&str]) -> Value {
-    let all = ["guest-ping", "guest-network-get-interfaces"];
+    let all = ["guest-ping", "guest-network-get-interfaces", "guest-exec"];
     let commands: Vec<Value> = all
         .iter()
         .map(|name| json!({"name": name, "enabled": !disabled.contains(name), "success-response": true}))

@@ -13,7 +13,7 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
-pub use answers::{Info, Interface};
+pub use answers::{Ended, Info, Interface};
 pub use client::{Agent, Limits};
 pub use codec::{Decoder, Frame, LineTooLong};
 pub use error::{AgentError, AgentFailure};

@@ -1,11 +1,11 @@
 //! Who a guest is.
 
-use std::{fmt::Write, net::Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 use winstead_spec::GuestOs;
 
-use crate::{keys::KeyPair, seed::SeedError};
+use crate::{hexadecimal, keys::KeyPair, seed::SeedError};
 
 /// All that tells one guest from the next. Holds a private key, so it is never journalled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,10 +74,7 @@ impl Identity {
     /// The machine id as systemd writes it: 32 lower-case hexadecimal digits.
     #[must_use]
     pub fn machine_id_text(&self) -> String {
-        self.machine_id.iter().fold(String::with_capacity(32), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-            text
-        })
+        hexadecimal(&self.machine_id)
     }
 
     /// What cloud-init compares to know a first boot.

@@ -11,7 +11,7 @@ mod tar;
 
 pub use identity::{Address, GuestNetwork, Identity};
 pub use nocloud::{VOLUME_ID, nocloud_files, nocloud_iso};
-pub use tar::{SEED_LIMIT, files, tar};
+pub use tar::{SEED_LIMIT, files, neutral_tar, tar};
 
 use std::{fmt, io, path::PathBuf};
 

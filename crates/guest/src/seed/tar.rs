@@ -3,7 +3,7 @@
 use ::tar::{Builder, EntryType, Header};
 use winstead_spec::GuestOs;
 
-use crate::seed::{Contents, Identity, SeedError, SeedFile, linux};
+use crate::seed::{Address, Contents, Identity, SeedError, SeedFile, linux};
 
 /// The largest `fw_cfg` file that guests read reliably (64 KiB).
 pub const SEED_LIMIT: usize = 64 * 1024;
@@ -20,13 +20,26 @@ pub fn files(identity: &Identity) -> Result<Vec<SeedFile>, SeedError> {
     }
 }
 
+/// The archive that a template starts with: a guest that is nobody yet. It has a machine-id, because a guest without
+/// one would make its own and keep it; it has no key, so that none is in the memory that others start from. Whatever its
+/// network card is called later, it uses `network`.
+///
+/// # Errors
+/// When it cannot be packed.
+pub fn neutral_tar(machine_id: [u8; 16], network: Address) -> Result<Vec<u8>, SeedError> {
+    packed(&linux::neutral_files(machine_id, network))
+}
+
+fn packed(files: &[SeedFile]) -> Result<Vec<u8>, SeedError> {
+    archive(files).map_err(|source| SeedError::Write { path: "seed.tar".into(), source })
+}
+
 /// The archive of [`files`]: everything owned by root and dated 1970, so that the same identity gives the same bytes.
 ///
 /// # Errors
 /// As [`files`], and [`SeedError::TooLarge`] above [`SEED_LIMIT`].
 pub fn tar(identity: &Identity) -> Result<Vec<u8>, SeedError> {
-    let files = files(identity)?;
-    let archive = archive(&files).map_err(|source| SeedError::Write { path: "seed.tar".into(), source })?;
+    let archive = packed(&files(identity)?)?;
     if archive.len() > SEED_LIMIT {
         return Err(SeedError::TooLarge { host_name: identity.host_name.clone(), size: archive.len() });
     }

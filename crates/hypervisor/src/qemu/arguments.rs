@@ -7,8 +7,8 @@ use std::path::Path;
 use winstead_spec::{ByteSize, GuestOs};
 
 use super::{
-    Accelerator, FirmwareConfig, MachineConfig, Qemu,
-    config::VARIABLES,
+    Accelerator, FirmwareConfig, MachineConfig, Qemu, Ram,
+    config::{RAM_DESCRIPTOR, VARIABLES},
     devices, firmware,
     launch::SANDBOX,
     line::{Line, value},
@@ -79,6 +79,22 @@ fn processor(line: &mut Line, config: &MachineConfig, qemu: &Qemu) {
     let cpus = config.cpus;
     line.option("-smp", format!("{cpus},sockets=1,cores={cpus},threads=1,maxcpus={cpus}"));
     line.option("-m", format!("{}M", config.memory.mib_ceil()));
+    ram(line, config);
+}
+
+/// RAM in a file that is handed over as an open descriptor: nobody finds it by a name, and it can be sealed.
+fn ram(line: &mut Line, config: &MachineConfig) {
+    let share = match config.ram {
+        Ram::Own => return,
+        Ram::Shared => "on",
+        Ram::Saved => "off",
+    };
+    let size = config.memory.mib_ceil();
+    let file = format!("/proc/self/fd/{RAM_DESCRIPTOR}");
+    line.option("-object", format!("memory-backend-file,id=ram,mem-path={file},size={size}M,share={share}"));
+    if config.ram == Ram::Saved {
+        line.option("-incoming", "defer");
+    }
 }
 
 fn machine(config: &MachineConfig) -> String {
@@ -90,7 +106,8 @@ fn machine(config: &MachineConfig) -> String {
     };
     // Windows with hv_stimer needs no HPET, and polls it if there is one.
     let hpet = if config.os == GuestOs::Windows { ",hpet=off" } else { "" };
-    format!("{base},vmport=off,dump-guest-core=off{hpet}{flash}")
+    let ram = if config.ram == Ram::Own { "" } else { ",memory-backend=ram" };
+    format!("{base},vmport=off,dump-guest-core=off{hpet}{flash}{ram}")
 }
 
 fn cpu(config: &MachineConfig, qemu: &Qemu) -> String {

@@ -20,6 +20,7 @@ fn linux() -> MachineConfig {
         os: GuestOs::Linux,
         cpus: 2,
         memory: ByteSize::from_mib(384),
+        ram: Ram::Own,
         firmware: FirmwareConfig::Direct {
             kernel: "../../../images/debian/0123456789ab/vmlinux".into(),
             initrd: Some("../../../images/debian/0123456789ab/initrd".into()),
@@ -28,6 +29,7 @@ fn linux() -> MachineConfig {
         tpm: false,
         disk: DiskConfig {
             overlay: "../disk/overlay.qcow2".into(),
+            layer: None,
             base: "../../../bases/0123456789ab/disk.qcow2".into(),
             base_format: DiskFormat::Qcow2,
             direct: true,

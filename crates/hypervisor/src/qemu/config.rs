@@ -25,6 +25,8 @@ pub(crate) const CONSOLE_LOG: &str = "console.log";
 pub(crate) const QEMU_LOG: &str = "qemu.log";
 /// The machine's own UEFI variables.
 pub(crate) const VARIABLES: &str = "vars.fd";
+/// The descriptor under which QEMU finds the file of its guest's RAM, if it is given one.
+pub(crate) const RAM_DESCRIPTOR: u32 = 3;
 /// The state of the machine's TPM.
 pub(crate) const TPM_FOLDER: &str = "tpm";
 
@@ -68,6 +70,9 @@ pub struct MachineConfig {
     pub cpus: u32,
     /// Guest RAM.
     pub memory: ByteSize,
+    /// Where that RAM lies.
+    #[serde(default)]
+    pub ram: Ram,
     /// How it boots.
     pub firmware: FirmwareConfig,
     /// Whether it has a TPM 2.0.
@@ -82,6 +87,19 @@ pub struct MachineConfig {
     pub accelerator: Accelerator,
     /// The user that its processes run as; `None`: ours.
     pub run_as: Option<RunAs>,
+}
+
+/// Where a guest's RAM lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ram {
+    /// In QEMU alone.
+    #[default]
+    Own,
+    /// In a file that is handed over: what the guest writes is in it, and others can start from it.
+    Shared,
+    /// A copy-on-write view of such a file. The machine waits for the state that belongs to it ([`super::restore`]).
+    Saved,
 }
 
 /// How guests run.
@@ -129,7 +147,10 @@ pub enum FirmwareConfig {
 pub struct DiskConfig {
     /// The machine's own qcow2 file.
     pub overlay: PathBuf,
-    /// The image under it, never written.
+    /// What a template wrote, between the overlay and the image; never written.
+    #[serde(default)]
+    pub layer: Option<PathBuf>,
+    /// The image at the bottom, never written.
     pub base: PathBuf,
     /// The image's format.
     pub base_format: DiskFormat,
@@ -167,6 +188,8 @@ pub enum Backend {
         /// Its name.
         name: String,
     },
+    /// Nothing.
+    None,
 }
 
 /// What a machine takes its identity from.

@@ -52,14 +52,24 @@ pub(crate) fn disk(line: &mut Line, config: &MachineConfig) {
     });
     // no-flush: the data dies with the machine, in RAM or not. discard, detect-zeroes: memory goes back to the host.
     let cache = json!({"direct": disk.direct, "no-flush": true});
+    let layer = disk.layer.as_ref().map(|layer| {
+        json!({
+            "node-name": "layer", "driver": "qcow2", "backing": "base", "read-only": true,
+            "file": {"driver": "file", "filename": layer, "read-only": true, "aio": aio},
+        })
+    });
+    let backing = if layer.is_some() { "layer" } else { "base" };
     let overlay = json!({
-        "node-name": "disk", "driver": "qcow2", "backing": "base", "cache": cache,
+        "node-name": "disk", "driver": "qcow2", "backing": backing, "cache": cache,
         "discard": "unmap", "detect-zeroes": "unmap", "l2-cache-size": TABLE_CACHE,
         "file": {
             "driver": "file", "filename": disk.overlay, "cache": cache, "aio": aio, "discard": "unmap",
         },
     });
     line.option("-blockdev", base.to_string());
+    if let Some(layer) = layer {
+        line.option("-blockdev", layer.to_string());
+    }
     line.option("-blockdev", overlay.to_string());
     line.option("-object", "iothread,id=disk-thread");
     // A full overlay stops the machine instead of failing the guest's write: it can grow and go on. With -blockdev
@@ -85,15 +95,19 @@ pub(crate) fn network(line: &mut Line, config: &MachineConfig) {
     let backend = match &config.nic.backend {
         Backend::User { ssh_port, host_name } => {
             let name = value(host_name);
-            format!("user,id=net0,ipv6=off,hostname={name},hostfwd=tcp:127.0.0.1:{ssh_port}-:22")
+            Some(format!("user,id=net0,ipv6=off,hostname={name},hostfwd=tcp:127.0.0.1:{ssh_port}-:22"))
         }
         // The open tap is its standard input: see `tap`.
-        Backend::Tap { .. } => "tap,id=net0,fd=0".to_owned(),
+        Backend::Tap { .. } => Some("tap,id=net0,fd=0".to_owned()),
+        Backend::None => None,
     };
-    line.option("-netdev", backend);
+    let plug = if backend.is_some() { ",netdev=net0" } else { "" };
+    if let Some(backend) = backend {
+        line.option("-netdev", backend);
+    }
     // romfile= (nothing): no PXE in front of the disk.
     let mac = value(&config.nic.mac);
-    line.option("-device", format!("virtio-net-pci,id=nic0,netdev=net0,mac={mac},romfile="));
+    line.option("-device", format!("virtio-net-pci,id=nic0{plug},mac={mac},romfile="));
 }
 
 /// What the guest takes its identity from.

@@ -15,6 +15,7 @@ mod line;
 mod processes;
 pub mod qmp;
 mod resident;
+mod saved;
 mod start;
 mod state;
 mod stop;
@@ -28,11 +29,12 @@ pub use adopt::{AdoptError, adopt, pause, resume};
 pub use arguments::{arguments, translation_buffer};
 pub use config::{
     AGENT_SOCKET, Accelerator, Backend, COMMAND_SOCKET, CONSOLE_SOCKET, DiskConfig, FirmwareConfig,
-    MachineConfig, NicConfig, RunAs, SUPERVISOR_SOCKET, SeedConfig, console_log, cut_logs, machine_log,
+    MachineConfig, NicConfig, Ram, RunAs, SUPERVISOR_SOCKET, SeedConfig, console_log, cut_logs, machine_log,
 };
 pub use processes::{find_process, find_tpm, is_machine};
 pub use qmp::RunState;
 pub use resident::{Resident, resident};
+pub use saved::{MemoryError, restore, save, set_link};
 pub use start::{Running, StartError, start};
 pub use state::forget_state;
 pub use stop::stop;

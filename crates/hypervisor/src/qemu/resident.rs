@@ -14,6 +14,22 @@ pub struct Resident {
     pub rss: ByteSize,
     /// Its part of the shared pages, plus its own; `None` where only the owner may know.
     pub pss: Option<ByteSize>,
+    /// Its part of the pages of files in RAM: of a guest that was started from saved memory what it has not changed.
+    pub shared: Option<ByteSize>,
+}
+
+impl Resident {
+    /// What it takes of the host's RAM, shared pages divided among those that share them.
+    #[must_use]
+    pub fn proportional(&self) -> ByteSize {
+        self.pss.unwrap_or(self.rss)
+    }
+
+    /// The same without files in RAM.
+    #[must_use]
+    pub fn private(&self) -> ByteSize {
+        self.proportional() - self.shared.unwrap_or_default()
+    }
 }
 
 /// The memory of a process, from `/proc/PID/smaps_rollup`, else `/proc/PID/status`. The kernel walks all its pages:
@@ -30,10 +46,10 @@ pub fn resident(process: ProcessId) -> io::Result<Resident> {
     if let Ok(text) = fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup"))
         && let Some(rss) = kib(&text, "Rss:")
     {
-        return Ok(Resident { rss, pss: kib(&text, "Pss:") });
+        return Ok(Resident { rss, pss: kib(&text, "Pss:"), shared: kib(&text, "Pss_Shmem:") });
     }
     let status = fs_err::read_to_string(format!("/proc/{pid}/status"))?;
-    Ok(Resident { rss: kib(&status, "VmRSS:").ok_or_else(gone)?, pss: None })
+    Ok(Resident { rss: kib(&status, "VmRSS:").ok_or_else(gone)?, pss: None, shared: None })
 }
 
 /// The size in the line that begins with `key`.

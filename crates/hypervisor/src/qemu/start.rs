@@ -2,7 +2,7 @@
 //!
 //! The guest does not run yet (`-S`): whoever starts it writes the process down first, then lets it run.
 
-use std::{io, net::TcpListener, path::Path, process::Stdio, time::Duration};
+use std::{io, net::TcpListener, os::fd::OwnedFd, path::Path, process::Stdio, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::{process::Child, time::Instant};
@@ -125,7 +125,8 @@ pub enum StartError {
     },
 }
 
-/// Starts a machine in `folder`, its run folder, and returns when QEMU answers; the guest is paused.
+/// Starts a machine in `folder`, its run folder, and returns when QEMU answers; the guest is paused. `ram` is the file of
+/// its RAM, for every [`super::Ram`] but QEMU's own.
 ///
 /// # Errors
 /// See [`StartError`]; nothing of the machine runs then.
@@ -135,6 +136,7 @@ pub async fn start(
     config: &MachineConfig,
     qemu: &Qemu,
     folder: &Path,
+    ram: Option<OwnedFd>,
     stop: &CancellationToken,
 ) -> Result<Running, StartError> {
     check(config, folder)?;
@@ -143,7 +145,7 @@ pub async fn start(
         true => Some(tpm::start(config, folder, stop).await.map_err(|error| without_tpm(config, error))?),
         false => None,
     };
-    match launch(config, qemu, folder, stop).await {
+    match launch(config, qemu, (folder, ram), stop).await {
         Ok(process) => Ok(Running { process, tpm }),
         Err(error) => {
             if let Some(Err(left)) = tpm.map(ProcessId::kill) {
@@ -201,13 +203,13 @@ fn prepare(config: &MachineConfig, folder: &Path) -> io::Result<()> {
 async fn launch(
     config: &MachineConfig,
     qemu: &Qemu,
-    folder: &Path,
+    (folder, ram): (&Path, Option<OwnedFd>),
     stop: &CancellationToken,
 ) -> Result<ProcessId, StartError> {
     let open = launch::open_log(folder);
     let (log, begin) = open.map_err(|source| StartError::Prepare { machine: config.name.clone(), source })?;
     let command = launch::command(&qemu.binary, &arguments(config, qemu), config.run_as.as_ref(), folder);
-    let started = command.start_detached_with(&log, input(config)?);
+    let started = command.start_detached_with(&log, input(config)?, ram.into_iter().collect());
     let mut child = started.map_err(|source| StartError::Launch { source })?;
     // The process id is kept through setsid, env and setpriv: each becomes the next.
     let answered = match child.id().and_then(ProcessId::of) {

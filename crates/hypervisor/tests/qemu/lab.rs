@@ -3,7 +3,7 @@
 use std::{
     fs::Permissions,
     net::TcpListener,
-    os::unix::fs::PermissionsExt,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,7 +11,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use winstead_hypervisor::qemu::{
-    self, Accelerator, AdoptError, Backend, DiskConfig, FirmwareConfig, MachineConfig, NicConfig, Qemu,
+    self, Accelerator, AdoptError, Backend, DiskConfig, FirmwareConfig, MachineConfig, NicConfig, Qemu, Ram,
     RunAs, RunState, SeedConfig, StartError,
 };
 use winstead_process::{Command, ProcessId};
@@ -51,7 +51,12 @@ impl Lab {
     }
 
     pub(crate) async fn start(&self) -> Result<qemu::Running, StartError> {
-        qemu::start(&self.config, &self.qemu, &self.run, &self.stop).await
+        qemu::start(&self.config, &self.qemu, &self.run, None, &self.stop).await
+    }
+
+    /// The same with its RAM in a file.
+    pub(crate) async fn start_with(&self, ram: OwnedFd) -> Result<qemu::Running, StartError> {
+        qemu::start(&self.config, &self.qemu, &self.run, Some(ram), &self.stop).await
     }
 
     pub(crate) async fn adopt(&self, process: ProcessId) -> Result<RunState, AdoptError> {
@@ -91,10 +96,12 @@ fn config() -> MachineConfig {
         os: GuestOs::Linux,
         cpus: 1,
         memory: ByteSize::from_mib(128),
+        ram: Ram::Own,
         firmware: FirmwareConfig::Uefi,
         tpm: false,
         disk: DiskConfig {
             overlay: "../disk/overlay.qcow2".into(),
+            layer: None,
             base: "../../../bases/base.qcow2".into(),
             base_format: DiskFormat::Qcow2,
             direct: false,

@@ -5,6 +5,7 @@
 
 mod guest;
 mod lab;
+mod saved;
 
 use std::{
     net::TcpListener,

@@ -92,6 +92,8 @@ const TEXTS: &[(&str, &str)] = &[
     ("etc/ssh/sshd_config.d/10-winstead.conf", SSHD),
     ("etc/systemd/journald.conf.d/10-winstead.conf", JOURNALD),
     ("etc/systemd/system/ssh.service", SSH_SERVICE),
+    ("etc/systemd/system/winstead-ssh.socket", SSH_SOCKET),
+    ("etc/systemd/system/winstead-ssh@.service", SSH_INSTANCE),
     ("etc/systemd/system/winstead-resolv.path", RESOLV_PATH),
     ("etc/systemd/system/winstead-resolv.service", RESOLV_SERVICE),
 ];
@@ -110,7 +112,8 @@ HostKey /etc/ssh/ssh_host_ed25519_key
 const JOURNALD: &str = "[Journal]\nStorage=volatile\nRuntimeMaxUse=16M\n";
 
 /// Debian's unit waits for the network and tests its configuration first. sshd needs neither to listen: this one
-/// starts as soon as files can be written.
+/// starts as soon as files can be written. Without a host key, in a template whose memory others start from, it waits to be
+/// started.
 const SSH_SERVICE: &str = "\
 [Unit]
 Description=OpenSSH server
@@ -118,6 +121,7 @@ DefaultDependencies=no
 Conflicts=shutdown.target
 Before=shutdown.target
 After=systemd-journald.socket
+ConditionPathExists=/etc/ssh/ssh_host_ed25519_key
 
 [Service]
 Type=notify
@@ -131,6 +135,35 @@ RuntimeDirectoryMode=0755
 [Install]
 WantedBy=sysinit.target
 Alias=sshd.service
+";
+
+/// Started in a template only, whose memory others start from: the server itself starts with the first connection, so no
+/// host key is in that memory, and nothing has to be started in a clone. A clone that reboots has the usual server.
+const SSH_SOCKET: &str = "\
+[Unit]
+Description=OpenSSH server of a machine that starts from saved memory
+DefaultDependencies=no
+Conflicts=shutdown.target ssh.service
+Before=shutdown.target
+
+[Socket]
+ListenStream=22
+Accept=yes
+MaxConnections=256
+";
+
+const SSH_INSTANCE: &str = "\
+[Unit]
+Description=OpenSSH server for one connection
+DefaultDependencies=no
+CollectMode=inactive-or-failed
+
+[Service]
+ExecStart=-/usr/sbin/sshd -i
+StandardInput=socket
+RuntimeDirectory=sshd
+RuntimeDirectoryMode=0755
+RuntimeDirectoryPreserve=yes
 ";
 
 /// A seed that knows the name server writes resolv.conf itself. On a bridge whose DHCP names it, this copies what

@@ -8,6 +8,7 @@ pub(crate) mod down;
 pub(crate) mod exec;
 pub(crate) mod get;
 pub(crate) mod image;
+pub(crate) mod keep;
 pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod plan;
@@ -44,6 +45,7 @@ pub(crate) async fn run(context: Context, command: Command) -> Result<ExitCode, 
         Command::Completions(args) => completions::run(&context, args),
         Command::Man(args) => man::run(&context, args),
         Command::Supervise(args) => supervise::run(&context, args).await,
+        Command::Keep(args) => keep::run(&context, args).await,
     };
     done.map(|()| ExitCode::SUCCESS)
 }

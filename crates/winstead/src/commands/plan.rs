@@ -198,7 +198,7 @@ fn painted(ui: &Ui, line: &str) -> String {
 
 const fn symbol(action: Action) -> &'static str {
     match action {
-        Action::Create | Action::Start => "+",
+        Action::Create | Action::Start | Action::Template => "+",
         Action::Renew | Action::Update => "~",
         Action::Await => ".",
         Action::Destroy => "-",
@@ -210,6 +210,7 @@ const fn word(action: Action) -> &'static str {
         Action::Create => "create",
         Action::Renew => "reset",
         Action::Start => "start",
+        Action::Template => "save",
         Action::Await => "wait for",
         Action::Update => "update",
         Action::Destroy => "take away",

@@ -2,15 +2,20 @@
 
 use std::{
     collections::VecDeque,
-    io,
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use rustix::fs::{Mode, OFlags};
-use serde_json::Value;
+use rustix::{
+    fs::{Mode, OFlags},
+    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
+};
+use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncReadExt, AsyncWriteExt, Interest},
     net::UnixStream,
     time::{Instant, timeout_at},
 };
@@ -106,12 +111,34 @@ impl Client {
     ) -> Result<Value, QmpError> {
         self.last_id += 1;
         let line = messages::command(command, arguments, self.last_id);
-        let sent = match timeout_at(until, self.stream.write_all(&line)).await {
+        self.send(command, &line, until).await?;
+        self.answer(until).await.map_err(|kind| self.error(command, kind))
+    }
+
+    async fn send(&mut self, command: &str, bytes: &[u8], until: Instant) -> Result<(), QmpError> {
+        let sent = match timeout_at(until, self.stream.write_all(bytes)).await {
             Ok(sent) => sent.map_err(QmpErrorKind::Io),
             Err(_) => Err(self.timed_out()),
         };
-        sent.map_err(|kind| self.error(command, kind))?;
-        self.answer(until).await.map_err(|kind| self.error(command, kind))
+        sent.map_err(|kind| self.error(command, kind))
+    }
+
+    /// Hands an open file over, under a name by which later commands find it.
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub async fn give(&mut self, name: &str, file: BorrowedFd<'_>) -> Result<(), QmpError> {
+        let (command, until) = ("getfd", Instant::now() + self.deadline);
+        self.last_id += 1;
+        let line = messages::command("getfd", Some(&json!({"fdname": name})), self.last_id);
+        let sent = self.stream.async_io(Interest::WRITABLE, || send_with(&self.stream, &line, file));
+        let sent = match timeout_at(until, sent).await {
+            Ok(sent) => sent.map_err(QmpErrorKind::Io),
+            Err(_) => Err(self.timed_out()),
+        };
+        let count = sent.map_err(|kind| self.error(command, kind))?;
+        self.send(command, &line[count..], until).await?;
+        self.answer(until).await.map(drop).map_err(|kind| self.error(command, kind))
     }
 
     async fn answer(&mut self, until: Instant) -> Result<Value, QmpErrorKind> {
@@ -265,6 +292,15 @@ fn unexpected(message: &Message) -> QmpErrorKind {
         Message::Return { id, .. } => format!("an answer came to a question never asked ({id:?})"),
         Message::Error { description, .. } => format!("it refused what was never asked: {description}"),
     })
+}
+
+/// Sends bytes together with an open file (`SCM_RIGHTS`, unix(7)); returns how many were sent.
+fn send_with(stream: &UnixStream, bytes: &[u8], file: BorrowedFd<'_>) -> io::Result<usize> {
+    let files = [file];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&files));
+    Ok(sendmsg(stream, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?)
 }
 
 /// Connects through `/proc/self/fd` where the path is too long for a socket address.

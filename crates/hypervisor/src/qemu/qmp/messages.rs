@@ -13,6 +13,8 @@ pub enum RunState {
     Paused,
     /// Started with `-S`, never continued.
     Prelaunch,
+    /// Waits for the saved state that it is to go on from.
+    InMigrate,
     /// Stopped by a failed disk operation: full, or broken.
     IoError,
     /// The guest's kernel said that it panicked.
@@ -31,6 +33,7 @@ impl RunState {
             "running" => Self::Running,
             "paused" => Self::Paused,
             "prelaunch" => Self::Prelaunch,
+            "inmigrate" => Self::InMigrate,
             "io-error" => Self::IoError,
             "guest-panicked" => Self::GuestPanicked,
             "shutdown" => Self::Shutdown,
@@ -41,7 +44,7 @@ impl RunState {
 
 /// The commands that are used, each with what is read of its answer. Checked against QEMU's own schema.
 #[cfg(test)]
-const COMMANDS: [(&str, &[&str]); 9] = [
+const COMMANDS: [(&str, &[&str]); 15] = [
     ("qmp_capabilities", &[]),
     ("query-status", &["status"]),
     ("query-uuid", &["UUID"]),
@@ -49,6 +52,12 @@ const COMMANDS: [(&str, &[&str]); 9] = [
     ("cont", &[]),
     ("stop", &[]),
     ("quit", &[]),
+    ("set_link", &[]),
+    ("getfd", &[]),
+    ("migrate-set-capabilities", &[]),
+    ("migrate", &[]),
+    ("migrate-incoming", &[]),
+    ("query-migrate", &["status", "error-desc"]),
     ("human-monitor-command", &[]),
     ("query-rx-filter", &["multicast-table", "multicast-overflow"]),
 ];
@@ -231,7 +240,8 @@ mod tests {
         for event in ["STOP", "RESUME", "SHUTDOWN", "GUEST_PANICKED", "BLOCK_IO_ERROR"] {
             assert!(schema["events"][event].is_array(), "QEMU has no event {event}");
         }
-        for state in ["running", "paused", "prelaunch", "io-error", "guest-panicked", "shutdown"] {
+        for state in ["running", "paused", "prelaunch", "inmigrate", "io-error", "guest-panicked", "shutdown"]
+        {
             assert!(holds(&schema["runStates"], state), "QEMU has no state {state}");
             assert!(!matches!(RunState::of(state), RunState::Other(_)), "{state} is not understood");
         }
@@ -240,9 +250,10 @@ mod tests {
     /// So that the list above stays whole: the sources are searched for what they execute.
     #[test]
     fn only_what_was_checked_is_executed() {
-        let source = concat!(include_str!("client.rs"), include_str!("../usernet.rs"));
-        let calls =
-            ["execute(\"", "execute_until(\""].into_iter().flat_map(|call| source.split(call).skip(1));
+        let source =
+            concat!(include_str!("client.rs"), include_str!("../usernet.rs"), include_str!("../saved.rs"));
+        let calls = ["execute(\"", "execute_until(\"", "messages::command(\""];
+        let calls = calls.into_iter().flat_map(|call| source.split(call).skip(1));
         let used: BTreeSet<&str> = calls.filter_map(|rest| rest.split('"').next()).collect();
         assert_eq!(used, COMMANDS.into_iter().map(|(name, _)| name).collect());
     }

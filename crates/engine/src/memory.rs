@@ -1,0 +1,320 @@
+//! Starting from saved memory: templates are made and taken away, machines are restored and become themselves.
+//!
+//! A template's RAM is a sealed memfd: a file in the kernel's own tmpfs that has no name, and that nobody can change any
+//! more, the superuser included. QEMU of any version maps it copy-on-write without a right to any file. It lives as long as
+//! a process holds it, so each template has a keeper.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use fs_err as fs;
+use jiff::Timestamp;
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use sha2::Digest;
+use tokio_util::sync::CancellationToken;
+use winstead_guest::{
+    agent::{Agent, Limits},
+    specialise::{self, specialise},
+};
+use winstead_hypervisor::qemu;
+use winstead_process::{Command, ProcessId};
+use winstead_spec::{ByteSize, MachineName, Sha256};
+
+use crate::{
+    EngineError, MachineRecord,
+    act::{Actor, Failure, Job},
+    allocate::{self, Taken},
+    error::chain,
+    journal::{Shared, SharedKind},
+    observe,
+    plan::Action,
+    template::{self, Template},
+};
+
+/// The descriptor under which a keeper holds its template's RAM.
+const KEPT: u32 = 3;
+/// How often a keeper looks whether its template is still there.
+const GLANCE: Duration = Duration::from_secs(2);
+/// How long a keeper may take to be gone.
+const END: Duration = Duration::from_secs(10);
+/// Nothing changes what is saved: neither its size nor its contents, and these rules neither.
+const SEALS: SealFlags =
+    SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::SEAL);
+
+/// Runs in a template when its agent answers: waits until systemd has started all that it will (`degraded` is at rest,
+/// too), and lets SSH be answered by whoever starts from this memory.
+const SETTLE: &str = "\
+state=$(systemctl is-system-running --wait)
+[ \"$state\" = running ] || [ \"$state\" = degraded ] || { echo \"the guest is $state\" >&2; exit 1; }
+systemctl start winstead-ssh.socket";
+
+/// Keeps the RAM of a template that lies in `folder`, handed over as descriptor 3, until the folder is gone or `stop` is
+/// cancelled.
+pub async fn keep(folder: &Path, stop: &CancellationToken) {
+    while folder.exists() {
+        tokio::select! {
+            () = tokio::time::sleep(GLANCE) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Whether a process keeps the template that lies in `folder`.
+fn is_keeper(process: ProcessId, folder: &Path) -> bool {
+    let line = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+    let mut words = line.split(|byte| *byte == 0);
+    process.is_alive() && words.any(|word| word == folder.as_os_str().as_encoded_bytes())
+}
+
+/// RAM for a guest, whose contents can be sealed.
+pub(crate) fn new_ram(size: ByteSize) -> io::Result<OwnedFd> {
+    let ram = memfd_create("winstead-template", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    ftruncate(&ram, size.mib_ceil() << 20)?;
+    Ok(ram)
+}
+
+/// A template's RAM, from its keeper.
+fn kept_ram(template: &Template) -> io::Result<File> {
+    let path = format!("/proc/{}/fd/{KEPT}", template.keeper.pid);
+    Ok(fs::OpenOptions::new().read(true).write(true).open(path)?.into_parts().0)
+}
+
+impl Actor {
+    /// Finds or makes the templates that these machines start from. It takes as long as a boot, so it is done before any of
+    /// them is in a phase with a deadline. Where there can be none, the machine boots, and a note says why.
+    pub(crate) async fn place_templates(&self, jobs: &mut [(Action, Job)]) -> Result<(), EngineError> {
+        let mut found: BTreeMap<MachineName, Option<Template>> = BTreeMap::new();
+        let starting = |(action, _): &&mut (Action, Job)| matches!(action, Action::Create | Action::Renew);
+        for (_, job) in jobs.iter_mut().filter(starting) {
+            let Some(warm) = template::warm(&job.target) else { continue };
+            if let Some(obstacle) = template::obstacle(&job.target) {
+                let pool = &job.target.name.pool;
+                self.listener
+                    .note(format!("{pool}: machines boot instead of starting from memory: {obstacle}"));
+                continue;
+            }
+            let name = template::name(&job.target, warm, self.facts().await?);
+            if !found.contains_key(&name) {
+                found.insert(name.clone(), self.template(&name, &job.target).await?);
+            }
+            job.template = found.get(&name).cloned().flatten();
+        }
+        Ok(())
+    }
+
+    /// A template, made if it is not there; `None` when it cannot be made, which a note says.
+    async fn template(
+        &self,
+        name: &MachineName,
+        wanted: &MachineRecord,
+    ) -> Result<Option<Template>, EngineError> {
+        if let Some(known) = self.known_template(name).await? {
+            match check(&known) {
+                Ok(()) => return Ok(Some(known)),
+                Err(error) => {
+                    self.listener.note(format!("{name}: made anew: {error}"));
+                    self.remove_template(&known).await?;
+                }
+            }
+        }
+        match self.make_template(name, wanted).await {
+            Ok(()) => self.known_template(name).await,
+            Err(EngineError::Interrupted) => Err(EngineError::Interrupted),
+            Err(error) => {
+                let pool = &wanted.name.pool;
+                self.listener.note(format!(
+                    "{pool}: machines boot instead of starting from memory: {}",
+                    chain(&error)
+                ));
+                Ok(None)
+            }
+        }
+    }
+
+    async fn known_template(&self, name: &MachineName) -> Result<Option<Template>, EngineError> {
+        match self.journal.shared(SharedKind::Template, &name.to_string()).await? {
+            Some(Shared::Template(template)) => Ok(Some(*template)),
+            _ => Ok(None),
+        }
+    }
+
+    async fn make_template(&self, name: &MachineName, wanted: &MachineRecord) -> Result<(), EngineError> {
+        let snapshot = self.journal.snapshot().await?;
+        if let Some(left) = snapshot.machines.get(name) {
+            // Whoever made it before us died.
+            Box::pin(
+                self.run(Action::Destroy, Job::unchanged(left.record.clone(), "its making was cut short")),
+            )
+            .await?;
+        }
+        let mut taken = Taken::by(snapshot.machines.values().map(|entry| &entry.record));
+        let record = allocate::template(wanted, name.clone(), &self.home, &mut taken)?;
+        self.journal.add(record.clone()).await?;
+        let made = Box::pin(
+            self.run(Action::Template, Job::unchanged(record.clone(), "others start from its memory")),
+        )
+        .await;
+        if let Err(error) = made {
+            if !matches!(error, EngineError::Interrupted) {
+                let job = Job::unchanged(record, "it could not be saved");
+                Box::pin(self.run(Action::Destroy, job)).await?;
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Takes a template away; gone already, in part or whole, is fine.
+    pub(crate) async fn remove_template(&self, template: &Template) -> Result<(), EngineError> {
+        let removed = self.take_apart(template).await;
+        removed.map_err(|error| EngineError::host("remove a template")(error))?;
+        Ok(self.journal.drop_shared(SharedKind::Template, &template.name().to_string()).await?)
+    }
+
+    async fn take_apart(&self, template: &Template) -> Result<(), Failure> {
+        let folder = self.home.machine(template.name());
+        if is_keeper(template.keeper, &folder) {
+            template.keeper.kill()?;
+            let until = tokio::time::Instant::now() + END;
+            while template.keeper.is_alive() && tokio::time::Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        winstead_store::remove(&template.machine.location).await?;
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets a template run what its pool says, once everything in it has started.
+    pub(crate) async fn warm_up(&self, job: &Job) -> Result<(), Failure> {
+        let socket = self.home.run(&job.record.name).join(qemu::AGENT_SOCKET);
+        let limit = job.record.ready.deadline.duration();
+        let mut agent = Agent::connect_within(&socket, Limits::default(), &self.stop).await?;
+        let [settle, sync] = [SETTLE, "sync"].map(|text| ["/bin/sh", "-c", text].map(str::to_owned));
+        let warm = template::warm(&job.record).unwrap_or_default().iter().map(Vec::as_slice);
+        for command in std::iter::once(settle.as_slice()).chain(warm).chain([sync.as_slice()]) {
+            let Some((program, arguments)) = command.split_first() else { continue };
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let ended = agent.run(program, &arguments, b"", limit).await?;
+            if ended.code != Some(0) {
+                let said = String::from_utf8_lossy(&ended.errors).trim().to_owned();
+                let code = ended.code.map_or_else(|| "by a signal".to_owned(), |code| format!("with {code}"));
+                let shown = winstead_process::shown(command);
+                return Err(format!("`{shown}` ended {code}: {said:?}").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Saves a template: state and disk are sealed, its RAM gets a keeper, its row becomes a template's in one commit.
+    pub(crate) async fn freeze(&self, job: &mut Job) -> Result<(), Failure> {
+        let run = self.home.run(&job.record.name);
+        let ram = job.ram.take().ok_or("its RAM is not in our hands")?;
+        let process = job.record.process.ok_or("its QEMU is gone")?;
+        let state = qemu::save(process, &run).await?;
+        self.stop_qemu(job).await?;
+        fcntl_add_seals(&ram, SEALS)?;
+        let file = template::state_file(&job.record);
+        fs::write(&file, &state)?;
+        winstead_store::seal(&job.record.location)?;
+        let size = rustix::fs::fstat(&ram)?;
+        let template = Template {
+            keeper: self.start_keeper(&job.record.name, ram).await?,
+            state: digest(&file)?,
+            disk: digest(&job.record.location.overlay())?,
+            // st_blocks counts 512 bytes on every Linux file system (stat(2)).
+            ram: ByteSize::from_bytes(u64::try_from(size.st_blocks).unwrap_or_default() * 512),
+            saved_at: Timestamp::now(),
+            machine: job.record.clone(),
+        };
+        Ok(self.journal.freeze(&template).await?)
+    }
+
+    async fn start_keeper(&self, name: &MachineName, ram: OwnedFd) -> Result<ProcessId, Failure> {
+        let folder = self.home.machine(name);
+        let log = fs::File::create(folder.join("keeper.log"))?;
+        let command =
+            Command::new(&self.program).arg("--home").arg(self.home.root()).arg("keep").arg(&folder);
+        let child = command.start_detached_with(log.file(), std::process::Stdio::null(), vec![ram])?;
+        let keeper = child.id().and_then(ProcessId::of).ok_or("its keeper ended at once")?;
+        // setsid(1) becomes the program, which is what is looked for later.
+        let until = tokio::time::Instant::now() + END;
+        while !is_keeper(keeper, &folder) {
+            if tokio::time::Instant::now() > until {
+                return Err("its keeper did not come up".into());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(keeper)
+    }
+
+    /// The RAM that a machine's QEMU is given in this start, if it is not its own.
+    pub(crate) fn ram(&self, job: &mut Job) -> Result<(qemu::Ram, Option<OwnedFd>), Failure> {
+        if let Some(template) = &job.template {
+            return Ok((qemu::Ram::Saved, Some(kept_ram(template)?.into())));
+        }
+        if job.record.role == crate::machine::Role::Machine {
+            return Ok((qemu::Ram::Own, None));
+        }
+        let ram = new_ram(job.record.shape.memory)?;
+        job.ram = Some(ram.try_clone()?);
+        Ok((qemu::Ram::Shared, Some(ram)))
+    }
+
+    /// Puts the template's state into a machine that waits for it.
+    pub(crate) async fn restore(&self, job: &Job) -> Result<(), Failure> {
+        let template = job.template.as_ref().ok_or("it has no template")?;
+        let state = fs::read(template.state_file())?;
+        if digest_of(&state) != template.state {
+            return Err("its template's state is not what was saved".into());
+        }
+        let process = job.record.process.ok_or("its QEMU is gone")?;
+        Ok(qemu::restore(process, &self.home.run(&job.record.name), &state).await?)
+    }
+
+    /// Makes a restored machine itself, and only then plugs its network in.
+    pub(crate) async fn become_itself(&self, job: &mut Job) -> Result<(), Failure> {
+        let run = self.home.run(&job.record.name);
+        let process = observe::process(&self.home, &job.record).ok_or("its QEMU is gone")?;
+        qemu::resume(process, &run).await?;
+        let mut agent =
+            Agent::connect_within(&run.join(qemu::AGENT_SOCKET), Limits::default(), &self.stop).await?;
+        specialise(&mut agent, &self.identity(&job.record)?, specialise::LINUX).await?;
+        qemu::set_link(process, &run, true).await?;
+        job.record.origin.is_itself = true;
+        Ok(self.journal.update(&job.record).await?)
+    }
+}
+
+/// Whether a template is what was saved.
+fn check(template: &Template) -> Result<(), String> {
+    if !template.keeper.is_alive() || kept_ram(template).is_err() {
+        return Err("the process that kept its memory is gone".to_owned());
+    }
+    let parts: [(PathBuf, &Sha256); 2] =
+        [(template.state_file(), &template.state), (template.machine.location.overlay(), &template.disk)];
+    for (file, expected) in parts {
+        match digest(&file) {
+            Ok(found) if found == *expected => {}
+            Ok(_) => return Err(format!("{} is not what was saved", file.display())),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Ok(())
+}
+
+fn digest(file: &Path) -> io::Result<Sha256> {
+    Ok(digest_of(&fs::read(file)?))
+}
+
+fn digest_of(bytes: &[u8]) -> Sha256 {
+    Sha256::from(<[u8; 32]>::from(sha2::Sha256::digest(bytes)))
+}

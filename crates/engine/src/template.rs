@@ -1,0 +1,147 @@
+//! Templates: machines that booted once and were saved, so that others start from their memory. Pure.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::Digest;
+use winstead_hypervisor::qemu::{Accelerator, Version};
+use winstead_process::ProcessId;
+use winstead_spec::{ByteSize, Firmware, GuestOs, MachineName, Network, SeedKind, Sha256, Start, StoreKind};
+
+use crate::{MachineRecord, facts::Facts};
+
+/// What templates' names begin with; then comes their key.
+pub(crate) const PREFIX: &str = "template-";
+/// Raised whenever what is saved changes its meaning.
+const FORMAT: u32 = 1;
+
+/// A finished template.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Template {
+    /// The machine that was saved, as it was recorded; its QEMU is gone.
+    pub machine: MachineRecord,
+    /// The process that keeps its RAM.
+    pub keeper: ProcessId,
+    /// Of the saved state.
+    pub state: Sha256,
+    /// Of its disk.
+    pub disk: Sha256,
+    /// What its RAM takes of the host's.
+    pub ram: ByteSize,
+    /// When it was saved.
+    pub saved_at: Timestamp,
+}
+
+impl Template {
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &MachineName {
+        &self.machine.name
+    }
+
+    /// Where its state lies.
+    #[must_use]
+    pub fn state_file(&self) -> PathBuf {
+        state_file(&self.machine)
+    }
+}
+
+/// Where a template's state lies: beside its disk, which is sealed with it.
+pub(crate) fn state_file(machine: &MachineRecord) -> PathBuf {
+    machine.location.disk.join("state")
+}
+
+/// What two machines must have in common to start from the same memory.
+#[derive(Serialize)]
+struct Key<'a> {
+    format: u32,
+    image: &'a Sha256,
+    cpus: u32,
+    memory: ByteSize,
+    network: &'static str,
+    store: StoreKind,
+    warm: &'a [Vec<String>],
+    qemu: Version,
+    accelerator: Accelerator,
+    /// With KVM the guest has seen this very processor.
+    host_cpu: Option<&'a str>,
+}
+
+/// The name of the template that a machine starts from.
+pub(crate) fn name(record: &MachineRecord, warm: &[Vec<String>], facts: &Facts) -> MachineName {
+    let kvm = facts.accelerator.accelerator == Accelerator::Kvm;
+    let key = Key {
+        format: FORMAT,
+        image: &record.image.digest,
+        cpus: record.shape.cpus,
+        memory: record.shape.memory,
+        network: if record.network == Network::User { "user" } else { "bridge" },
+        store: record.shape.disk.store,
+        warm,
+        qemu: facts.qemu.version,
+        accelerator: facts.accelerator.accelerator,
+        host_cpu: kvm.then_some(facts.cpu.as_str()),
+    };
+    let text = serde_json::to_vec(&key).unwrap_or_default();
+    let digest = Sha256::from(<[u8; 32]>::from(sha2::Sha256::digest(text)));
+    let pool = format!("{PREFIX}{}", digest.short()).parse().expect("lower-case digits make a name");
+    MachineName { pool, index: 0 }
+}
+
+/// Why a machine cannot start from memory, for a person; `None` when it can.
+pub(crate) fn obstacle(record: &MachineRecord) -> Option<&'static str> {
+    let (shape, image) = (&record.shape, &record.image);
+    let direct = image.kernel.is_some() && shape.firmware.is_none_or(|chosen| chosen == Firmware::Direct);
+    if image.os == GuestOs::Windows {
+        return Some(
+            "what gives a Windows guest its own identity after a save has not been run on the real thing yet",
+        );
+    }
+    if shape.tpm == Some(true) {
+        return Some("a TPM's state cannot be shared");
+    }
+    if image.seed != SeedKind::FwCfg {
+        return Some("only our own images (`seed: fw-cfg`) can be given an identity after they have booted");
+    }
+    (!direct).then_some("only machines that start directly, without firmware, are saved so far")
+}
+
+/// What a machine's template runs; `None` when the machine is to boot.
+pub(crate) fn warm(record: &MachineRecord) -> Option<&[Vec<String>]> {
+    match &record.shape.start {
+        Start::Memory { warm } => Some(warm),
+        Start::Boot => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use winstead_spec::DirectKernel;
+
+    fn record(edit: impl FnOnce(&mut MachineRecord)) -> MachineRecord {
+        let mut record = fixtures::record(&fixtures::pool("p", 1), 0, fixtures::image(7));
+        record.image.kernel =
+            Some(DirectKernel { kernel: "/k".into(), initrd: None, command_line: String::new() });
+        edit(&mut record);
+        record
+    }
+
+    #[test]
+    fn what_cannot_be_saved_is_told() {
+        assert_eq!(obstacle(&record(|_| {})), None);
+        let edits: [fn(&mut MachineRecord); 5] = [
+            |record| record.image.os = GuestOs::Windows,
+            |record| record.shape.tpm = Some(true),
+            |record| record.image.seed = SeedKind::NoCloud,
+            |record| record.image.kernel = None,
+            |record| record.shape.firmware = Some(Firmware::Uefi),
+        ];
+        for edit in edits {
+            assert!(obstacle(&record(edit)).is_some());
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What makes a guest that was started from another one's memory itself: a list of steps for each operating system, run
+//! by one interpreter before anything reaches the guest or is reached by it.
+//!
+//! A clone wakes up with everything that its template had in memory: name, keys, clock, random numbers. The lists are
+//! data, so that they can be shown, pinned, and tested with one step left out.
+//!
+//! A Linux guest runs them as one Perl program (Debian's perl-base is in every system): under emulation each further
+//! process costs a tenth of a second, and all steps together take half of one.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ssh_key::rand_core::{OsRng, RngCore};
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use crate::{
+    agent::{Agent, AgentError, Ended},
+    hexadecimal,
+    seed::{self, Contents, Identity, SeedError},
+};
+
+/// How long all steps together may take.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How often the guest's clock is asked for; the quickest answer counts.
+const CLOCK_SAMPLES: usize = 3;
+/// Fresh randomness from the host: twice what the kernel's generator holds (256 bits).
+const RANDOM_BYTES: usize = 64;
+
+/// One step towards an identity of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// The kernel's random number generator gets fresh bytes from the host, and starts anew with them.
+    Random,
+    /// The clock goes on by what it stood still.
+    Clock,
+    /// All files of the seed: host name, machine-id, SSH host key, who may log in, network. The SSH server and the bus read
+    /// theirs from there: the template's socket starts a server for each connection, and no key was ever in its memory.
+    Files,
+    /// The kernel's host name.
+    HostName,
+    /// What programs read as this boot's identity and as the computer's: the kernel cannot change its own.
+    BootAndProduct,
+    /// The journal goes on under the new machine-id and boot: its service is ended, and started again by systemd.
+    Journal,
+    /// The network card's address, and with it the DHCP identity, which our images make from it.
+    HardwareAddress,
+}
+
+/// The steps of a Linux guest of our own images.
+pub const LINUX: &[Step] = &[
+    // First, and before anything that draws random numbers.
+    Step::Random,
+    Step::Clock,
+    Step::Files,
+    Step::HostName,
+    Step::BootAndProduct,
+    Step::Journal,
+    Step::HardwareAddress,
+];
+
+impl Step {
+    /// What a Linux guest runs for it, after [`BEGIN`]. Numbers of system calls are x86-64's.
+    const fn linux(self) -> &'static str {
+        match self {
+            // RNDRESEEDCRNG (random(4)): what is only written is used a minute later at the earliest.
+            Self::Random => {
+                r"open(my $urandom, '+<', '/dev/urandom') or failed();
+syswrite($urandom, $random) == length($random) or failed();
+ioctl($urandom, 0x5207, 0) or failed();"
+            }
+            // clock_gettime, clock_settime: by how much, not to when, since nobody knows how long this takes.
+            Self::Clock => {
+                r"my $time = pack('qq', 0, 0);
+syscall(228, 0, $time) == 0 or failed();
+my ($seconds, $nanos) = unpack('qq', $time);
+$nanos += $late % 1_000_000_000;
+$seconds += ($late - $late % 1_000_000_000) / 1_000_000_000 + int($nanos / 1_000_000_000);
+syscall(227, 0, pack('qq', $seconds, $nanos % 1_000_000_000)) == 0 or failed();"
+            }
+            Self::Files => {
+                r"while (length $seed) {
+    my ($path, $mode, $size) = unpack('Z*Z*Z*', $seed);
+    substr($seed, 0, length($path . $mode . $size) + 3, '');
+    my $bytes = substr($seed, 0, $size, '');
+    if ($path =~ m{/$}) { mkdir $path; } else { put($path, $bytes); }
+    chmod(oct($mode), $path) or failed();
+}"
+            }
+            // sethostname
+            Self::HostName => "syscall(170, $name, length $name) == 0 or failed();",
+            // mount, MS_BIND
+            Self::BootAndProduct => {
+                r"mkdir '/run/winstead';
+for (['boot_id', $boot, '/proc/sys/kernel/random/boot_id'], ['product_uuid', $uuid, '/sys/class/dmi/id/product_uuid']) {
+    my ($file, $value, $place) = @$_;
+    $file = '/run/winstead/' . $file;
+    put($file, $value . chr(10));
+    chmod(0444, $file) or failed();
+    my $none = '';
+    syscall(165, $file, $place, $none, 4096, 0) == 0 or failed();
+}"
+            }
+            Self::Journal => {
+                r"for my $old (glob '/run/log/journal/*/*') { unlink $old or failed(); }
+for my $old (glob '/run/log/journal/*') { rmdir $old or failed(); }
+open(my $journal, '<', '/sys/fs/cgroup/system.slice/systemd-journald.service/cgroup.procs') or failed();
+kill('TERM', split(' ', <$journal>));"
+            }
+            // SIOCSIFHWADDR; virtio's driver takes it while the card is up.
+            Self::HardwareAddress => {
+                r"socket(my $any, 2, 2, 0) or failed();
+for my $card (map { m{([^/]+)$} } glob '/sys/class/net/*') {
+    next if $card eq 'lo';
+    my $request = pack('a16Sa6x16', $card, 1, pack('H2' x 6, split(/:/, $mac)));
+    ioctl($any, 0x8924, $request) or failed();
+}"
+            }
+        }
+    }
+}
+
+/// What comes before the steps: how they fail, how they write files, and what came in on the standard input.
+const BEGIN: &str = r"use strict;
+my $at = 'begin';
+sub failed { die 'failed at ', $at, ': ', $!, chr(10) }
+sub put {
+    my ($path, $bytes) = @_;
+    unlink $path;
+    umask 077;
+    open(my $file, '>', $path) or failed();
+    print $file $bytes or failed();
+    close($file) or failed();
+}
+binmode STDIN;
+local $/;
+my $seed = <STDIN>;
+my $random = substr($seed, 0, 64, '');
+";
+
+/// A clone that did not become itself: it must not be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecialiseError {
+    /// Its files could not be made.
+    #[error("make the guest's own identity")]
+    Seed(#[from] SeedError),
+    /// The agent did not do it.
+    #[error("give the guest its own identity")]
+    Agent(#[from] AgentError),
+    /// A step failed.
+    #[error("give the guest its own identity: {at}: {said:?}")]
+    Step {
+        /// The step; `?` when the guest did not say.
+        at: String,
+        /// The guest's words.
+        said: String,
+    },
+}
+
+/// Runs `steps` in a guest that was started from its template's memory, whose clock runs again. The guest must not be
+/// reachable before this has returned.
+///
+/// # Errors
+/// See [`SpecialiseError`]; the guest is half of what it should be then.
+pub async fn specialise(
+    agent: &mut Agent,
+    identity: &Identity,
+    steps: &[Step],
+) -> Result<(), SpecialiseError> {
+    let input = input(&seed::files(identity)?);
+    let mut boot = [0; 16];
+    OsRng.fill_bytes(&mut boot);
+    // A random UUID says so (RFC 9562, version 4), as the kernel's own does.
+    (boot[6], boot[8]) = (boot[6] & 0x0f | 0x40, boot[8] & 0x3f | 0x80);
+    let late = late(agent).await?;
+    let program = program(identity, boot, late, steps);
+    let ended = agent.run("/usr/bin/perl", &["-e", &program], &input, LIMIT).await?;
+    if ended.code == Some(0) { Ok(()) } else { Err(failed(&ended)) }
+}
+
+/// What the program reads: fresh random bytes, then each file's path, mode and length, and the file.
+fn input(files: &[seed::SeedFile]) -> Zeroizing<Vec<u8>> {
+    let mut input = Zeroizing::new(vec![0; RANDOM_BYTES]);
+    OsRng.fill_bytes(&mut input);
+    for file in files {
+        let end = if file.contents == Contents::Folder { "/" } else { "" };
+        let bytes = file.contents.bytes();
+        input.extend(format!("/{}{end}\0{:o}\0{}\0", file.path, file.mode, bytes.len()).bytes());
+        input.extend(bytes);
+    }
+    input
+}
+
+/// By how many nanoseconds the guest's clock is behind ours.
+async fn late(agent: &mut Agent) -> Result<i64, AgentError> {
+    let mut best: Option<(Duration, i64)> = None;
+    for _ in 0..CLOCK_SAMPLES {
+        let (begun, before) = (Instant::now(), Timestamp::now().as_nanosecond());
+        let guest = agent.time().await?;
+        let took = begun.elapsed();
+        // The guest read its clock somewhere in between.
+        let middle = before + i128::try_from(took.as_nanos() / 2).unwrap_or_default();
+        let late = i64::try_from(middle - i128::from(guest)).unwrap_or(i64::MAX);
+        if best.is_none_or(|(quickest, _)| took < quickest) {
+            best = Some((took, late));
+        }
+    }
+    Ok(best.map_or(0, |(_, late)| late))
+}
+
+/// What a Linux guest runs: `late` is in nanoseconds. It holds no secret, for everybody in the guest can read it.
+fn program(identity: &Identity, boot: [u8; 16], late: i64, steps: &[Step]) -> String {
+    let uuid = |bytes: &[u8]| {
+        let digits = hexadecimal(bytes);
+        [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
+    };
+    // A host name and a hardware address that went into a seed have nothing in them that ends a quoted text.
+    let mut program = format!(
+        "my ($name, $mac, $uuid, $boot, $late) = ('{}', '{}', '{}', '{}', {late});\n{BEGIN}",
+        identity.host_name,
+        identity.network.mac,
+        uuid(&identity.machine_id),
+        uuid(&boot),
+    );
+    for step in steps {
+        program.push_str(&format!("$at = '{step:?}';\n{{\n{}\n}}\n", step.linux()));
+    }
+    program
+}
+
+/// What the guest said of its failure.
+fn failed(ended: &Ended) -> SpecialiseError {
+    let said = String::from_utf8_lossy(&ended.errors);
+    let told = said.trim().strip_prefix("failed at ").and_then(|told| told.split_once(": "));
+    let (at, said) = told.unwrap_or(("?", said.trim()));
+    SpecialiseError::Step { at: at.to_owned(), said: said.to_owned() }
+}
