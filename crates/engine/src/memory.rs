@@ -15,7 +15,6 @@ use std::{
 
 use fs_err as fs;
 use jiff::Timestamp;
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use sha2::Digest;
 use tokio_util::sync::CancellationToken;
 use winstead_guest::{
@@ -27,7 +26,7 @@ use winstead_process::{Command, ProcessId};
 use winstead_spec::{ByteSize, MachineName, Sha256};
 
 use crate::{
-    EngineError, MachineRecord,
+    EngineError, Home, MachineRecord,
     act::{Actor, Failure, Job},
     allocate::{self, Taken},
     error::chain,
@@ -43,10 +42,6 @@ const KEPT: u32 = 3;
 const GLANCE: Duration = Duration::from_secs(2);
 /// How long a keeper may take to be gone.
 const END: Duration = Duration::from_secs(10);
-/// Nothing changes what is saved: neither its size nor its contents, and these rules neither.
-const SEALS: SealFlags =
-    SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::SEAL);
-
 /// Runs in a template when its agent answers: waits until systemd has started all that it will (`degraded` is at rest,
 /// too), and lets SSH be answered by whoever starts from this memory.
 const SETTLE: &str = "\
@@ -72,11 +67,9 @@ fn is_keeper(process: ProcessId, folder: &Path) -> bool {
     process.is_alive() && words.any(|word| word == folder.as_os_str().as_encoded_bytes())
 }
 
-/// RAM for a guest, whose contents can be sealed.
-pub(crate) fn new_ram(size: ByteSize) -> io::Result<OwnedFd> {
-    let ram = memfd_create("winstead-template", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    ftruncate(&ram, size.mib_ceil() << 20)?;
-    Ok(ram)
+/// Whether a template's memory is still kept.
+pub(crate) fn is_kept(home: &Home, template: &Template) -> bool {
+    is_keeper(template.keeper, &home.machine(template.name()))
 }
 
 /// A template's RAM, from its keeper.
@@ -115,7 +108,8 @@ impl Actor {
         wanted: &MachineRecord,
     ) -> Result<Option<Template>, EngineError> {
         if let Some(known) = self.known_template(name).await? {
-            match check(&known) {
+            let kept = is_kept(&self.home, &known).then_some(()).ok_or_else(gone);
+            match kept.and_then(|()| check(&known)) {
                 Ok(()) => return Ok(Some(known)),
                 Err(error) => {
                     self.listener.note(format!("{name}: made anew: {error}"));
@@ -221,7 +215,7 @@ impl Actor {
         let process = job.record.process.ok_or("its QEMU is gone")?;
         let state = qemu::save(process, &run).await?;
         self.stop_qemu(job).await?;
-        fcntl_add_seals(&ram, SEALS)?;
+        qemu::seal_ram(&ram).await?;
         let file = template::state_file(&job.record);
         fs::write(&file, &state)?;
         winstead_store::seal(&job.record.location)?;
@@ -264,7 +258,7 @@ impl Actor {
         if job.record.role == crate::machine::Role::Machine {
             return Ok((qemu::Ram::Own, None));
         }
-        let ram = new_ram(job.record.shape.memory)?;
+        let ram = qemu::new_ram(job.record.shape.memory)?;
         job.ram = Some(ram.try_clone()?);
         Ok((qemu::Ram::Shared, Some(ram)))
     }
@@ -294,11 +288,12 @@ impl Actor {
     }
 }
 
-/// Whether a template is what was saved.
+fn gone() -> String {
+    "the process that kept its memory is gone".to_owned()
+}
+
+/// Whether a template's files are what was saved; its memory cannot have changed.
 fn check(template: &Template) -> Result<(), String> {
-    if !template.keeper.is_alive() || kept_ram(template).is_err() {
-        return Err("the process that kept its memory is gone".to_owned());
-    }
     let parts: [(PathBuf, &Sha256); 2] =
         [(template.state_file(), &template.state), (template.machine.location.overlay(), &template.disk)];
     for (file, expected) in parts {

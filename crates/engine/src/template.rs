@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest;
 use winstead_hypervisor::qemu::{Accelerator, Version};
 use winstead_process::ProcessId;
-use winstead_spec::{ByteSize, Firmware, GuestOs, MachineName, Network, SeedKind, Sha256, Start, StoreKind};
+use winstead_spec::{
+    ByteSize, Firmware, GuestOs, MachineName, Network, SeedKind, Sha256, Start, StoreKind, TEMPLATES,
+};
 
 use crate::{MachineRecord, facts::Facts};
 
-/// What templates' names begin with; then comes their key.
-pub(crate) const PREFIX: &str = "template-";
 /// Raised whenever what is saved changes its meaning.
 const FORMAT: u32 = 1;
 
@@ -86,7 +86,7 @@ pub(crate) fn name(record: &MachineRecord, warm: &[Vec<String>], facts: &Facts) 
     };
     let text = serde_json::to_vec(&key).unwrap_or_default();
     let digest = Sha256::from(<[u8; 32]>::from(sha2::Sha256::digest(text)));
-    let pool = format!("{PREFIX}{}", digest.short()).parse().expect("lower-case digits make a name");
+    let pool = format!("{TEMPLATES}{}", digest.short()).parse().expect("lower-case digits make a name");
     MachineName { pool, index: 0 }
 }
 
@@ -119,8 +119,10 @@ pub(crate) fn warm(record: &MachineRecord) -> Option<&[Vec<String>]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures;
+    use winstead_hypervisor::qemu;
     use winstead_spec::DirectKernel;
+
+    use crate::fixtures;
 
     fn record(edit: impl FnOnce(&mut MachineRecord)) -> MachineRecord {
         let mut record = fixtures::record(&fixtures::pool("p", 1), 0, fixtures::image(7));
@@ -128,6 +130,45 @@ mod tests {
             Some(DirectKernel { kernel: "/k".into(), initrd: None, command_line: String::new() });
         edit(&mut record);
         record
+    }
+
+    fn facts(minor: u32, accelerator: Accelerator) -> Facts {
+        let version = Version { major: 7, minor, micro: 0 };
+        let features = qemu::Features::of(version);
+        Facts {
+            qemu: qemu::Qemu { binary: "/q".into(), version, features },
+            accelerator: qemu::AcceleratorChoice { accelerator, reason: String::new() },
+            store: winstead_store::Features::default(),
+            cpu: format!("a processor seen by {minor}"),
+        }
+    }
+
+    #[test]
+    fn whatever_the_saved_memory_depends_on_is_in_the_name() {
+        let usual = facts(2, Accelerator::Tcg);
+        let named = |edit: fn(&mut MachineRecord)| name(&record(edit), &[], &usual).to_string();
+        let first = named(|_| {});
+        assert!(first.starts_with("template-") && first.ends_with("-0"), "{first}");
+        let same: [fn(&mut MachineRecord); 3] = [
+            |record| record.name.index = 7,
+            |record| record.uid = uuid::Uuid::from_u128(99),
+            |record| record.shape.disk.cap = ByteSize::from_mib(1),
+        ];
+        assert!(same.into_iter().all(|edit| named(edit) == first));
+        let others: [fn(&mut MachineRecord); 5] = [
+            |record| record.image.digest = Sha256::from([8; 32]),
+            |record| record.shape.cpus = 2,
+            |record| record.shape.memory = ByteSize::from_mib(512),
+            |record| record.shape.disk.store = StoreKind::Disk,
+            |record| record.network = Network::Bridge(winstead_spec::Bridge::Existing { name: "br0".into() }),
+        ];
+        let mut names: std::collections::BTreeSet<String> = others.into_iter().map(named).collect();
+        let warm = [vec!["true".to_owned()]];
+        names.insert(name(&record(|_| {}), &warm, &usual).to_string());
+        names.insert(name(&record(|_| {}), &[], &facts(3, Accelerator::Tcg)).to_string());
+        names.insert(name(&record(|_| {}), &[], &facts(2, Accelerator::Kvm)).to_string());
+        names.insert(first);
+        assert_eq!(names.len(), 9, "{names:?}");
     }
 
     #[test]

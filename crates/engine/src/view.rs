@@ -292,6 +292,52 @@ pub struct ImageVersion {
     pub users: Vec<String>,
 }
 
+/// What machines start from whose pool says `start: memory`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Template {
+    /// The file's own `apiVersion`.
+    pub api_version: &'static str,
+    /// `Template`.
+    pub kind: &'static str,
+    /// Name, uid.
+    pub metadata: Metadata,
+    /// What it was made to be.
+    pub spec: TemplateSpec,
+    /// What it is.
+    pub status: TemplateStatus,
+}
+
+/// What a template was made to be.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateSpec {
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Guest RAM.
+    pub memory_bytes: u64,
+    /// What it ran before it was saved.
+    pub warm: Vec<Vec<String>>,
+}
+
+/// What a template is.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TemplateStatus {
+    /// The version it stands on.
+    pub image: ImageStatus,
+    /// What its memory takes of the host's RAM; machines that started from it share it.
+    pub ram_bytes: u64,
+    /// What its disk holds.
+    pub disk_bytes: u64,
+    /// Whether its memory is still kept.
+    pub kept: bool,
+    /// When it was saved.
+    pub saved_at: Timestamp,
+    /// The machines that stand on it.
+    pub users: Vec<String>,
+}
+
 /// One host.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -168,9 +168,11 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let now = self.journal.snapshot().await?;
         let left = now.machines.into_values().filter(|entry| entry.record.role == Role::Template);
-        for entry in left {
-            let actor = self.actor(None, listener, stop).await?;
-            actor.run(Action::Destroy, Job::unchanged(entry.record, "its making was cut short")).await?;
+        let left =
+            left.map(|entry| (Action::Destroy, Job::unchanged(entry.record, "its making was cut short")));
+        let left: Vec<_> = left.collect();
+        if !left.is_empty() {
+            side_by_side("take away", &self.actor(None, listener, stop).await?, left).await?;
         }
         Ok(())
     }

@@ -235,3 +235,88 @@ fn failed(ended: &Ended) -> SpecialiseError {
     let (at, said) = told.unwrap_or(("?", said.trim()));
     SpecialiseError::Step { at: at.to_owned(), said: said.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seed::tests::identity;
+
+    #[test]
+    fn the_program_of_a_linux_guest() {
+        let program = program(&identity(), [0xab; 16], -1_500_000_000, LINUX);
+        insta::assert_snapshot!(program);
+    }
+
+    #[test]
+    fn a_step_that_is_left_out_is_not_in_the_program() {
+        for left_out in LINUX {
+            let others: Vec<Step> = LINUX.iter().copied().filter(|step| step != left_out).collect();
+            let program = program(&identity(), [0; 16], 0, &others);
+            assert!(!program.contains(left_out.linux()), "{left_out:?}");
+            assert!(others.iter().all(|step| program.contains(step.linux())));
+        }
+    }
+
+    #[test]
+    fn no_secret_is_in_the_program_which_everybody_in_the_guest_can_read() {
+        let identity = identity();
+        let program = program(&identity, [0; 16], 0, LINUX);
+        let key = identity.host_key.private_openssh.expose();
+        assert!(key.lines().all(|line| !program.contains(line)));
+        let input = input(&seed::files(&identity).unwrap());
+        assert!(input.windows(key.len()).any(|window| window == key.as_bytes()));
+    }
+
+    #[test]
+    fn each_files_path_mode_and_length_come_before_it() {
+        let text = |path: &str, contents| seed::SeedFile { path: path.to_owned(), mode: 0o640, contents };
+        let files = [text("a", Contents::Public("hé".to_owned())), text("b", Contents::Folder)];
+        let bytes = input(&files);
+        assert_eq!(&bytes[RANDOM_BYTES..], "/a\x00640\x003\0hé/b/\x00640\x000\0".as_bytes());
+        assert_ne!(bytes[..RANDOM_BYTES], input(&files)[..RANDOM_BYTES], "not random");
+    }
+
+    #[test]
+    fn a_failed_step_is_named_with_the_guests_words() {
+        let ended = |errors: &str| Ended { code: Some(2), output: Vec::new(), errors: errors.into() };
+        let told = |errors: &str| failed(&ended(errors)).to_string();
+        insta::assert_snapshot!(told("failed at Clock: Operation not permitted\n"), @r#"give the guest its own identity: Clock: "Operation not permitted""#);
+        insta::assert_snapshot!(told("syntax error at -e line 1"), @r#"give the guest its own identity: ?: "syntax error at -e line 1""#);
+    }
+
+    /// Only what touches nothing of this computer: the file steps, by the real Perl.
+    #[tokio::test]
+    async fn perl_understands_the_program_and_writes_the_files() {
+        let place = tempfile::tempdir().unwrap();
+        let inside = |path: &str| place.path().join(path);
+        let file = |path: &str, mode, contents| seed::SeedFile {
+            path: inside(path).display().to_string().trim_start_matches('/').to_owned(),
+            mode,
+            contents,
+        };
+        let files = [
+            file("folder", 0o700, Contents::Folder),
+            file("folder/text", 0o444, Contents::Public("line\n\0\u{e9}\n".to_owned())),
+            file("empty", 0o600, Contents::Public(String::new())),
+        ];
+        fs_err::write(inside("empty"), "old").unwrap();
+        let stop = tokio_util::sync::CancellationToken::new();
+        let run = |steps: &[Step], options: &[&str]| {
+            let program = program(&identity(), [0; 16], 0, steps);
+            let command = winstead_process::Command::new("perl").args(options).args(["-e", &program]);
+            command.input(input(&files).to_vec())
+        };
+        run(LINUX, &["-c"]).run(&stop).await.unwrap();
+        // Twice: what is there already is replaced.
+        for _ in 0..2 {
+            run(&[Step::Files], &[]).run(&stop).await.unwrap();
+        }
+        assert_eq!(fs_err::read(inside("folder/text")).unwrap(), "line\n\0\u{e9}\n".as_bytes());
+        assert_eq!(fs_err::read(inside("empty")).unwrap(), b"");
+        let mode = |path: &str| {
+            use std::os::unix::fs::PermissionsExt;
+            fs_err::metadata(inside(path)).unwrap().permissions().mode() & 0o7777
+        };
+        assert_eq!([mode("folder"), mode("folder/text"), mode("empty")], [0o700, 0o444, 0o600]);
+    }
+}

@@ -63,6 +63,14 @@ async fn the_real_agent_answers_all_that_we_ask() {
     assert!(info.allows("guest-exec") && !info.allows("guest-get-time"), "{info:?}");
     let cards = agent.network_interfaces().await.unwrap();
     assert!(cards.iter().any(|card| card.name == "lo" && !card.addresses.is_empty()), "{cards:?}");
+    let script = "read line; echo \"got $line\"; echo failed >&2; exit 7";
+    let ended = agent.run("/bin/sh", &["-c", script], b"a secret\n", Duration::from_secs(20)).await.unwrap();
+    assert_eq!(
+        (ended.code, ended.output.as_slice(), ended.errors.as_slice()),
+        (Some(7), &b"got a secret\n"[..], &b"failed\n"[..])
+    );
+    let killed = agent.run("/bin/sh", &["-c", "kill -9 $$"], b"", Duration::from_secs(20)).await.unwrap();
+    assert_eq!(killed.code, None);
     agent.ping().await.unwrap();
 }
 

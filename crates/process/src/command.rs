@@ -310,6 +310,19 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_detached_program_finds_what_it_is_handed_over_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, given) = (folder.path().join("log"), folder.path().join("given"));
+        fs_err::write(&given, "handed over").unwrap();
+        let (log_file, _) = fs_err::File::create(&log).unwrap().into_parts();
+        let (given, _) = fs_err::File::open(&given).unwrap().into_parts();
+        let command = Command::new("sh").args(["-c", "cat <&3; [ -e /proc/self/fd/4 ] || echo ', alone'"]);
+        let mut child = command.start_detached_with(&log_file, Stdio::null(), vec![given.into()]).unwrap();
+        child.wait().await.unwrap();
+        assert_eq!(fs_err::read_to_string(&log).unwrap(), "handed over, alone\n");
+    }
+
+    #[tokio::test]
     async fn output_input_and_status_come_through() {
         let stop = CancellationToken::new();
         let output = Command::new("cat").input("a\0b").run(&stop).await.unwrap();

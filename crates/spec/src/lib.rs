@@ -24,6 +24,7 @@ pub use host::{Growth, Host, HostStores, Reserve};
 pub use image::{
     DebianRecipe, DirectKernel, DiskFormat, FileRecipe, GuestOs, Image, Recipe, SeedKind, UrlRecipe,
 };
+pub use meaning::TEMPLATES;
 pub use name::{MachineName, Name, NameError};
 pub use parse::{Documents, Source, parse};
 pub use pool::{

@@ -20,6 +20,9 @@ const DEBIAN_DISK: ByteSize = ByteSize::from_mib(4096);
 /// Below it a Debian system with kernel and ESP does not fit.
 const SMALLEST_DEBIAN_DISK: ByteSize = ByteSize::from_mib(1024);
 
+/// What the names of templates begin with, the machines whose saved memory others start from.
+pub const TEMPLATES: &str = "template-";
+
 /// Returns the image that a document describes.
 pub(crate) fn image(origin: &Origin<'_>, spec: &ImageSpec, problems: &mut Vec<Problem>) -> Image {
     let recipe = recipe(origin, spec);
@@ -115,6 +118,10 @@ pub(crate) fn pool(
         let message = format!("image `{}` with `seed: none` lets nobody in", spec.image);
         let complaint = Complaint::new(message).expected("`agent` or `started`, or another seed");
         problems.push(origin.problem("spec.ready.probe", complaint));
+    }
+    if origin.name.as_str().starts_with(TEMPLATES) {
+        let message = "names that begin so are those of templates, which Winstead makes itself";
+        problems.push(origin.problem("metadata.name", Complaint::new(message).expected("another name")));
     }
     if let Some(complaint) = unheard(spec) {
         problems.push(origin.problem("spec.warm", complaint));

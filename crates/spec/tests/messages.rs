@@ -47,8 +47,8 @@ fn unknown_keys_name_the_nearest_known_key_also_when_it_is_elsewhere() {
     insta::assert_snapshot!(pool("{image: a, replcas: 4}"), @"agents.yaml:4:18: spec.replcas: unknown key; did you mean `replicas`?");
     insta::assert_snapshot!(pool("{image: a, memory: 4GiB}"), @"agents.yaml:4:18: spec.memory: unknown key; did you mean `machine.memory`?");
     insta::assert_snapshot!(pool("{image: a, machine: {cap: 4GiB}}"), @"agents.yaml:4:28: spec.machine.cap: unknown key; did you mean `disk.cap`?");
-    insta::assert_snapshot!(pool("{image: a, volumes: []}"), @"agents.yaml:4:18: spec.volumes: unknown key; expected `image`, `replicas`, `machine`, `network` or `ready`");
-    insta::assert_snapshot!(pool("{image: a, \"\\e[31mred\": 1}"), @r#"agents.yaml:4:18: spec."\u{1b}[31mred": unknown key; expected `image`, `replicas`, `machine`, `network` or `ready`"#);
+    insta::assert_snapshot!(pool("{image: a, volumes: []}"), @"agents.yaml:4:18: spec.volumes: unknown key; expected `image`, `replicas`, `machine`, `network`, `ready` or `warm`");
+    insta::assert_snapshot!(pool("{image: a, \"\\e[31mred\": 1}"), @r#"agents.yaml:4:18: spec."\u{1b}[31mred": unknown key; expected `image`, `replicas`, `machine`, `network`, `ready` or `warm`"#);
     insta::assert_snapshot!(pool("{imge: a}"), @"agents.yaml:4:8: spec.imge: unknown key; did you mean `image`?");
 }
 
@@ -66,6 +66,20 @@ fn numbers_want_their_units_and_their_limits() {
     insta::assert_snapshot!(pool("{image: a, replicas: '4'}"), @r#"agents.yaml:4:28: spec.replicas: "4" is text; did you mean `4`?"#);
     insta::assert_snapshot!(pool("{image: a, replicas: 4.5}"), @r#"agents.yaml:4:28: spec.replicas: "4.5" is not a whole number; expected a whole number from 0 to 1000"#);
     insta::assert_snapshot!(pool("{image: a, machine: {cpus: 0}}"), @"agents.yaml:4:34: spec.machine.cpus: 0 is too small; expected a whole number from 1 to 256");
+}
+
+#[test]
+fn what_a_template_runs_has_a_template_to_run_in() {
+    let memory = "{image: a, machine: {start: memory}, warm: [[cargo, --version]]}";
+    assert_eq!(pool(memory), "fine");
+    insta::assert_snapshot!(pool("{image: a, warm: [[true]]}"), @r#"agents.yaml:4:26: spec.warm[0][0]: true is not text; did you mean `"true"`?"#);
+    insta::assert_snapshot!(pool("{image: a, warm: [['true']]}"), @"agents.yaml:4:24: spec.warm: machines that boot have no template that runs these commands; expected `machine.start: memory`, or no such key");
+    insta::assert_snapshot!(pool("{image: a, machine: {start: memory}, warm: [[]]}"), @"agents.yaml:4:50: spec.warm: one of the commands is empty; expected a list of a program and its arguments");
+    insta::assert_snapshot!(pool("{image: a, machine: {start: memory}, warm: [cargo]}"), @r#"agents.yaml:4:51: spec.warm[0]: found "cargo"; expected a list"#);
+    insta::assert_snapshot!(pool("{image: a, machine: {start: snapshot}}"), @r#"agents.yaml:4:35: spec.machine.start: unknown value "snapshot"; expected `boot` or `memory`"#);
+    let named =
+        "apiVersion: winstead.dev/v1alpha1\nkind: Pool\nmetadata: {name: template-x}\nspec: {image: a}\n";
+    insta::assert_snapshot!(said(named), @"agents.yaml:3:18: metadata.name: names that begin so are those of templates, which Winstead makes itself; expected another name");
 }
 
 #[test]

@@ -91,6 +91,26 @@ async fn every_operation_can_run_twice_and_growth_is_seen() {
 }
 
 #[tokio::test]
+async fn a_sealed_disk_is_read_by_others_and_written_by_nobody() {
+    let (home, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let Some(spec) = spec(home.path()).await else { return };
+    let at = &spec.location;
+    assert!(matches!(seal(at), Err(StoreError::Absent { .. })));
+    create(&spec, &stop).await.unwrap();
+    let open = std::fs::OpenOptions::new().write(true).open(at.overlay()).unwrap();
+    seal(at).unwrap_err();
+    drop(open);
+    for _ in 0..2 {
+        seal(at).unwrap();
+    }
+    let refused = std::fs::OpenOptions::new().write(true).open(at.overlay()).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    assert_eq!(std::fs::metadata(at.overlay()).unwrap().mode() & 0o777, 0o444);
+    assert_eq!(std::fs::metadata(&at.disk).unwrap().mode() & 0o777, 0o711);
+    remove(at).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_foreign_mount_is_refused_and_left_alone() {
     let home = tempfile::tempdir().unwrap();
     let Some(spec) = spec(home.path()).await else { return };

@@ -52,6 +52,38 @@ async fn only_the_tables_transitions_are_taken_and_all_are_remembered() {
     assert_eq!(journal.history(&name).await.unwrap().len(), 1, "another machine of that name");
 }
 
+#[tokio::test]
+async fn a_machine_that_is_saved_becomes_a_template_in_one_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = journal(&folder).await;
+    let machine = MachineRecord { name: "template-07-0".parse().unwrap(), ..record(0) };
+    journal.add(machine.clone()).await.unwrap();
+    let base = Shared::Base(winstead_store::BaseLocation {
+        placement: winstead_store::Placement::OwnTmpfs,
+        folder: "/bases/07".into(),
+        size: ByteSize::default(),
+    });
+    journal.add_shared("07", &base).await.unwrap();
+    let template = crate::template::Template {
+        keeper: ProcessId::of(std::process::id()).unwrap(),
+        state: winstead_spec::Sha256::from([1; 32]),
+        disk: winstead_spec::Sha256::from([2; 32]),
+        ram: ByteSize::from_mib(1),
+        saved_at: jiff::Timestamp::UNIX_EPOCH,
+        machine: machine.clone(),
+    };
+    journal.freeze(&template).await.unwrap();
+    let snapshot = journal.snapshot().await.unwrap();
+    assert!(snapshot.machines.is_empty());
+    let shared: Vec<&Shared> = snapshot.shared.iter().map(|(_, shared)| shared).collect();
+    assert_eq!(
+        shared,
+        [&Shared::Template(Box::new(template)), &base],
+        "what stands on a base goes before it"
+    );
+    assert_eq!(journal.history(&machine.name).await.unwrap().last().unwrap().message, "its memory is saved");
+}
+
 #[test]
 fn a_cap_that_the_file_raised_above_what_grew_takes_nothing_from_the_reserve() {
     let grown = |cap| Entry {

@@ -169,6 +169,49 @@ fn a_machine_that_is_started_again_becomes_what_the_file_says_now() {
 }
 
 #[test]
+fn a_machine_that_has_not_become_itself_is_made_anew_and_never_waited_for() {
+    let booting = |is_itself| {
+        let planned = after(|seen| {
+            seen.entry.phase = Phase::Booting;
+            let template = Some("template-010101010101-0".parse().unwrap());
+            seen.entry.record.origin = crate::machine::Origin { template, is_itself };
+        });
+        actions(&planned)
+    };
+    assert_eq!(booting(false), [("p-0".into(), Action::Renew)]);
+    assert_eq!(booting(true), [("p-0".into(), Action::Await)]);
+}
+
+#[test]
+fn another_start_is_for_the_next_reset_and_costs_the_machine_nothing() {
+    let before = wanted(pool("p", 1), 1);
+    let observed = carried_out(&before, room(), &plan(&before, &room()));
+    let mut edited = pool("p", 1);
+    edited.machine.start = winstead_spec::Start::Memory { warm: Vec::new() };
+    let planned = plan(&wanted(edited, 1), &observed);
+    assert_eq!(actions(&planned), [("p-0".into(), Action::Update)]);
+    assert_eq!(planned.changes[0].why, "start, from the next reset on");
+}
+
+#[test]
+fn a_template_is_part_of_the_sum_and_nobody_can_reset_one_in_the_making() {
+    let mut pool = pool("p", 2);
+    pool.machine.start = winstead_spec::Start::Memory { warm: Vec::new() };
+    let desired = wanted(pool.clone(), 1);
+    let planned = plan(&desired, &room());
+    let lines: Vec<&str> = planned.memory.lines.iter().map(|line| line.what.as_str()).collect();
+    assert!(lines.contains(&"template of p: 1 × 256 MiB guest RAM"), "{lines:?}");
+    pool.replicas = 0;
+    assert!(plan(&wanted(pool, 1), &room()).memory.lines.iter().all(|line| !line.what.contains("template")));
+
+    let mut observed = carried_out(&desired, room(), &planned);
+    let seen = observed.machines.values_mut().next().unwrap();
+    seen.entry.record.role = Role::Template;
+    assert_eq!(asked_for(&observed, Action::Renew, |_| true).len(), 1);
+    assert_eq!(asked_for(&observed, Action::Destroy, |_| true).len(), 2);
+}
+
+#[test]
 fn an_image_that_is_to_be_built_resets_what_stands_on_an_older_one() {
     let before = wanted(pool("p", 1), 1);
     let observed = carried_out(&before, room(), &plan(&before, &room()));

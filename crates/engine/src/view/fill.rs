@@ -10,14 +10,14 @@ use winstead_spec::{API_VERSION, MachineName, Name};
 use super::{
     Condition, DamagedVersion, DiskStatus, Host, HostSpec, HostStatus, Image, ImageStatus, ImageVersion,
     ImageVersions, List, Machine, MachineSpec, MachineStatus, MemoryStatus, Metadata, Pool, PoolSpec,
-    PoolStatus, Ssh,
+    PoolStatus, Ssh, Template, TemplateSpec, TemplateStatus,
 };
 use crate::{
     Engine, EngineError, Phase,
     catalogue::unreadable,
     engine::unknown_machine,
     error::chain,
-    facts,
+    facts, memory,
     observe::{self, observe},
     plan::{Observed, Seen},
     reach, supervisor,
@@ -64,6 +64,45 @@ impl Engine {
     pub async fn pools(&self) -> Result<List<Pool>, EngineError> {
         let (observed, _) = observe(&self.home, &self.journal, &[]).await?;
         Ok(List::of("PoolList", pools(&observed)))
+    }
+
+    /// All templates.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn templates(&self) -> Result<List<Template>, EngineError> {
+        let (observed, _) = observe(&self.home, &self.journal, &[]).await?;
+        let items = observed.templates.values().map(|template| self.template(template, &observed));
+        Ok(List::of("TemplateList", items.collect()))
+    }
+
+    fn template(&self, template: &crate::template::Template, observed: &Observed) -> Template {
+        let record = &template.machine;
+        let name = template.name();
+        let stand_on_it = |seen: &&Seen| seen.entry.record.origin.template.as_ref() == Some(name);
+        let users = observed.machines.values().filter(stand_on_it);
+        let used = winstead_store::usage(&record.location).map_or(0, |usage| usage.used.bytes());
+        Template {
+            api_version: API_VERSION,
+            kind: "Template",
+            metadata: metadata(&name.to_string(), Some(record.uid.to_string()), None),
+            spec: TemplateSpec {
+                cpus: record.shape.cpus,
+                memory_bytes: record.shape.memory.bytes(),
+                warm: crate::template::warm(record).unwrap_or_default().to_vec(),
+            },
+            status: TemplateStatus {
+                image: ImageStatus {
+                    name: record.image.name.to_string(),
+                    digest: record.image.digest.to_string(),
+                },
+                ram_bytes: template.ram.bytes(),
+                disk_bytes: used,
+                kept: memory::is_kept(&self.home, template),
+                saved_at: template.saved_at,
+                users: users.map(|seen| seen.entry.record.name.to_string()).collect(),
+            },
+        }
     }
 
     /// All images with their versions, damaged ones too.

@@ -41,6 +41,38 @@ async fn an_honest_agent_tells_of_itself() {
 }
 
 #[tokio::test]
+async fn a_program_is_run_and_waited_for() {
+    let mut honest = fake::honest();
+    let play: Play = Box::new(move |command, arguments, asked| match command {
+        "guest-exec" => {
+            assert_eq!((&arguments["path"], &arguments["input-data"]), (&json!("/bin/x"), &json!("aW4=")));
+            honest(command, arguments, asked)
+        }
+        "guest-exec-status" if asked < 4 => Reply::Value(json!({"exited": false})),
+        _ => honest(command, arguments, asked),
+    });
+    let agent = fake::start(b"", play);
+    let mut client = connect_patiently(&agent.socket).await;
+    let ended = client.run("/bin/x", &["-a"], b"in", FOR_EVER).await.unwrap();
+    assert_eq!(ended, Ended { code: Some(3), output: b"hi".to_vec(), errors: Vec::new() });
+    assert_eq!(client.time().await.unwrap(), 1_000_000_000);
+}
+
+#[tokio::test]
+async fn a_program_that_never_ends_is_given_up() {
+    let mut honest = fake::honest();
+    let play: Play = Box::new(move |command, arguments, asked| match command {
+        "guest-exec-status" => Reply::Value(json!({"exited": false})),
+        _ => honest(command, arguments, asked),
+    });
+    let agent = fake::start(b"", play);
+    let mut client = connect_patiently(&agent.socket).await;
+    let error = client.run("/bin/x", &[], b"", QUICK).await.unwrap_err();
+    assert!(matches!(error.failure, AgentFailure::Silent(limit) if limit == QUICK), "{error:?}");
+    client.ping().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_an_earlier_client_left_behind_is_dropped() {
     let agent = fake::start(b"{\"return\": {\"old\": true}}\nhalf a li\xff{\"return\": 1}\n", fake::honest());
     connect_patiently(&agent.socket).await.ping().await.unwrap();

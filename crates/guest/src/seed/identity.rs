@@ -129,7 +129,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A fixed key pair, so that snapshots do not change. Made for these tests; it opens nothing.
-    pub(in crate::seed) fn identity() -> Identity {
+    pub(crate) fn identity() -> Identity {
         Identity {
             host_name: "agents-0".into(),
             machine_id: [0x0a, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xff],

@@ -120,3 +120,8 @@ fn secret(path: &str, mode: u32, text: String) -> SeedFile {
 fn folder(path: &str, mode: u32) -> SeedFile {
     SeedFile { path: path.to_owned(), mode, contents: Contents::Folder }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    pub(crate) use super::identity::tests::identity;
+}

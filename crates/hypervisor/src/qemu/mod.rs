@@ -34,7 +34,7 @@ pub use config::{
 pub use processes::{find_process, find_tpm, is_machine};
 pub use qmp::RunState;
 pub use resident::{Resident, resident};
-pub use saved::{MemoryError, restore, save, set_link};
+pub use saved::{MemoryError, new_ram, restore, save, seal_ram, set_link};
 pub use start::{Running, StartError, start};
 pub use state::forget_state;
 pub use stop::stop;

@@ -104,8 +104,8 @@ mod tests {
         assert!(!is_ending(ProcessId { started: ours.started + 1, ..ours }), "another process' number");
     }
 
-    #[test]
-    fn a_process_works_in_its_own_folder_and_in_no_copy_of_it() {
+    #[tokio::test]
+    async fn a_process_works_in_its_own_folder_and_in_no_copy_of_it() {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
         fs_err::create_dir(at("run")).unwrap();
@@ -120,8 +120,11 @@ mod tests {
         let wanted = |argv: &[&str]| argv.first() == Some(&"sleep");
         // A new program has no arguments for a moment, though its start has been reported.
         let found = || find(&at("run"), wanted).map(|process| process.pid);
-        let mut tries = (0..500).inspect(|_| std::thread::sleep(std::time::Duration::from_millis(10)));
-        assert!(found().is_some() || tries.any(|_| found().is_some()), "it is not found");
+        for _ in 0..500 {
+            if found().is_none() {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        }
         assert_eq!(found(), Some(pid));
         assert_eq!(find(&at("copy"), wanted), None);
         fs_err::rename(at("run"), at("moved")).unwrap();

@@ -5,8 +5,17 @@
 //! megabyte. It goes through a socket pair that QEMU is handed over its monitor, so it needs no right to any file; QEMU
 //! 9.1 and later speak against `fd:` with a plain file, not with a socket.
 
-use std::{io, os::fd::AsFd, path::Path, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    time::Duration,
+};
 
+use rustix::{
+    fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create},
+    io::Errno,
+};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -14,6 +23,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 use winstead_process::ProcessId;
+use winstead_spec::ByteSize;
 
 use super::{
     RunState,
@@ -29,6 +39,37 @@ const STATE_LIMIT: u64 = 64 << 20;
 const ASK_AGAIN: Duration = Duration::from_millis(3);
 /// What QEMU calls the state's socket.
 const STATE: &str = "state";
+
+/// How long a QEMU that has ended may still hold its RAM: the kernel takes its memory apart after its last thread is gone.
+const RELEASE: Duration = Duration::from_secs(20);
+/// Nothing changes what is saved: neither its size nor its contents, and these rules neither.
+const SEALS: SealFlags =
+    SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::SEAL);
+
+/// A file for a guest's RAM: it has no name, lies in the kernel's own tmpfs, and can be sealed.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn new_ram(size: ByteSize) -> io::Result<OwnedFd> {
+    let ram = memfd_create("winstead-ram", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    ftruncate(&ram, size.mib_ceil() << 20)?;
+    Ok(ram)
+}
+
+/// Seals a guest's RAM whose QEMU has ended: from then on nobody changes it, the superuser included. Those who map it
+/// copy-on-write ([`super::Ram::Saved`]) can still be started.
+///
+/// # Errors
+/// When somebody still holds it after 20 seconds.
+pub async fn seal_ram(ram: &OwnedFd) -> io::Result<()> {
+    let until = Instant::now() + RELEASE;
+    loop {
+        match fcntl_add_seals(ram, SEALS) {
+            Err(Errno::BUSY) if Instant::now() < until => tokio::time::sleep(ASK_AGAIN).await,
+            sealed => return Ok(sealed?),
+        }
+    }
+}
 
 /// Memory that could not be saved, or started from.
 #[derive(Debug, thiserror::Error)]

@@ -7,16 +7,9 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use winstead_hypervisor::qemu::{self, Ram, RunState};
 
 use crate::lab::Lab;
-
-fn ram(lab: &Lab) -> OwnedFd {
-    let ram = memfd_create("test", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
-    ftruncate(&ram, lab.config.memory.bytes()).unwrap();
-    ram
-}
 
 fn contents(ram: &OwnedFd) -> Vec<u8> {
     let mut file = fs_err::File::from_parts(ram.try_clone().unwrap().into(), "ram");
@@ -34,7 +27,7 @@ async fn machines_that_start_from_saved_memory_run_on_and_leave_it_as_it_was() {
         return;
     };
     template.config.ram = Ram::Shared;
-    let ram = ram(&template);
+    let ram = qemu::new_ram(template.config.memory).unwrap();
     let running = template.start_with(ram.try_clone().unwrap()).await.unwrap();
     qemu::resume(running.process, &template.run).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -42,7 +35,7 @@ async fn machines_that_start_from_saved_memory_run_on_and_leave_it_as_it_was() {
     // The firmware and its variables are in it, the 128 MiB of RAM are not.
     assert!(state.len() < 16 << 20, "{} bytes: the RAM is in the state", state.len());
     template.end(running).await;
-    fcntl_add_seals(&ram, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL).unwrap();
+    qemu::seal_ram(&ram).await.unwrap();
     let saved = contents(&ram);
     assert!(saved.iter().any(|byte| *byte != 0), "no guest has run in this RAM");
 
@@ -71,7 +64,7 @@ async fn machines_that_start_from_saved_memory_run_on_and_leave_it_as_it_was() {
 async fn a_state_that_was_cut_or_changed_starts_no_machine() {
     let (Some(mut template), Some(mut machine)) = (Lab::new().await, Lab::new().await) else { return };
     template.config.ram = Ram::Shared;
-    let ram = ram(&template);
+    let ram = qemu::new_ram(template.config.memory).unwrap();
     let running = template.start_with(ram.try_clone().unwrap()).await.unwrap();
     let state = qemu::save(running.process, &template.run).await.unwrap();
     template.end(running).await;

@@ -16,11 +16,11 @@ Examples:
 `-o json` and `-o yaml` always give a list (apiVersion, kind, items) that stays as it is from
 release to release. Bytes are integers, times RFC 3339.";
 
-/// Lists machines, pools, images or hosts.
+/// Lists machines, pools, images, templates or hosts.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct GetArgs {
-    /// What to list: machines, pools, images or hosts.
+    /// What to list: machines, pools, images, templates or hosts.
     #[arg(value_enum, value_name = "KIND", hide_possible_values = true)]
     kind: Kind,
     /// Only these.
@@ -36,6 +36,8 @@ enum Kind {
     Pools,
     #[value(aliases = ["image", "i"])]
     Images,
+    #[value(aliases = ["template", "t"])]
+    Templates,
     #[value(aliases = ["host", "h"])]
     Hosts,
 }
@@ -59,6 +61,10 @@ pub(crate) async fn run(context: &Context, args: &GetArgs) -> Result<(), CliErro
         Kind::Images => {
             let list = chosen(engine.images().await?, names, "image", |item| &item.metadata.name)?;
             show(context, &list, "images", tables::images)
+        }
+        Kind::Templates => {
+            let list = chosen(engine.templates().await?, names, "template", |item| &item.metadata.name)?;
+            show(context, &list, "templates", tables::templates)
         }
         Kind::Hosts => {
             let list = chosen(engine.hosts().await?, names, "host", |item| &item.metadata.name)?;

@@ -1,9 +1,9 @@
-//! Tables of machines, pools, images and hosts, for people.
+//! Tables of machines, pools, images, templates and hosts, for people.
 
 use jiff::Timestamp;
 use winstead_engine::{
     Phase,
-    view::{DamagedVersion, Host, Image, ImageVersion, List, Machine, Pool},
+    view::{DamagedVersion, Host, Image, ImageVersion, List, Machine, Pool, Template},
 };
 
 use crate::output::{Columns, ago, short_digest, size, some_of};
@@ -178,6 +178,40 @@ fn damaged_cells(name: &str, version: &DamagedVersion, wide: bool) -> Vec<String
 
 fn users(users: &[String]) -> String {
     if users.is_empty() { "-".to_owned() } else { some_of(users) }
+}
+
+/// Templates: what they take, and who stands on them.
+pub(crate) fn templates(list: &List<Template>, wide: bool) -> String {
+    if list.items.is_empty() {
+        return String::new();
+    }
+    let mut headings = vec!["NAME", "IMAGE", "GUEST RAM", "RAM", "DISK", "SAVED", "USED BY"];
+    if wide {
+        headings.extend(["DIGEST", "CPUS", "KEPT"]);
+    }
+    let mut columns = Columns::new(headings);
+    let now = Timestamp::now();
+    for template in &list.items {
+        let (spec, status) = (&template.spec, &template.status);
+        let mut cells = vec![
+            template.metadata.name.clone(),
+            status.image.name.clone(),
+            size(spec.memory_bytes),
+            size(status.ram_bytes),
+            size(status.disk_bytes),
+            format!("{} ago", ago(status.saved_at, now)),
+            users(&status.users),
+        ];
+        if wide {
+            cells.extend([
+                short_digest(&status.image.digest).to_owned(),
+                spec.cpus.to_string(),
+                if status.kept { "yes" } else { "no" }.to_owned(),
+            ]);
+        }
+        columns.row(cells);
+    }
+    columns.text()
 }
 
 /// Hosts: what they have.
