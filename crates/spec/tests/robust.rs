@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use winstead_spec::{Documents, Problems, Source, parse};
 
-const EXAMPLES: [&str; 7] = [
+const EXAMPLES: [&str; 8] = [
     include_str!("../../../examples/quickstart.yaml"),
     include_str!("../../../examples/bridge.yaml"),
     include_str!("../../../examples/disk.yaml"),
+    include_str!("../../../examples/memory.yaml"),
     include_str!("../../../examples/cloud-image.yaml"),
     include_str!("../../../examples/windows.yaml"),
     include_str!("../../../examples/host.yaml"),

@@ -20,6 +20,8 @@ use crate::{
 };
 
 const FILE: &str = "examples/quickstart.yaml";
+/// The same machines, started from saved memory.
+const FROM_MEMORY: &str = "examples/memory.yaml";
 const MARK: &str = "/root/only-until-reset";
 
 /// What was measured, in order.
@@ -89,10 +91,28 @@ fn show(product: &Product, times: &mut Times) -> anyhow::Result<String> {
     each_answers(product, &machines, times)?;
     reset_forgets(product, &machines[0].metadata.name, times)?;
     let memory = numbers::memory(&product.machines()?, traces::base_bytes(product.home()));
+    again_from_memory(product, &machines, times)?;
     let traces = traces::Traces::of(product.home(), &machines);
     note(times, "down", product.typed(&["down", "--all"])?.took);
     traces.ensure_gone()?;
     Ok(format!("{memory}\n`winstead up` itself held at most {}", report::bytes(up.peak_bytes)))
+}
+
+/// All machines again, without a boot. The first time one is booted and saved for it.
+fn again_from_memory(product: &Product, machines: &[Machine], times: &mut Times) -> anyhow::Result<()> {
+    product.typed(&["up", "-f", FROM_MEMORY])?;
+    let names: Vec<&str> = machines.iter().map(|machine| machine.metadata.name.as_str()).collect();
+    let reset = [&["reset"], names.as_slice()].concat();
+    note(times, "one saved, all reset from its memory", product.typed(&reset)?.took);
+    note(times, "all reset from memory once more", product.typed(&reset)?.took);
+    product.typed(&["get", "templates"])?;
+    product.typed(&["get", "machines"])?;
+    for name in names {
+        let said = product.command(&["exec", name, "--", "hostname"]).read()?;
+        anyhow::ensure!(said.trim() == name, "{name} calls itself {said:?}");
+    }
+    report::line("each machine knows its own name");
+    Ok(())
 }
 
 /// A demo that was killed may have left machines; they would be in the way of the numbers.

@@ -64,12 +64,12 @@ impl Traces {
         left
     }
 
-    /// A QEMU carries its machine's uid, the supervisor its home.
+    /// A QEMU carries its machine's uid, the supervisor and a template's keeper their home.
     fn is_ours(&self, command_line: &str) -> bool {
         let home = self.home.display().to_string();
-        let supervises =
-            command_line.split('\0').any(|word| word == "supervise") && command_line.contains(&home);
-        supervises || self.uids.iter().any(|uid| !uid.is_empty() && command_line.contains(uid))
+        let mut words = command_line.split('\0');
+        let stays = words.any(|word| word == "supervise" || word == "keep") && command_line.contains(&home);
+        stays || self.uids.iter().any(|uid| !uid.is_empty() && command_line.contains(uid))
     }
 }
 
