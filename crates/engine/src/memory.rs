@@ -5,7 +5,7 @@
 //! a process holds it, so each template has a keeper.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io,
     os::fd::OwnedFd,
@@ -23,14 +23,15 @@ use winstead_guest::{
 };
 use winstead_hypervisor::qemu;
 use winstead_process::{Command, ProcessId};
-use winstead_spec::{ByteSize, MachineName, Sha256};
+use winstead_spec::{ByteSize, MachineName, Name, Sha256};
 
 use crate::{
     EngineError, Home, MachineRecord,
     act::{Actor, Failure, Job},
     allocate::{self, Taken},
     error::chain,
-    journal::{Shared, SharedKind},
+    journal::{Shared, SharedKind, Snapshot},
+    machine::Role,
     observe,
     plan::Action,
     template::{self, Template},
@@ -82,7 +83,7 @@ impl Actor {
     /// Finds or makes the templates that these machines start from. It takes as long as a boot, so it is done before any of
     /// them is in a phase with a deadline. Where there can be none, the machine boots, and a note says why.
     pub(crate) async fn place_templates(&self, jobs: &mut [(Action, Job)]) -> Result<(), EngineError> {
-        let mut found: BTreeMap<MachineName, Option<Template>> = BTreeMap::new();
+        let mut found: BTreeMap<Name, Option<Template>> = BTreeMap::new();
         let starting = |(action, _): &&mut (Action, Job)| matches!(action, Action::Create | Action::Renew);
         for (_, job) in jobs.iter_mut().filter(starting) {
             let Some(warm) = template::warm(&job.target) else { continue };
@@ -101,65 +102,54 @@ impl Actor {
         Ok(())
     }
 
-    /// A template, made if it is not there; `None` when it cannot be made, which a note says.
-    async fn template(
-        &self,
-        name: &MachineName,
-        wanted: &MachineRecord,
-    ) -> Result<Option<Template>, EngineError> {
-        if let Some(known) = self.known_template(name).await? {
-            let kept = is_kept(&self.home, &known).then_some(()).ok_or_else(gone);
-            match kept.and_then(|()| check(&known)) {
+    /// A template of this name, made if there is none that can be used; `None` when it cannot be made, which a note says.
+    async fn template(&self, name: &Name, wanted: &MachineRecord) -> Result<Option<Template>, EngineError> {
+        for known in templates(&self.journal.snapshot().await?, name) {
+            match check(&self.home, &known) {
                 Ok(()) => return Ok(Some(known)),
-                Err(error) => {
-                    self.listener.note(format!("{name}: made anew: {error}"));
-                    self.remove_template(&known).await?;
-                }
+                Err(error) => self.listener.note(format!("{} is not used any more: {error}", known.name())),
             }
         }
         match self.make_template(name, wanted).await {
-            Ok(()) => self.known_template(name).await,
+            Ok(made) => {
+                Ok(templates(&self.journal.snapshot().await?, name).find(|known| *known.name() == made))
+            }
             Err(EngineError::Interrupted) => Err(EngineError::Interrupted),
             Err(error) => {
                 let pool = &wanted.name.pool;
-                self.listener.note(format!(
-                    "{pool}: machines boot instead of starting from memory: {}",
-                    chain(&error)
-                ));
+                let why = chain(&error);
+                self.listener.note(format!("{pool}: machines boot instead of starting from memory: {why}"));
                 Ok(None)
             }
         }
     }
 
-    async fn known_template(&self, name: &MachineName) -> Result<Option<Template>, EngineError> {
-        match self.journal.shared(SharedKind::Template, &name.to_string()).await? {
-            Some(Shared::Template(template)) => Ok(Some(*template)),
-            _ => Ok(None),
-        }
-    }
-
-    async fn make_template(&self, name: &MachineName, wanted: &MachineRecord) -> Result<(), EngineError> {
+    async fn make_template(&self, pool: &Name, wanted: &MachineRecord) -> Result<MachineName, EngineError> {
+        self.remove_unfinished_templates().await?;
         let snapshot = self.journal.snapshot().await?;
-        if let Some(left) = snapshot.machines.get(name) {
-            // Whoever made it before us died.
-            Box::pin(
-                self.run(Action::Destroy, Job::unchanged(left.record.clone(), "its making was cut short")),
-            )
-            .await?;
-        }
+        let taken: BTreeSet<u32> = templates(&snapshot, pool).map(|template| template.name().index).collect();
+        let index = (0..).find(|index| !taken.contains(index)).unwrap_or_default();
+        let name = MachineName { pool: pool.clone(), index };
         let mut taken = Taken::by(snapshot.machines.values().map(|entry| &entry.record));
         let record = allocate::template(wanted, name.clone(), &self.home, &mut taken)?;
         self.journal.add(record.clone()).await?;
-        let made = Box::pin(
-            self.run(Action::Template, Job::unchanged(record.clone(), "others start from its memory")),
-        )
-        .await;
-        if let Err(error) = made {
-            if !matches!(error, EngineError::Interrupted) {
-                let job = Job::unchanged(record, "it could not be saved");
-                Box::pin(self.run(Action::Destroy, job)).await?;
+        let job = Job::unchanged(record, "others start from its memory");
+        match Box::pin(self.run(Action::Template, job)).await {
+            Ok(_) => Ok(name),
+            Err(EngineError::Interrupted) => Err(EngineError::Interrupted),
+            Err(error) => {
+                self.remove_unfinished_templates().await?;
+                Err(error)
             }
-            return Err(error);
+        }
+    }
+
+    /// Takes away what was to become a template and did not: it failed, or whoever made it died.
+    pub(crate) async fn remove_unfinished_templates(&self) -> Result<(), EngineError> {
+        let machines = self.journal.snapshot().await?.machines.into_values();
+        for entry in machines.filter(|entry| entry.record.role == Role::Template) {
+            let job = Job::unchanged(entry.record, "it was not saved");
+            Box::pin(self.run(Action::Destroy, job)).await?;
         }
         Ok(())
     }
@@ -255,7 +245,7 @@ impl Actor {
         if let Some(template) = &job.template {
             return Ok((qemu::Ram::Saved, Some(kept_ram(template)?.into())));
         }
-        if job.record.role == crate::machine::Role::Machine {
+        if job.record.role == Role::Machine {
             return Ok((qemu::Ram::Own, None));
         }
         let ram = qemu::new_ram(job.record.shape.memory)?;
@@ -288,12 +278,20 @@ impl Actor {
     }
 }
 
-fn gone() -> String {
-    "the process that kept its memory is gone".to_owned()
+/// The finished templates of a name.
+fn templates(snapshot: &Snapshot, name: &Name) -> impl Iterator<Item = Template> {
+    let template = |(_, shared): &(String, Shared)| match shared {
+        Shared::Template(template) if template.name().pool == *name => Some(Template::clone(template)),
+        _ => None,
+    };
+    snapshot.shared.iter().filter_map(template).collect::<Vec<_>>().into_iter()
 }
 
-/// Whether a template's files are what was saved; its memory cannot have changed.
-fn check(template: &Template) -> Result<(), String> {
+/// Whether a template is what was saved. Its memory cannot have changed, only be lost.
+fn check(home: &Home, template: &Template) -> Result<(), String> {
+    if !is_kept(home, template) {
+        return Err("the process that kept its memory is gone".to_owned());
+    }
     let parts: [(PathBuf, &Sha256); 2] =
         [(template.state_file(), &template.state), (template.machine.location.overlay(), &template.disk)];
     for (file, expected) in parts {

@@ -8,7 +8,7 @@ use sha2::Digest;
 use winstead_hypervisor::qemu::{Accelerator, Version};
 use winstead_process::ProcessId;
 use winstead_spec::{
-    ByteSize, Firmware, GuestOs, MachineName, Network, SeedKind, Sha256, Start, StoreKind, TEMPLATES,
+    ByteSize, Firmware, GuestOs, MachineName, Name, Network, SeedKind, Sha256, Start, StoreKind, TEMPLATES,
 };
 
 use crate::{MachineRecord, facts::Facts};
@@ -69,8 +69,9 @@ struct Key<'a> {
     host_cpu: Option<&'a str>,
 }
 
-/// The name of the template that a machine starts from.
-pub(crate) fn name(record: &MachineRecord, warm: &[Vec<String>], facts: &Facts) -> MachineName {
+/// What the templates that a machine can start from are called; there is more than one when the memory of an older one was
+/// lost and machines still stand on its disk.
+pub(crate) fn name(record: &MachineRecord, warm: &[Vec<String>], facts: &Facts) -> Name {
     let kvm = facts.accelerator.accelerator == Accelerator::Kvm;
     let key = Key {
         format: FORMAT,
@@ -86,8 +87,7 @@ pub(crate) fn name(record: &MachineRecord, warm: &[Vec<String>], facts: &Facts) 
     };
     let text = serde_json::to_vec(&key).unwrap_or_default();
     let digest = Sha256::from(<[u8; 32]>::from(sha2::Sha256::digest(text)));
-    let pool = format!("{TEMPLATES}{}", digest.short()).parse().expect("lower-case digits make a name");
-    MachineName { pool, index: 0 }
+    format!("{TEMPLATES}{}", digest.short()).parse().expect("lower-case digits make a name")
 }
 
 /// Why a machine cannot start from memory, for a person; `None` when it can.
@@ -148,7 +148,7 @@ mod tests {
         let usual = facts(2, Accelerator::Tcg);
         let named = |edit: fn(&mut MachineRecord)| name(&record(edit), &[], &usual).to_string();
         let first = named(|_| {});
-        assert!(first.starts_with("template-") && first.ends_with("-0"), "{first}");
+        assert!(first.starts_with("template-"), "{first}");
         let same: [fn(&mut MachineRecord); 3] = [
             |record| record.name.index = 7,
             |record| record.uid = uuid::Uuid::from_u128(99),

@@ -18,7 +18,6 @@ use crate::{
     error::chain,
     facts::Users,
     journal::{PoolRecord, Shared, SharedKind, Snapshot},
-    machine::Role,
     plan::{self, Action, Change, Desired, DesiredPool, Observed, Plan},
     supervisor, sweep,
 };
@@ -143,7 +142,7 @@ impl Engine {
         listener: &Listener,
         stop: &CancellationToken,
     ) -> Result<(), EngineError> {
-        self.take_leftovers_away(listener, stop).await?;
+        self.actor(None, listener, stop).await?.remove_unfinished_templates().await?;
         let now = self.journal.snapshot().await?;
         for (name, shared) in &now.shared {
             if !now.machines.values().any(|entry| sweep::uses(&entry.record, shared)) {
@@ -156,23 +155,6 @@ impl Engine {
         }
         if !supervisor::end(&self.home).await? {
             listener.note("the supervisor is still ending");
-        }
-        Ok(())
-    }
-
-    /// Templates that a dead command was making.
-    async fn take_leftovers_away(
-        &self,
-        listener: &Listener,
-        stop: &CancellationToken,
-    ) -> Result<(), EngineError> {
-        let now = self.journal.snapshot().await?;
-        let left = now.machines.into_values().filter(|entry| entry.record.role == Role::Template);
-        let left =
-            left.map(|entry| (Action::Destroy, Job::unchanged(entry.record, "its making was cut short")));
-        let left: Vec<_> = left.collect();
-        if !left.is_empty() {
-            side_by_side("take away", &self.actor(None, listener, stop).await?, left).await?;
         }
         Ok(())
     }

@@ -19,6 +19,13 @@ use crate::{
 pub(super) const POOL: &str = "bench";
 const QUICKSTART: &str = "examples/quickstart.yaml";
 
+/// How the machines of a pool start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    Boot,
+    Memory,
+}
+
 /// A place to measure in.
 pub(super) struct Lab {
     product: Product,
@@ -68,13 +75,31 @@ impl Lab {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn pool(&self, replicas: usize, probe: &str) -> anyhow::Result<String> {
+        self.pool_of(POOL, replicas, probe, Start::Boot)
+    }
+
+    /// The same for a pool of any name and start.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn pool_of(
+        &self,
+        name: &str,
+        replicas: usize,
+        probe: &str,
+        start: Start,
+    ) -> anyhow::Result<String> {
+        let start = match start {
+            Start::Boot => "boot",
+            Start::Memory => "memory",
+        };
         let text = format!(
-            "{}\n---\napiVersion: winstead.dev/v1alpha1\nkind: Pool\nmetadata: {{name: {POOL}}}\nspec:\n  image: debian\n  \
-             replicas: {replicas}\n  machine: {{cpus: 1, memory: 384MiB, disk: {{store: ram, cap: 256MiB}}}}\n  \
+            "{}\n---\napiVersion: winstead.dev/v1alpha1\nkind: Pool\nmetadata: {{name: {name}}}\nspec:\n  image: debian\n  \
+             replicas: {replicas}\n  machine: {{cpus: 1, memory: 384MiB, start: {start}, disk: {{store: ram, cap: 256MiB}}}}\n  \
              network: {{user: {{}}}}\n  ready: {{probe: {probe}, deadline: 15m}}\n",
             self.image
         );
-        let path = self.scratch.join(format!("{probe}-{replicas}.yaml"));
+        let path = self.scratch.join(format!("{name}-{probe}-{start}-{replicas}.yaml"));
         fs::write(&path, text)?;
         Ok(path.display().to_string())
     }

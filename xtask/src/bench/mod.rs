@@ -13,6 +13,7 @@ pub(crate) mod ready;
 mod record;
 mod reset;
 mod script;
+mod start;
 mod up;
 
 use std::process::ExitCode;
@@ -54,6 +55,12 @@ const BENCHES: &[Entry] = &[
         name: "up",
         what: "`up` of 8 against shell scripts with the same QEMUs",
         run: up::run,
+        usual: true,
+    },
+    Entry {
+        name: "start",
+        what: "1 and 8 machines from saved memory against booted ones",
+        run: start::run,
         usual: true,
     },
     Entry {
