@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    io,
+    io::{self, Write},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::Duration,
@@ -15,13 +15,13 @@ use std::{
 
 use fs_err as fs;
 use jiff::Timestamp;
-use sha2::Digest;
 use tokio_util::sync::CancellationToken;
 use winstead_guest::{
     agent::{Agent, Limits},
     specialise::{self, specialise},
 };
 use winstead_hypervisor::qemu;
+use winstead_image::digest;
 use winstead_process::{Command, ProcessId};
 use winstead_spec::{ByteSize, MachineName, Name, Sha256};
 
@@ -105,7 +105,7 @@ impl Actor {
     /// A template of this name, made if there is none that can be used; `None` when it cannot be made, which a note says.
     async fn template(&self, name: &Name, wanted: &MachineRecord) -> Result<Option<Template>, EngineError> {
         for known in templates(&self.journal.snapshot().await?, name) {
-            match check(&self.home, &known) {
+            match check(&self.home, &known, &self.stop).await {
                 Ok(()) => return Ok(Some(known)),
                 Err(error) => self.listener.note(format!("{} is not used any more: {error}", known.name())),
             }
@@ -206,14 +206,16 @@ impl Actor {
         let state = qemu::save(process, &run).await?;
         self.stop_qemu(job).await?;
         qemu::seal_ram(&ram).await?;
-        let file = template::state_file(&job.record);
-        fs::write(&file, &state)?;
+        // Anew, and never through a link: the folder was the machine's user's until now.
+        let file =
+            fs::OpenOptions::new().write(true).create_new(true).open(template::state_file(&job.record));
+        file?.write_all(&state)?;
         winstead_store::seal(&job.record.location)?;
         let size = rustix::fs::fstat(&ram)?;
         let template = Template {
             keeper: self.start_keeper(&job.record.name, ram).await?,
-            state: digest(&file)?,
-            disk: digest(&job.record.location.overlay())?,
+            state: digest::of_bytes(&state),
+            disk: digest::of_file(&job.record.location.overlay(), &self.stop).await?,
             // st_blocks counts 512 bytes on every Linux file system (stat(2)).
             ram: ByteSize::from_bytes(u64::try_from(size.st_blocks).unwrap_or_default() * 512),
             saved_at: Timestamp::now(),
@@ -257,7 +259,7 @@ impl Actor {
     pub(crate) async fn restore(&self, job: &Job) -> Result<(), Failure> {
         let template = job.template.as_ref().ok_or("it has no template")?;
         let state = fs::read(template.state_file())?;
-        if digest_of(&state) != template.state {
+        if digest::of_bytes(&state) != template.state {
             return Err("its template's state is not what was saved".into());
         }
         let process = job.record.process.ok_or("its QEMU is gone")?;
@@ -288,26 +290,18 @@ fn templates(snapshot: &Snapshot, name: &Name) -> impl Iterator<Item = Template>
 }
 
 /// Whether a template is what was saved. Its memory cannot have changed, only be lost.
-fn check(home: &Home, template: &Template) -> Result<(), String> {
+async fn check(home: &Home, template: &Template, stop: &CancellationToken) -> Result<(), String> {
     if !is_kept(home, template) {
         return Err("the process that kept its memory is gone".to_owned());
     }
     let parts: [(PathBuf, &Sha256); 2] =
         [(template.state_file(), &template.state), (template.machine.location.overlay(), &template.disk)];
     for (file, expected) in parts {
-        match digest(&file) {
+        match digest::of_file(&file, stop).await {
             Ok(found) if found == *expected => {}
             Ok(_) => return Err(format!("{} is not what was saved", file.display())),
             Err(error) => return Err(error.to_string()),
         }
     }
     Ok(())
-}
-
-fn digest(file: &Path) -> io::Result<Sha256> {
-    Ok(digest_of(&fs::read(file)?))
-}
-
-fn digest_of(bytes: &[u8]) -> Sha256 {
-    Sha256::from(<[u8; 32]>::from(sha2::Sha256::digest(bytes)))
 }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::Digest;
 use winstead_hypervisor::qemu::{Accelerator, Version};
 use winstead_process::ProcessId;
 use winstead_spec::{
@@ -86,7 +85,7 @@ pub(crate) fn name(record: &MachineRecord, warm: &[Vec<String>], facts: &Facts) 
         host_cpu: kvm.then_some(facts.cpu.as_str()),
     };
     let text = serde_json::to_vec(&key).unwrap_or_default();
-    let digest = Sha256::from(<[u8; 32]>::from(sha2::Sha256::digest(text)));
+    let digest = winstead_image::digest::of_bytes(&text);
     format!("{TEMPLATES}{}", digest.short()).parse().expect("lower-case digits make a name")
 }
 

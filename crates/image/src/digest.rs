@@ -22,15 +22,17 @@ pub(crate) struct Content {
     pub(crate) stored: ByteSize,
 }
 
-pub(crate) fn of_bytes(bytes: &[u8]) -> Sha256 {
+/// The digest of bytes.
+#[must_use]
+pub fn of_bytes(bytes: &[u8]) -> Sha256 {
     <[u8; 32]>::from(sha2::Sha256::digest(bytes)).into()
 }
 
-/// The digest of a file's content.
+/// The digest of a file's content, read off the async threads.
 ///
 /// # Errors
-/// As [`of_content`].
-pub(crate) async fn of_file(path: &Path, stop: &CancellationToken) -> io::Result<Sha256> {
+/// When the file cannot be read; [`io::ErrorKind::Interrupted`] when `stop` was cancelled.
+pub async fn of_file(path: &Path, stop: &CancellationToken) -> io::Result<Sha256> {
     Ok(of_content(path, stop).await?.digest)
 }
 

@@ -9,7 +9,7 @@ mod catalog;
 mod convert;
 mod cpio;
 mod debian;
-mod digest;
+pub mod digest;
 mod disk;
 mod download;
 mod error;

@@ -100,12 +100,16 @@ async fn a_sealed_disk_is_read_by_others_and_written_by_nobody() {
     let open = std::fs::OpenOptions::new().write(true).open(at.overlay()).unwrap();
     seal(at).unwrap_err();
     drop(open);
+    let outside = home.path().join("outside");
+    std::fs::write(&outside, "").unwrap();
+    std::os::unix::fs::symlink(&outside, at.disk.join("link")).unwrap();
     for _ in 0..2 {
         seal(at).unwrap();
     }
     let refused = std::fs::OpenOptions::new().write(true).open(at.overlay()).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
     assert_eq!(std::fs::metadata(at.overlay()).unwrap().mode() & 0o777, 0o444);
+    assert_ne!(std::fs::metadata(&outside).unwrap().mode() & 0o777, 0o444, "a link was followed");
     assert_eq!(std::fs::metadata(&at.disk).unwrap().mode() & 0o777, 0o711);
     remove(at).await.unwrap();
 }
