@@ -41,7 +41,8 @@ pub enum Step {
     HostName,
     /// What programs read as this boot's identity and as the computer's: the kernel cannot change its own.
     BootAndProduct,
-    /// The journal goes on under the new machine-id and boot: its service is ended, and started again by systemd.
+    /// The journal goes on under the new machine-id and boot: its service is killed, and started again by systemd. What
+    /// only loses its files, or is asked to end, makes new ones under the old machine-id as long as messages come in.
     Journal,
     /// The network card's address, and with it the DHCP identity, which our images make from it.
     HardwareAddress,
@@ -102,10 +103,15 @@ for (['boot_id', $boot, '/proc/sys/kernel/random/boot_id'], ['product_uuid', $uu
 }"
             }
             Self::Journal => {
-                r"for my $old (glob '/run/log/journal/*/*') { unlink $old or failed(); }
-for my $old (glob '/run/log/journal/*') { rmdir $old or failed(); }
-open(my $journal, '<', '/sys/fs/cgroup/system.slice/systemd-journald.service/cgroup.procs') or failed();
-kill('TERM', split(' ', <$journal>));"
+                r"open(my $journal, '<', '/sys/fs/cgroup/system.slice/systemd-journald.service/cgroup.procs') or failed();
+my @old = split(' ', <$journal>);
+kill('KILL', @old);
+select(undef, undef, undef, 0.002) while kill(0, @old);
+my $own = '/run/log/journal/' . $uuid =~ tr/-//dr;
+for my $folder (grep { $_ ne $own } glob '/run/log/journal/*') {
+    for my $file (glob $folder . '/*') { unlink $file or failed(); }
+    rmdir $folder or failed();
+}"
             }
             // SIOCSIFHWADDR; virtio's driver takes it while the card is up.
             Self::HardwareAddress => {
