@@ -152,6 +152,7 @@ Accept=yes
 MaxConnections=256
 ";
 
+/// What a login left running goes on, as with the usual server.
 const SSH_INSTANCE: &str = "\
 [Unit]
 Description=OpenSSH server for one connection
@@ -161,6 +162,7 @@ CollectMode=inactive-or-failed
 [Service]
 ExecStart=-/usr/sbin/sshd -i
 StandardInput=socket
+KillMode=process
 RuntimeDirectory=sshd
 RuntimeDirectoryMode=0755
 RuntimeDirectoryPreserve=yes
