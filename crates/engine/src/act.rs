@@ -18,7 +18,7 @@ use winstead_spec::{Bridge, MachineName, Network, SeedKind, StoreKind};
 use winstead_store::{BaseLocation, OverlaySpec};
 
 use crate::{
-    EngineError, Event, Home, Listener, MachineRecord, Phase, Step,
+    EngineError, Event, Faults, Home, Listener, MachineRecord, Phase, Step,
     configure::{self, Paths},
     error::chain,
     facts::{Facts, Users},
@@ -56,6 +56,7 @@ pub(crate) struct Actor {
     /// Taken while something shared is made: the first machine makes it, the others find it.
     pub(crate) sharing: Mutex<()>,
     pub(crate) stop: CancellationToken,
+    pub(crate) faults: Faults,
 }
 
 /// One machine on its way.

@@ -8,8 +8,8 @@ use winstead_image::Catalog;
 use winstead_spec::{Documents, Image, MachineName, Name};
 
 use crate::{
-    EngineError, Home, HomeError, HomeLock, ImageRef, Listener, Phase, Step, catalogue, facts, heal,
-    journal::{Faults, Journal, Transition},
+    EngineError, Faults, Home, HomeError, HomeLock, ImageRef, Listener, Phase, Step, catalogue, facts, heal,
+    journal::{Journal, Transition},
     observe::observe,
     plan::{self, Action, Change, Desired, DesiredPool, Observed, Plan},
     steps,
@@ -31,7 +31,7 @@ pub struct Options {
     pub artifacts: Option<PathBuf>,
     /// The program that is started as `PROGRAM --home HOME supervise`.
     pub program: PathBuf,
-    /// Where a test wants this process to die.
+    /// What a test wants to go wrong.
     pub faults: Faults,
 }
 

@@ -16,6 +16,7 @@ mod engine;
 mod error;
 mod event;
 mod facts;
+mod faults;
 #[cfg(test)]
 mod fixtures;
 mod heal;
@@ -38,6 +39,7 @@ mod work;
 pub use engine::{Engine, Options, Selection, UpReport, nearest};
 pub use error::{EngineError, Kind};
 pub use event::{Event, Listener};
+pub use faults::Faults;
 pub use home::{Home, HomeError, HomeLock};
 pub use lifecycle::Phase;
 pub use machine::{ImageRef, MachineRecord};

@@ -273,7 +273,8 @@ impl Actor {
         qemu::resume(process, &run).await?;
         let mut agent =
             Agent::connect_within(&run.join(qemu::AGENT_SOCKET), Limits::default(), &self.stop).await?;
-        specialise(&mut agent, &self.identity(&job.record)?, specialise::LINUX).await?;
+        let steps = self.faults.without_left_out(specialise::LINUX);
+        specialise(&mut agent, &self.identity(&job.record)?, &steps).await?;
         qemu::set_link(process, &run, true).await?;
         job.record.origin.is_itself = true;
         Ok(self.journal.update(&job.record).await?)

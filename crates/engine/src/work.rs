@@ -238,6 +238,7 @@ impl Engine {
             starts: Semaphore::new(cores),
             sharing: tokio::sync::Mutex::new(()),
             stop: stop.clone(),
+            faults: self.options.faults.clone(),
         }))
     }
 

@@ -21,6 +21,10 @@ use crate::{
 /// The name of an overlay's file in its place.
 pub const OVERLAY: &str = "overlay.qcow2";
 
+/// The mode of a sealed file, and of the folder that it lies in.
+const READABLE: u32 = 0o444;
+const CROSSABLE: u32 = 0o711;
+
 /// Where one machine's overlay lives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -183,20 +187,25 @@ pub fn seal(location: &Location) -> Result<(), StoreError> {
     for file in fs_err::read_dir(&folder).map_err(io_at("read", &folder))?.flatten() {
         make_readable(&file.path()).map_err(io_at("set the mode of", &file.path()))?;
     }
-    let open = std::fs::Permissions::from_mode(0o711);
-    fs_err::set_permissions(&folder, open).map_err(io_at("set the mode of", &folder))?;
+    let mode = fs_err::metadata(&folder).map_err(io_at("look at", &folder))?.permissions().mode();
+    // A mount that is sealed already takes no new mode.
+    if mode & 0o777 != CROSSABLE {
+        let open = std::fs::Permissions::from_mode(CROSSABLE);
+        fs_err::set_permissions(&folder, open).map_err(io_at("set the mode of", &folder))?;
+    }
     area.seal()
 }
 
 /// Makes a plain file read-only and readable by all. What else the machine's user may have put there stays as it is: a
 /// link is not followed.
 fn make_readable(path: &Path) -> std::io::Result<()> {
-    if !fs_err::symlink_metadata(path)?.is_file() {
+    let found = fs_err::symlink_metadata(path)?;
+    if !found.is_file() || found.permissions().mode() & 0o777 == READABLE {
         return Ok(());
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty())?;
-    Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(0o444))?)
+    Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(READABLE))?)
 }
 
 /// What is at the place. What cannot be looked at counts as foreign.

@@ -4,12 +4,14 @@
 //! The tiny guest is an ordinary image with an ordinary `file:` recipe, so that tests take the product's own path.
 
 mod apt;
+mod debian;
 mod kept;
 mod programs;
 mod scratch;
 mod skip;
 mod tiny;
 
+pub use debian::{DEBIAN_IMAGE, debian_images_or_skip};
 pub use programs::{Program, program_or_skip};
 pub use scratch::{lab_folder, scratch};
 pub use skip::skip;

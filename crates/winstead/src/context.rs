@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
-use winstead_engine::{Engine, Listener, Options, journal::Faults};
+use winstead_engine::{Engine, Faults, Listener, Options};
 
 use crate::{
     cli::{Format, Global},
@@ -70,7 +70,7 @@ fn absolute(path: Option<PathBuf>) -> Result<Option<PathBuf>, CliError> {
 
 #[cfg(feature = "faults")]
 fn faults(environment: &Environment) -> Faults {
-    environment.kill_at.map_or_else(Faults::default, Faults::kill_at)
+    Faults::new(environment.kill_at, environment.left_out)
 }
 
 #[cfg(not(feature = "faults"))]

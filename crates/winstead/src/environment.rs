@@ -17,6 +17,9 @@ pub(crate) struct Environment {
     /// Where a crash test wants this process to die.
     #[cfg(feature = "faults")]
     pub(crate) kill_at: Option<u64>,
+    /// What a test leaves out of a clone's becoming itself.
+    #[cfg(feature = "faults")]
+    pub(crate) left_out: Option<winstead_guest::specialise::Step>,
     /// Whether this is root, who has a home of the system's.
     root: bool,
     state: Option<PathBuf>,
@@ -35,6 +38,8 @@ impl Environment {
             log: value("WINSTEAD_LOG").and_then(|text| text.into_string().ok()),
             #[cfg(feature = "faults")]
             kill_at: value("WINSTEAD_FAULT_KILL_AT").and_then(|text| text.to_str()?.parse().ok()),
+            #[cfg(feature = "faults")]
+            left_out: value("WINSTEAD_FAULT_LEAVE_OUT").and_then(|text| step(text.to_str()?)),
             root: rustix::process::geteuid().is_root(),
             // Relative paths are to be ignored (XDG Base Directory Specification).
             state: value("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()),
@@ -65,6 +70,12 @@ impl Environment {
 
 fn value(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// A step by its name.
+#[cfg(feature = "faults")]
+fn step(name: &str) -> Option<winstead_guest::specialise::Step> {
+    winstead_guest::specialise::LINUX.iter().copied().find(|step| format!("{step:?}") == name)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{JournalError, schema};
+use crate::faults::Faults;
 
 /// How long a writer waits for another process's transaction. Ours take well under a millisecond.
 const BUSY: Duration = Duration::from_secs(10);
@@ -18,38 +19,6 @@ pub struct Journal {
     jobs: mpsc::UnboundedSender<Job>,
     path: Arc<Path>,
     faults: Faults,
-}
-
-/// Where a test wants this process to die.
-#[derive(Clone, Debug, Default)]
-pub struct Faults {
-    #[cfg(feature = "faults")]
-    kill_at: Option<(u64, Arc<std::sync::atomic::AtomicU64>)>,
-}
-
-impl Faults {
-    /// Kills this process with SIGKILL at the `n`th point, counted from 0: the even ones lie before a commit, the
-    /// odd ones after it.
-    #[cfg(feature = "faults")]
-    #[must_use]
-    pub fn kill_at(n: u64) -> Self {
-        Self { kill_at: Some((n, Arc::default())) }
-    }
-
-    #[cfg(feature = "faults")]
-    fn pass(&self) {
-        use std::sync::atomic::Ordering;
-        let Some((at, seen)) = &self.kill_at else { return };
-        if seen.fetch_add(1, Ordering::SeqCst) == *at {
-            let died =
-                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-            panic!("this process must be dead by now: {died:?}");
-        }
-    }
-
-    #[cfg(not(feature = "faults"))]
-    #[expect(clippy::unused_self, reason = "the same call with and without the feature")]
-    fn pass(&self) {}
 }
 
 impl Journal {

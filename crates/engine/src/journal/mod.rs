@@ -12,7 +12,7 @@ mod machines;
 mod records;
 mod schema;
 
-pub use connection::{Faults, Journal};
+pub use connection::Journal;
 pub use error::JournalError;
 pub use records::{Entry, Growth, PoolRecord, Shared, SharedKind, Snapshot, Transition};
 

@@ -5,7 +5,7 @@ use winstead_process::ProcessId;
 use winstead_spec::{ByteSize, Host};
 
 use super::*;
-use crate::{MachineRecord, Phase, fixtures};
+use crate::{Faults, MachineRecord, Phase, fixtures};
 
 const OLD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/journals/v1.sqlite");
 

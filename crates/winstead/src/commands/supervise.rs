@@ -1,7 +1,7 @@
 //! `winstead supervise`: the process that watches running machines while no command runs. Started by the engine.
 
 use clap::Args;
-use winstead_engine::{Options, journal::Faults};
+use winstead_engine::{Faults, Options};
 
 use crate::{context::Context, error::CliError};
 

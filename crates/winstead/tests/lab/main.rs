@@ -8,5 +8,6 @@ mod growth;
 mod lab;
 mod life;
 mod many;
+mod memory;
 mod networks;
 mod rights;
