@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Write},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -53,12 +53,20 @@ systemctl start winstead-ssh.socket";
 /// Keeps the RAM of a template that lies in `folder`, handed over as descriptor 3, until the folder is gone or `stop` is
 /// cancelled.
 pub async fn keep(folder: &Path, stop: &CancellationToken) {
-    while folder.exists() {
+    // Held open, it shares its number with no folder that somebody makes in its place.
+    let Ok(held) = fs::File::open(folder) else { return };
+    while is_at(&held, folder) {
         tokio::select! {
             () = tokio::time::sleep(GLANCE) => {}
             () = stop.cancelled() => return,
         }
     }
+}
+
+/// Whether what is open is what lies at `path`.
+fn is_at(open: &fs::File, path: &Path) -> bool {
+    let number = |metadata: &std::fs::Metadata| (metadata.dev(), metadata.ino());
+    matches!((open.metadata(), fs::metadata(path)), (Ok(open), Ok(there)) if number(&open) == number(&there))
 }
 
 /// Whether a process keeps the template that lies in `folder`.
@@ -107,7 +115,7 @@ impl Actor {
         for known in templates(&self.journal.snapshot().await?, name) {
             match check(&self.home, &known, &self.stop).await {
                 Ok(()) => return Ok(Some(known)),
-                Err(error) => self.listener.note(format!("{} is not used any more: {error}", known.name())),
+                Err(error) => self.listener.note(format!("{}: made anew: {error}", known.name())),
             }
         }
         match self.make_template(name, wanted).await {
@@ -305,4 +313,21 @@ async fn check(home: &Home, template: &Template, stop: &CancellationToken) -> Re
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_keeper_ends_when_its_folder_is_gone_also_when_another_one_lies_there() {
+        let place = tempfile::tempdir().unwrap();
+        let (folder, stop) = (place.path().join("template"), CancellationToken::new());
+        fs::create_dir(&folder).unwrap();
+        let mut keeper = Box::pin(keep(&folder, &stop));
+        assert!(tokio::time::timeout(GLANCE * 3, &mut keeper).await.is_err(), "it ended early");
+        fs::remove_dir(&folder).unwrap();
+        fs::create_dir(&folder).unwrap();
+        tokio::time::timeout(GLANCE * 3, keeper).await.expect("it goes on for a folder that is not its own");
+    }
 }
