@@ -1,5 +1,6 @@
 //! Machines that start from saved memory, with real Debian guests: the tiny one has no guest agent.
 
+mod faults;
 mod identity;
 mod life;
 
@@ -170,7 +171,7 @@ fn keepers(lab: &Lab) -> Vec<u32> {
 
 /// The folders of templates in this home.
 fn templates(lab: &Lab) -> Vec<PathBuf> {
-    let folders = fs_err::read_dir(lab.home().join("machines")).expect("the machines").flatten();
+    let folders = fs_err::read_dir(lab.home().join("machines")).into_iter().flatten().flatten();
     let named =
         |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("template-"));
     folders.map(|folder| folder.path()).filter(named).collect()

@@ -1,0 +1,134 @@
+//! What goes wrong with saved memory: machines are themselves all the same, from another template or by a boot.
+
+use std::{
+    collections::BTreeSet,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use super::{DRAW, WARM, file, keepers, lab, look, look_at, mistaken, templates};
+use crate::lab::{Lab, Ran, kill, system};
+
+/// The note of a command that could not use a template, or not make one.
+const ANEW: &str = "made anew";
+const BOOTS: &str = "mem: machines boot instead of starting from memory";
+
+#[test]
+fn a_template_that_is_lost_or_changed_is_made_anew_and_costs_no_disk() {
+    let Some(lab) = lab() else { return };
+    let file = file(&lab, 2, &[WARM, DRAW], "agent");
+    lab.up(&file);
+    assert_eq!(lab.exec("mem-1", "echo kept >/root/note && sync").code, Some(0));
+
+    keepers(&lab).into_iter().for_each(|keeper| kill(keeper, Signal::KILL).unwrap());
+    assert_reset(&lab, "mem-0", "the process that kept its memory is gone");
+    let seen = look_at(&lab, 2);
+    assert_eq!(mistaken(&lab, &seen), BTreeSet::new(), "{seen:#?}");
+
+    // The other one's disk stands on the old template's, also in its next start.
+    assert_eq!(templates(&lab).len(), 2);
+    kill(qemu(&lab, "mem-1"), Signal::KILL).unwrap();
+    lab.wait_for("mem-1", "Failed");
+    lab.up(&file);
+    // Its agent answers before its SSH does.
+    crate::lab::eventually("it boots", || lab.exec("mem-1", "cat /root/note").stdout == "kept\n");
+    assert!(!look(&lab, "mem-1").has_started_from_memory());
+
+    change_the_state(&lab);
+    assert_reset(&lab, "mem-1", "is not what was saved");
+    assert!(look(&lab, "mem-1").has_started_from_memory());
+    lab.ok(&["reset", "mem-0"]);
+    let seen = look_at(&lab, 2);
+    assert_eq!(mistaken(&lab, &seen), BTreeSet::new(), "{seen:#?}");
+    assert_eq!((templates(&lab).len(), keepers(&lab).len()), (1, 1), "no machine stands on the others");
+    lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+}
+
+/// Resets a machine whose template is not usable, for the reason that is told.
+fn assert_reset(lab: &Lab, machine: &str, reason: &str) {
+    let ran = lab.run(&["reset", machine]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for said in [ANEW, reason] {
+        assert!(ran.stderr.contains(said), "{said:?} in {}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains("boot instead"), "{}", ran.stderr);
+}
+
+/// Changes a byte in the newest template's state, which only the superuser could.
+fn change_the_state(lab: &Lab) {
+    let disk = templates(lab).into_iter().max().expect("a template").join("disk");
+    let state = disk.join("state");
+    if lab.mounts().iter().any(|mount| mount.contains(&disk.display().to_string())) {
+        fs_err::write(&state, "").expect_err("it is sealed");
+        system(&["mount", "-o", "remount,rw", &disk.display().to_string()]).expect("make it writable");
+    }
+    fs_err::set_permissions(&state, std::fs::Permissions::from_mode(0o600)).expect("make it writable");
+    let mut bytes = fs_err::read(&state).expect("the state");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs_err::write(&state, bytes).expect("change it");
+}
+
+fn qemu(lab: &Lab, machine: &str) -> u32 {
+    let run = lab.home().join("machines").join(machine).join("run");
+    let works_there = |pid: &u32| fs_err::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == run);
+    lab.processes().into_iter().find(works_there).expect("its QEMU")
+}
+
+#[test]
+fn machines_boot_when_a_warm_command_fails() {
+    let Some(lab) = lab() else { return };
+    let file = file(&lab, 1, &[WARM, "[sh, -c, 'echo no such luck >&2; exit 7']"], "ssh");
+    let ran = lab.run(&["up", "-f", file.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for said in [BOOTS, "ended with 7", "no such luck"] {
+        assert!(ran.stderr.contains(said), "{said:?} in {}", ran.stderr);
+    }
+    assert_eq!(lab.phases(), ["Ready"]);
+    let seen = look(&lab, "mem-0");
+    assert_eq!((seen.get("host name"), seen.has_started_from_memory()), ("mem-0", false), "{seen:?}");
+    assert_eq!((templates(&lab), keepers(&lab)), (vec![], vec![]), "something of the template is left");
+    lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn an_up_killed_while_it_makes_or_uses_a_template_is_continued_by_the_next() {
+    let Some(lab) = lab() else { return };
+    let file = file(&lab, 2, &[WARM, DRAW], "agent");
+    let machines = lab.home().join("machines");
+    let in_template = |name: &str| templates(&lab).iter().any(|folder| folder.join(name).exists());
+
+    up_killed_when(&lab, &file, || in_template("run/console.log"));
+    lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+
+    up_killed_when(&lab, &file, || in_template("run/console.log"));
+    up_killed_when(&lab, &file, || in_template("keeper.log"));
+    up_killed_when(&lab, &file, || machines.join("mem-0/run/console.log").exists());
+    lab.up(&file);
+    let seen = look_at(&lab, 2);
+    assert_eq!(mistaken(&lab, &seen), BTreeSet::new(), "{seen:#?}");
+    assert_eq!((templates(&lab).len(), keepers(&lab).len()), (1, 1));
+    lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+}
+
+/// Kills `up` as soon as `it_is_time`, which it looks at much more often than anything is journalled.
+fn up_killed_when(lab: &Lab, file: &Path, it_is_time: impl Fn() -> bool) {
+    let mut command = lab.command(&["up", "-f", file.to_str().expect("a path in UTF-8")]);
+    let mut up = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("start winstead");
+    let until = Instant::now() + Duration::from_secs(300);
+    while !it_is_time() && up.try_wait().expect("its state").is_none() && Instant::now() < until {
+        #[expect(clippy::disallowed_methods, reason = "a test that polls another process from outside")]
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    kill(up.id(), Signal::KILL).expect("kill it");
+    let ran = Ran::of(&up.wait_with_output().expect("its end"));
+    assert_eq!(ran.code, None, "killed, not ended: {ran:?}");
+}
