@@ -19,14 +19,22 @@ impl ProcessId {
     /// The process that has this pid now; `None` when there is none, or only a zombie.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
-        let (state, started) = state_and_start(pid)?;
-        (state != b'Z' && state != b'X').then_some(Self { pid, started })
+        let found = Stat::of(pid)?;
+        (!found.is_dead()).then_some(Self { pid, started: found.started })
     }
 
     /// Whether this very process still runs.
     #[must_use]
     pub fn is_alive(self) -> bool {
         Self::of(self.pid) == Some(self)
+    }
+
+    /// Whether the last thread of this very process has ended, and not only its first, with which a process counts as dead:
+    /// only then are its memory, files and ports free.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
+        Stat::of(self.pid)
+            .is_none_or(|found| found.started != self.started || (found.is_dead() && found.threads <= 1))
     }
 
     /// Kills this very process with SIGKILL. A process that is gone already is fine.
@@ -78,16 +86,43 @@ impl ProcessId {
     }
 }
 
-/// The state letter and the start time. The command name, field 2, may hold spaces and brackets: cut after the last.
-fn state_and_start(pid: u32) -> Option<(u8, u64)> {
-    let path = PathBuf::from(format!("/proc/{pid}/stat"));
-    #[expect(clippy::disallowed_methods, reason = "a missing file is an answer here, its name is not needed")]
-    let text = std::fs::read_to_string(path).ok()?;
-    let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
-    let state = *fields.next()?.as_bytes().first()?;
-    // Field 3 was the state; 22 is 18 fields after field 4.
-    let started = fields.nth(18)?.parse().ok()?;
-    Some((state, started))
+/// What `/proc/PID/stat` says (proc(5)).
+struct Stat {
+    state: u8,
+    threads: u64,
+    started: u64,
+}
+
+impl Stat {
+    fn of(pid: u32) -> Option<Self> {
+        let path = PathBuf::from(format!("/proc/{pid}/stat"));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a missing file is an answer here, its name is not needed"
+        )]
+        let text = std::fs::read_to_string(path).ok()?;
+        Self::read(&text)
+    }
+
+    /// The command name, field 2, may hold spaces and brackets: cut after the last.
+    fn read(text: &str) -> Option<Self> {
+        let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
+        let state = *fields.next()?.as_bytes().first()?;
+        // Field 3 was the state; 20 is 16 fields after field 4, 22 two more.
+        let threads = fields.nth(16)?.parse().ok()?;
+        let started = fields.nth(1)?.parse().ok()?;
+        Some(Self { state, threads, started })
+    }
+
+    /// Whether its first thread is.
+    const fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+
+    /// A dead first thread still counts as one.
+    const fn has_no_thread_left(&self) -> bool {
+        self.is_dead() && self.threads <= 1
+    }
 }
 
 #[cfg(test)]
@@ -95,7 +130,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_real_line_is_read_whatever_the_command_is_called() {
+        let line =
+            "77 (a) b (c) Z 1 77 77 0 -1 4228108 190 0 0 0 3 2 0 0 20 0 5 0 4242 0 0 18446744073709551615 0";
+        let found = Stat::read(line).unwrap();
+        assert_eq!((found.state, found.threads, found.started), (b'Z', 5, 4242));
+        assert!(found.is_dead() && !found.has_no_thread_left(), "four of its threads still run");
+        let last = Stat::read(&line.replace(" 5 0 4242", " 1 0 4242")).unwrap();
+        assert!(last.has_no_thread_left());
+        assert!(Stat::read("77 (a").is_none());
+    }
+
+    #[test]
     fn this_process_is_alive_and_another_start_time_is_not() {
+        assert!(!ProcessId::of(std::process::id()).unwrap().has_ended());
         let me = ProcessId::of(std::process::id()).unwrap();
         assert!(me.is_alive());
         assert!(!ProcessId { started: me.started + 1, ..me }.is_alive());

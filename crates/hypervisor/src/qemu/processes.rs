@@ -38,7 +38,7 @@ pub(crate) fn is_tpm(process: ProcessId, uuid: &Uuid, folder: &Path) -> bool {
 /// Whether a process has given its memory back, and with it its arguments, and is not gone yet.
 pub(crate) fn is_ending(process: ProcessId) -> bool {
     let arguments = fs_err::read(format!("/proc/{}/cmdline", process.pid));
-    arguments.is_ok_and(|line| line.is_empty()) && process.is_alive()
+    arguments.is_ok_and(|line| line.is_empty()) && !process.has_ended()
 }
 
 /// Not a debugger, a script or an editor whose arguments are those of a QEMU.

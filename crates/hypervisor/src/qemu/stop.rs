@@ -73,10 +73,11 @@ pub(crate) async fn end(process: ProcessId, grace: Duration) -> io::Result<()> {
     if gone_within(process, KILL_GRACE).await { Ok(()) } else { Err(stays(process)) }
 }
 
-/// Waits until a process is gone, at most `limit`; returns whether it is.
+/// Waits until a process is gone with all its threads, at most `limit`; returns whether it is. What starts after it may
+/// want its port, its disk or its memory.
 async fn gone_within(process: ProcessId, limit: Duration) -> bool {
     let until = Instant::now() + limit;
-    while process.is_alive() {
+    while !process.has_ended() {
         if Instant::now() >= until {
             return false;
         }
