@@ -33,8 +33,7 @@ impl ProcessId {
     /// only then are its memory, files and ports free.
     #[must_use]
     pub fn has_ended(self) -> bool {
-        Stat::of(self.pid)
-            .is_none_or(|found| found.started != self.started || (found.is_dead() && found.threads <= 1))
+        Stat::of(self.pid).is_none_or(|found| found.started != self.started || found.has_no_thread_left())
     }
 
     /// Kills this very process with SIGKILL. A process that is gone already is fine.
