@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use winstead_guest::ssh::SshFiles;
 use winstead_image::Catalog;
-use winstead_spec::{Documents, Image, MachineName, Name};
+use winstead_spec::{Documents, Image, MachineName, Name, Start};
 
 use crate::{
     EngineError, Faults, Home, HomeError, HomeLock, ImageRef, Listener, Phase, Step, catalogue, facts, heal,
@@ -126,10 +126,14 @@ impl Engine {
         SshFiles::new(self.home.ssh())
     }
 
-    /// The steps of an action, in order.
+    /// The steps of an action on a machine that starts so, in order.
     #[must_use]
-    pub fn steps(&self, action: Action) -> Vec<Step> {
-        steps::steps(action, steps::Way::Boot)
+    pub fn steps(&self, action: Action, start: &Start) -> Vec<Step> {
+        let way = match start {
+            Start::Boot => steps::Way::Boot,
+            Start::Memory { .. } => steps::Way::Memory,
+        };
+        steps::steps(action, way)
     }
 
     /// What `up` would do. Changes nothing.

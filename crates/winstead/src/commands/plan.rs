@@ -8,7 +8,7 @@ use winstead_engine::{
     Engine,
     plan::{Action, Change, Plan},
 };
-use winstead_spec::API_VERSION;
+use winstead_spec::{API_VERSION, Documents, Start};
 
 use crate::{
     context::Context,
@@ -61,7 +61,7 @@ struct PlanView<'a> {
 
 /// The steps of one kind of change.
 #[derive(Clone, Debug, Serialize)]
-struct Steps {
+pub(crate) struct Steps {
     action: Action,
     steps: Vec<String>,
 }
@@ -74,7 +74,8 @@ pub(crate) async fn run(context: &Context, args: &PlanArgs) -> Result<ExitCode, 
     let documents = args.files.documents("plan", &context.stop).await?;
     let engine = context.engine().await?;
     let plan = engine.plan(&documents).await?;
-    show(context, &engine, &plan, args.steps)?;
+    let steps = if args.steps { steps(&engine, &documents, &plan) } else { Vec::new() };
+    show(context, &plan, steps)?;
     plan.admitted()?;
     let code = if args.exit_code && !plan.is_empty() { CHANGES } else { 0 };
     Ok(ExitCode::from(code))
@@ -84,13 +85,7 @@ pub(crate) async fn run(context: &Context, args: &PlanArgs) -> Result<ExitCode, 
 ///
 /// # Errors
 /// When it cannot be written.
-pub(crate) fn show(
-    context: &Context,
-    engine: &Engine,
-    plan: &Plan,
-    with_steps: bool,
-) -> Result<(), CliError> {
-    let steps = if with_steps { steps(engine, plan) } else { Vec::new() };
+pub(crate) fn show(context: &Context, plan: &Plan, steps: Vec<Steps>) -> Result<(), CliError> {
     let view = PlanView { api_version: API_VERSION, kind: "Plan", admitted: plan.is_admitted(), plan, steps };
     output::show(&context.ui, context.format, &view, |view, _| table(&context.ui, view))
 }
@@ -114,12 +109,18 @@ pub(crate) fn show_changes(context: &Context, changes: &[Change]) -> Result<(), 
     })
 }
 
-fn steps(engine: &Engine, plan: &Plan) -> Vec<Steps> {
+/// Each list of steps once; that of a template before those of the machines that start from it.
+fn steps(engine: &Engine, documents: &Documents, plan: &Plan) -> Vec<Steps> {
     let mut all: Vec<Steps> = Vec::new();
     for change in &plan.changes {
-        if all.iter().all(|known| known.action != change.action) {
-            let steps = engine.steps(change.action).iter().map(ToString::to_string).collect();
-            all.push(Steps { action: change.action, steps });
+        let pool = documents.pools.iter().find(|pool| pool.name == change.machine.pool);
+        let start = pool.map_or(&Start::Boot, |pool| &pool.machine.start);
+        let saved = matches!((change.action, start), (Action::Create | Action::Renew, Start::Memory { .. }));
+        for action in saved.then_some(Action::Template).into_iter().chain([change.action]) {
+            let steps: Vec<String> = engine.steps(action, start).iter().map(ToString::to_string).collect();
+            if all.iter().all(|known| known.action != action || known.steps != steps) {
+                all.push(Steps { action, steps });
+            }
         }
     }
     all

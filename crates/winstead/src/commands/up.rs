@@ -43,7 +43,7 @@ pub(crate) async fn run(context: &Context, args: &UpArgs) -> Result<(), CliError
     let engine = context.engine().await?;
     if args.dry_run {
         let planned = engine.plan(&documents).await?;
-        plan::show(context, &engine, &planned, false)?;
+        plan::show(context, &planned, Vec::new())?;
         return Ok(planned.admitted()?);
     }
     let report = Box::pin(engine.up(&documents, &context.listener(), &context.stop)).await?;
