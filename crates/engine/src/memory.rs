@@ -44,10 +44,14 @@ const GLANCE: Duration = Duration::from_secs(2);
 /// How long a keeper may take to be gone.
 const END: Duration = Duration::from_secs(10);
 /// Runs in a template when its agent answers: waits until systemd has started all that it will (`degraded` is at rest,
-/// too), and lets SSH be answered by whoever starts from this memory.
+/// too), reads the programs that each machine needs first, so that they are in the memory that all share, and lets SSH be
+/// answered by whoever starts from it.
 const SETTLE: &str = "\
 state=$(systemctl is-system-running --wait)
 [ \"$state\" = running ] || [ \"$state\" = degraded ] || { echo \"the guest is $state\" >&2; exit 1; }
+perl -e 'use strict; my @all = glob q(/*)'
+sshd -t 2>/dev/null
+cat /usr/lib/openssh/sshd-* >/dev/null 2>&1
 systemctl start winstead-ssh.socket";
 
 /// Keeps the RAM of a template that lies in `folder`, handed over as descriptor 3, until the folder is gone or `stop` is
