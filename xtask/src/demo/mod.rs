@@ -102,9 +102,9 @@ fn show(product: &Product, times: &mut Times) -> anyhow::Result<String> {
 fn again_from_memory(product: &Product, machines: &[Machine], times: &mut Times) -> anyhow::Result<()> {
     product.typed(&["up", "-f", FROM_MEMORY])?;
     let names: Vec<&str> = machines.iter().map(|machine| machine.metadata.name.as_str()).collect();
-    let reset = [&["reset"], names.as_slice()].concat();
-    note(times, "one saved, all reset from its memory", product.typed(&reset)?.took);
-    note(times, "all reset from memory once more", product.typed(&reset)?.took);
+    note(times, "one booted, saved, and started from", product.typed(&["reset", names[0]])?.took);
+    let all = [&["reset"], names.as_slice()].concat();
+    note(times, "all machines again, from memory", product.typed(&all)?.took);
     product.typed(&["get", "templates"])?;
     product.typed(&["get", "machines"])?;
     for name in names {
