@@ -1,12 +1,12 @@
 //! A full overlay: grow it from the reserve and continue, or hold the machine.
 
-use std::{path::Path, time::Instant};
+use std::{path::Path, sync::PoisonError, time::Instant};
 
 use winstead_hypervisor::qemu::qmp::Client;
 use winstead_spec::{ByteSize, MachineName};
 use winstead_store::Placement;
 
-use super::watch::Watch;
+use super::watch::{Watch, is_unbounded};
 use crate::{EngineError, Phase, journal::Entry};
 
 /// A folder that others use too and that has less than this is full, whatever the caps say: eight clusters of an
@@ -24,6 +24,7 @@ pub(super) async fn relieve(watch: &Watch, monitor: &mut Client) -> Result<(), E
         return hold(watch, &folder_is_full(&watch.name, folder)).await;
     }
     let Some(cap) = watch.journal.grow(&entry, &host).await? else {
+        *watch.held_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(entry.cap());
         return hold(watch, &reserve_is_gone(&watch.name, entry.cap(), host.growth.reserve)).await;
     };
     grow(&entry, cap)?;
@@ -46,7 +47,10 @@ pub(super) async fn try_release(
     }
     let host = watch.journal.host().await?;
     let used = winstead_store::usage(&entry.record.location).map_or(ByteSize::default(), |usage| usage.used);
-    let room = used + host.growth.step <= entry.cap();
+    // Many writes that fail together give back what they had taken: a disk on which they do not fit looks empty.
+    let held_at = *watch.held_at.lock().unwrap_or_else(PoisonError::into_inner);
+    let may_fit = is_unbounded(entry) || held_at.is_none_or(|held_at| entry.cap() > held_at);
+    let room = may_fit && used + host.growth.step <= entry.cap();
     let cap = match room {
         true => Some(entry.cap()),
         false => watch.journal.grow(entry, &host).await?,

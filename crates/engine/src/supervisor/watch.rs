@@ -1,6 +1,6 @@
 //! One running machine, watched by one task.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Mutex, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use winstead_guest::console::{self, Panic};
@@ -9,7 +9,7 @@ use winstead_hypervisor::qemu::{
     qmp::{self, Client},
 };
 use winstead_process::ProcessId;
-use winstead_spec::MachineName;
+use winstead_spec::{ByteSize, MachineName};
 use winstead_store::{Placement, Presence};
 
 use super::full;
@@ -39,6 +39,8 @@ pub(super) struct Watch {
     pub(super) journal: Journal,
     pub(super) name: MachineName,
     pub(super) stop: CancellationToken,
+    /// The cap at which the machine was held; `None` before, and when another supervisor held it.
+    pub(super) held_at: Mutex<Option<ByteSize>>,
 }
 
 /// Why a watcher looks again.
@@ -62,7 +64,7 @@ impl Watch {
         name: MachineName,
         stop: CancellationToken,
     ) -> Self {
-        Self { home, journal, name, stop }
+        Self { home, journal, name, stop, held_at: Mutex::new(None) }
     }
 
     /// Watches until the machine runs no more.
@@ -256,7 +258,7 @@ const fn pace(entry: &Entry) -> Duration {
 }
 
 /// Whether nothing but us enforces a machine's cap.
-const fn is_unbounded(entry: &Entry) -> bool {
+pub(super) const fn is_unbounded(entry: &Entry) -> bool {
     !matches!(entry.record.location.placement, Placement::OwnTmpfs)
 }
 
