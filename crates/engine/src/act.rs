@@ -1,8 +1,9 @@
 //! Carrying a plan out: one interpreter for the lists of [`crate::steps`], thin over the adapters.
 
+mod network;
+
 use std::{
     collections::BTreeSet,
-    net::Ipv4Addr,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     time::Duration,
@@ -13,8 +14,7 @@ use tokio::sync::{Mutex, OnceCell, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use winstead_guest::{keys, seed};
 use winstead_hypervisor::qemu::{self, StartError};
-use winstead_network::{Lease, MacAddress, OwnBridge, Tap};
-use winstead_spec::{Bridge, MachineName, Network, SeedKind, StoreKind};
+use winstead_spec::{MachineName, SeedKind, StoreKind};
 use winstead_store::{BaseLocation, OverlaySpec};
 
 use crate::{
@@ -82,6 +82,12 @@ impl Job {
     /// A job that changes nothing of a machine's record.
     pub(crate) fn unchanged(record: MachineRecord, why: impl Into<String>) -> Self {
         Self::new(record.clone(), record, why.into())
+    }
+
+    /// What a fresh overlay stands on.
+    fn origin(&self) -> Origin {
+        let template = self.template.as_ref().map(|template| template.name().clone());
+        Origin { template, is_itself: false }
     }
 }
 
@@ -285,8 +291,8 @@ impl Actor {
 
     async fn make_overlay(&self, job: &mut Job) -> Result<(), Failure> {
         job.record.generation = job.record.generation.max(1);
-        if let Some(template) = &job.template {
-            job.record.origin = Origin { template: Some(template.name().clone()), is_itself: false };
+        if job.template.is_some() {
+            job.record.origin = job.origin();
         }
         self.journal.update(&job.record).await?;
         Ok(winstead_store::create(&self.overlay(&job.record).await?, &self.stop).await?)
@@ -294,8 +300,7 @@ impl Actor {
 
     async fn renew_overlay(&self, job: &mut Job) -> Result<(), Failure> {
         job.record.generation += 1;
-        let template = job.template.as_ref().map(|template| template.name().clone());
-        job.record.origin = Origin { template, is_itself: false };
+        job.record.origin = job.origin();
         self.journal.update(&job.record).await?;
         qemu::forget_state(&self.home.run(&job.record.name))?;
         winstead_store::create(&self.overlay(&job.record).await?, &self.stop).await?;
@@ -303,24 +308,30 @@ impl Actor {
     }
 
     async fn write_seed(&self, job: &mut Job) -> Result<(), Failure> {
+        let identity = match job.record.role {
+            Role::Machine => Some(self.identity(&job.record)?),
+            Role::Template => None,
+        };
+        if let Some(identity) = &identity {
+            job.record.host_key.clone_from(&identity.host_key.public_openssh);
+            self.journal.update(&job.record).await?;
+        }
         let folder = self.home.machine(&job.record.name);
-        let path = match job.record.image.seed {
-            SeedKind::FwCfg if job.record.role == Role::Template => {
+        let path = match (job.record.image.seed, identity) {
+            (SeedKind::FwCfg, Some(identity)) => {
+                write_private(&folder.join("seed.tar"), &seed::tar(&identity)?)?
+            }
+            (SeedKind::FwCfg, None) => {
                 let network = configure::neutral_network(&job.record);
                 let seed = seed::neutral_tar(*job.record.uid.as_bytes(), network)?;
                 write_private(&folder.join("seed.tar"), &seed)?
             }
-            SeedKind::FwCfg => {
-                let identity = self.recorded_identity(job).await?;
-                write_private(&folder.join("seed.tar"), &seed::tar(&identity)?)?
-            }
-            SeedKind::NoCloud => {
-                let identity = self.recorded_identity(job).await?;
+            (SeedKind::NoCloud, Some(identity)) => {
                 let path = folder.join("seed.iso");
                 seed::nocloud_iso(&identity, &path, &self.stop).await?;
                 path
             }
-            SeedKind::None => return Ok(()),
+            (SeedKind::NoCloud, None) | (SeedKind::None, _) => return Ok(()),
         };
         if let Some(user) = self.users.run_as(&job.record) {
             std::os::unix::fs::lchown(&path, Some(user.uid), Some(user.gid))?;
@@ -334,66 +345,6 @@ impl Actor {
         let folder = self.home.machine(&record.name);
         let host_key = keys::ensure_key(&folder.join("host_key"), &record.name.to_string())?;
         Ok(configure::identity(record, host_key, &client))
-    }
-
-    async fn recorded_identity(&self, job: &mut Job) -> Result<seed::Identity, Failure> {
-        let identity = self.identity(&job.record)?;
-        job.record.host_key.clone_from(&identity.host_key.public_openssh);
-        self.journal.update(&job.record).await?;
-        Ok(identity)
-    }
-
-    async fn own_bridge(&self, network: &Network) -> Result<Option<OwnBridge>, EngineError> {
-        let Network::Bridge(Bridge::Own { name, subnet }) = network else { return Ok(None) };
-        let tag = self.tag().await?;
-        Ok(Some(OwnBridge {
-            name: name.clone(),
-            subnet: *subnet,
-            folder: self.home.networks().join(name),
-            tag,
-        }))
-    }
-
-    async fn tag(&self) -> Result<String, EngineError> {
-        Ok(format!("winstead {}", &self.journal.home_id().await?.simple().to_string()[..8]))
-    }
-
-    async fn tap(&self, record: &MachineRecord) -> Result<Option<Tap>, EngineError> {
-        let Network::Bridge(Bridge::Own { name, .. } | Bridge::Existing { name }) = &record.network else {
-            return Ok(None);
-        };
-        let owner = self.users.run_as(record).map(|user| user.uid);
-        let tap = winstead_network::tap_name(record.uid.as_bytes());
-        Ok(Some(Tap { name: tap, bridge: name.clone(), owner, tag: self.tag().await? }))
-    }
-
-    pub(crate) async fn join_network(&self, record: &MachineRecord) -> Result<(), Failure> {
-        if let Some(bridge) = self.own_bridge(&record.network).await? {
-            let _one = self.sharing.lock().await;
-            self.journal.add_shared(&bridge.name, &Shared::Bridge(bridge.clone())).await?;
-            self.home.make(&bridge.folder)?;
-            if let Some(note) = winstead_network::ensure_bridge(&bridge, &self.stop).await? {
-                self.listener.note(note);
-            }
-            if let Some(lease) = lease(record) {
-                winstead_network::add_lease(&bridge, &lease, &self.stop).await?;
-            }
-        }
-        if let Some(tap) = self.tap(record).await? {
-            winstead_network::add_tap(&tap, &self.stop).await?;
-        }
-        Ok(())
-    }
-
-    async fn leave_network(&self, record: &MachineRecord) -> Result<(), Failure> {
-        if let Some(tap) = self.tap(record).await? {
-            winstead_network::remove_tap(&tap, &self.stop).await?;
-        }
-        if let Some(bridge) = self.own_bridge(&record.network).await? {
-            let _one = self.sharing.lock().await;
-            winstead_network::remove_lease(&bridge, &record.name.to_string(), &self.stop).await?;
-        }
-        Ok(())
     }
 
     async fn start_qemu(&self, job: &mut Job) -> Result<(), Failure> {
@@ -529,11 +480,6 @@ impl Limit {
     }
 }
 
-fn lease(record: &MachineRecord) -> Option<Lease> {
-    let address: Ipv4Addr = record.address?;
-    Some(Lease { mac: MacAddress::of(record.uid.as_bytes()), address, name: record.name.to_string() })
-}
-
 /// The console of the last generation must not be taken for this one's.
 fn forget_last_run(run: &Path) -> std::io::Result<()> {
     match fs_err::remove_file(run.join("console.log")) {
@@ -547,7 +493,8 @@ fn write_private(path: &Path, contents: &[u8]) -> Result<PathBuf, Failure> {
     Ok(path.to_owned())
 }
 
-fn remove_folder(folder: &Path) -> Result<(), Failure> {
+/// Removes a folder with all in it; gone already is fine.
+pub(crate) fn remove_folder(folder: &Path) -> Result<(), Failure> {
     match fs_err::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),

@@ -7,7 +7,7 @@ use std::{
 
 use uuid::Uuid;
 use winstead_network::{MacAddress, allocate as allocate_address};
-use winstead_spec::{Bridge, MachineName, Network, Probe, Readiness};
+use winstead_spec::{Bridge, MachineName, MachineShape, Network, Probe, Readiness};
 use winstead_store::{Location, Placement};
 
 use crate::{
@@ -65,15 +65,55 @@ pub(crate) fn record(
     (home, placement): (&Home, Placement),
     taken: &mut Taken,
 ) -> Result<MachineRecord, EngineError> {
+    let pool = &wanted.pool;
+    let wish = Wish { shape: &pool.machine, network: &pool.network, ready: pool.ready.clone(), image };
+    let mut record = unstarted(wish, name, (home, placement), taken);
+    connect(&mut record, taken)?;
+    taken.add(&record);
+    Ok(record)
+}
+
+/// The record of the machine whose saved memory others like `wanted` start from. Nobody reaches it, so it has no address.
+pub(crate) fn template(
+    wanted: &MachineRecord,
+    name: MachineName,
+    home: &Home,
+    taken: &mut Taken,
+) -> Result<MachineRecord, EngineError> {
+    let ready = Readiness { probe: Probe::Agent, ..wanted.ready.clone() };
+    let wish = Wish { shape: &wanted.shape, network: &wanted.network, ready, image: &wanted.image };
+    let mut record = unstarted(wish, name, (home, wanted.location.placement.clone()), taken);
+    record.role = Role::Template;
+    // QEMU's user network wants one, though nothing answers behind it.
+    record.ssh_port = (record.network == Network::User).then(|| port(taken)).transpose()?;
+    taken.add(&record);
+    Ok(record)
+}
+
+/// What somebody wants a machine to be.
+struct Wish<'a> {
+    shape: &'a MachineShape,
+    network: &'a Network,
+    ready: Readiness,
+    image: &'a ImageRef,
+}
+
+/// A machine of which nothing exists and that is connected to nothing.
+fn unstarted(
+    wish: Wish<'_>,
+    name: MachineName,
+    (home, placement): (&Home, Placement),
+    taken: &Taken,
+) -> MachineRecord {
     let (uid, mac) = taken.identity();
-    let mut record = MachineRecord {
+    MachineRecord {
         uid,
         number: taken.number(),
         generation: 0,
-        shape: wanted.pool.machine.clone(),
-        network: wanted.pool.network.clone(),
-        ready: wanted.pool.ready.clone(),
-        image: image.clone(),
+        shape: wish.shape.clone(),
+        network: wish.network.clone(),
+        ready: wish.ready,
+        image: wish.image.clone(),
         location: Location {
             placement,
             disk: home.machine(&name).join("disk"),
@@ -93,46 +133,7 @@ pub(crate) fn record(
         role: Role::Machine,
         origin: Origin::default(),
         name,
-    };
-    connect(&mut record, taken)?;
-    taken.add(&record);
-    Ok(record)
-}
-
-/// The record of the machine whose saved memory others like `wanted` start from. Nobody reaches it, so it has no address.
-pub(crate) fn template(
-    wanted: &MachineRecord,
-    name: MachineName,
-    home: &Home,
-    taken: &mut Taken,
-) -> Result<MachineRecord, EngineError> {
-    let (uid, mac) = taken.identity();
-    let disk = home.machine(&name).join("disk");
-    let placement = wanted.location.placement.clone();
-    let record = MachineRecord {
-        uid,
-        number: taken.number(),
-        generation: 0,
-        ready: Readiness { probe: Probe::Agent, ..wanted.ready.clone() },
-        location: Location { placement, disk, tag: tag(&uid), name: name.to_string() },
-        mac,
-        address: None,
-        // QEMU's user network wants one, though nothing answers behind it.
-        ssh_port: (wanted.network == Network::User).then(|| port(taken)).transpose()?,
-        host_key: String::new(),
-        qemu: None,
-        process: None,
-        tpm: None,
-        started_at: None,
-        ready_at: None,
-        was_ready: false,
-        role: Role::Template,
-        origin: Origin::default(),
-        name,
-        ..wanted.clone()
-    };
-    taken.add(&record);
-    Ok(record)
+    }
 }
 
 /// Gives a record what its network needs, and keeps what it has.

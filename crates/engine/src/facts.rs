@@ -45,8 +45,8 @@ pub(crate) struct Facts {
     pub(crate) accelerator: AcceleratorChoice,
     /// What the stores can do.
     pub(crate) store: Features,
-    /// The processor's model and features.
-    pub(crate) cpu: String,
+    /// The processor as guests under KVM see it; `None` where they are emulated.
+    pub(crate) host_cpu: Option<String>,
 }
 
 /// The users that machines run as when we are root.
@@ -95,7 +95,8 @@ impl Facts {
             .await
             .map_err(|error| EngineError::host("choose an accelerator")(error.into()))?;
         let store = features(home, stop).await?;
-        Ok(Self { qemu, accelerator, store, cpu: cpu() })
+        let host_cpu = (accelerator.accelerator == Accelerator::Kvm).then(cpu);
+        Ok(Self { qemu, accelerator, store, host_cpu })
     }
 
     /// What a user should know of this computer before machines start: a slow accelerator, a weaker store.

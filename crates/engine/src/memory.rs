@@ -27,13 +27,14 @@ use winstead_spec::{ByteSize, MachineName, Name, Sha256};
 
 use crate::{
     EngineError, Home, MachineRecord,
-    act::{Actor, Failure, Job},
+    act::{Actor, Failure, Job, remove_folder},
     allocate::{self, Taken},
     error::chain,
-    journal::{Shared, SharedKind, Snapshot},
+    journal::SharedKind,
     machine::Role,
     observe,
     plan::Action,
+    sweep,
     template::{self, Template},
 };
 
@@ -41,8 +42,8 @@ use crate::{
 const KEPT: u32 = 3;
 /// How often a keeper looks whether its template is still there.
 const GLANCE: Duration = Duration::from_secs(2);
-/// How long a keeper may take to be gone.
-const END: Duration = Duration::from_secs(10);
+/// How long a keeper may take to be there.
+const START: Duration = Duration::from_secs(10);
 /// Runs in a template when its agent answers: waits until systemd has started all that it will (`degraded` is at rest,
 /// too), reads the programs that each machine needs first, so that they are in the memory that all share, and lets SSH be
 /// answered by whoever starts from it.
@@ -100,9 +101,7 @@ impl Actor {
         for (_, job) in jobs.iter_mut().filter(starting) {
             let Some(warm) = template::warm(&job.target) else { continue };
             if let Some(obstacle) = template::obstacle(&job.target) {
-                let pool = &job.target.name.pool;
-                self.listener
-                    .note(format!("{pool}: machines boot instead of starting from memory: {obstacle}"));
+                self.boots_instead(&job.target, obstacle);
                 continue;
             }
             let name = template::name(&job.target, warm, self.facts().await?);
@@ -114,23 +113,28 @@ impl Actor {
         Ok(())
     }
 
+    fn boots_instead(&self, machine: &MachineRecord, why: &str) {
+        let pool = &machine.name.pool;
+        self.listener.note(format!("{pool}: machines boot instead of starting from memory: {why}"));
+    }
+
     /// A template of this name, made if there is none that can be used; `None` when it cannot be made, which a note says.
     async fn template(&self, name: &Name, wanted: &MachineRecord) -> Result<Option<Template>, EngineError> {
-        for known in templates(&self.journal.snapshot().await?, name) {
-            match check(&self.home, &known, &self.stop).await {
-                Ok(()) => return Ok(Some(known)),
+        let snapshot = self.journal.snapshot().await?;
+        for known in snapshot.templates().filter(|known| known.name().pool == *name) {
+            match check(&self.home, known, &self.stop).await {
+                Ok(()) => return Ok(Some(known.clone())),
                 Err(error) => self.listener.note(format!("{}: made anew: {error}", known.name())),
             }
         }
         match self.make_template(name, wanted).await {
             Ok(made) => {
-                Ok(templates(&self.journal.snapshot().await?, name).find(|known| *known.name() == made))
+                let snapshot = self.journal.snapshot().await?;
+                Ok(snapshot.templates().find(|known| *known.name() == made).cloned())
             }
             Err(EngineError::Interrupted) => Err(EngineError::Interrupted),
             Err(error) => {
-                let pool = &wanted.name.pool;
-                let why = chain(&error);
-                self.listener.note(format!("{pool}: machines boot instead of starting from memory: {why}"));
+                self.boots_instead(wanted, &chain(&error));
                 Ok(None)
             }
         }
@@ -139,7 +143,8 @@ impl Actor {
     async fn make_template(&self, pool: &Name, wanted: &MachineRecord) -> Result<MachineName, EngineError> {
         self.remove_unfinished_templates().await?;
         let snapshot = self.journal.snapshot().await?;
-        let taken: BTreeSet<u32> = templates(&snapshot, pool).map(|template| template.name().index).collect();
+        let names = snapshot.templates().map(Template::name).filter(|name| name.pool == *pool);
+        let taken: BTreeSet<u32> = names.map(|name| name.index).collect();
         let index = (0..).find(|index| !taken.contains(index)).unwrap_or_default();
         let name = MachineName { pool: pool.clone(), index };
         let mut taken = Taken::by(snapshot.machines.values().map(|entry| &entry.record));
@@ -176,17 +181,10 @@ impl Actor {
     async fn take_apart(&self, template: &Template) -> Result<(), Failure> {
         let folder = self.home.machine(template.name());
         if is_keeper(template.keeper, &folder) {
-            template.keeper.kill()?;
-            let until = tokio::time::Instant::now() + END;
-            while template.keeper.is_alive() && tokio::time::Instant::now() < until {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            sweep::kill(template.keeper).await?;
         }
         winstead_store::remove(&template.machine.location).await?;
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
+        remove_folder(&folder)
     }
 
     /// Lets a template run what its pool says, once everything in it has started.
@@ -244,7 +242,7 @@ impl Actor {
         let child = command.start_detached_with(log.file(), std::process::Stdio::null(), vec![ram])?;
         let keeper = child.id().and_then(ProcessId::of).ok_or("its keeper ended at once")?;
         // setsid(1) becomes the program, which is what is looked for later.
-        let until = tokio::time::Instant::now() + END;
+        let until = tokio::time::Instant::now() + START;
         while !is_keeper(keeper, &folder) {
             if tokio::time::Instant::now() > until {
                 return Err("its keeper did not come up".into());
@@ -291,15 +289,6 @@ impl Actor {
         job.record.origin.is_itself = true;
         Ok(self.journal.update(&job.record).await?)
     }
-}
-
-/// The finished templates of a name.
-fn templates(snapshot: &Snapshot, name: &Name) -> impl Iterator<Item = Template> {
-    let template = |(_, shared): &(String, Shared)| match shared {
-        Shared::Template(template) if template.name().pool == *name => Some(Template::clone(template)),
-        _ => None,
-    };
-    snapshot.shared.iter().filter_map(template).collect::<Vec<_>>().into_iter()
 }
 
 /// Whether a template is what was saved. Its memory cannot have changed, only be lost.

@@ -30,10 +30,11 @@ pub(crate) async fn observe(
     let looked = tokio::task::spawn_blocking(move || {
         let mounts = winstead_store::Mounts::read();
         let mounts = mounts.map_err(|error| EngineError::host("see what is mounted")(error.into()))?;
+        let templates: BTreeMap<_, _> =
+            rows.templates().map(|template| (template.name().clone(), template.clone())).collect();
         let machines: BTreeMap<_, _> =
             rows.machines.into_iter().map(|(name, entry)| (name, look(&home, entry, &mounts))).collect();
         let bases = bases(&rows.shared);
-        let templates = templates(&rows.shared);
         let memory = memory(&machines, &templates, &bases)?;
         let capacity = Capacity { memory, folders: folders(shared, &machines, &bases) };
         let bases = bases.into_iter().map(|(digest, (base, _))| (digest, base)).collect();
@@ -96,14 +97,6 @@ fn memory(
     let overlays = machines.values().filter(in_ram).map(|seen| seen.used);
     let bases = bases.values().map(|(_, used)| *used);
     Ok(memory.available + resident.chain(templates).chain(overlays).chain(bases).sum())
-}
-
-fn templates(shared: &[(String, Shared)]) -> BTreeMap<MachineName, Template> {
-    let template = |(_, shared): &(String, Shared)| match shared {
-        Shared::Template(template) => Some((template.name().clone(), Template::clone(template))),
-        _ => None,
-    };
-    shared.iter().filter_map(template).collect()
 }
 
 /// The recorded bases that are there, and what each really uses.

@@ -51,12 +51,11 @@ pub(crate) fn remove_folder(folder: &Path) -> std::io::Result<bool> {
 pub(crate) fn strays(home: &Home, known: &Snapshot) -> Vec<MachineName> {
     let Ok(folders) = fs_err::read_dir(home.machines()) else { return Vec::new() };
     let names = folders.flatten().filter_map(|folder| folder.file_name().to_str()?.parse().ok());
-    names.filter(|name| !known.machines.contains_key(name) && !is_template(known, name)).collect()
-}
-
-fn is_template(known: &Snapshot, name: &MachineName) -> bool {
-    let is_it = |shared: &Shared| matches!(shared, Shared::Template(template) if template.name() == name);
-    known.shared.iter().any(|(_, shared)| is_it(shared))
+    names
+        .filter(|name| {
+            !known.machines.contains_key(name) && known.templates().all(|template| template.name() != name)
+        })
+        .collect()
 }
 
 /// Copies of images that are mounted in this home and that the journal does not know.
@@ -77,10 +76,8 @@ fn knows_base(known: &Snapshot, folder: &Path) -> bool {
 pub(crate) async fn remove(home: &Home, name: &MachineName, stop: &CancellationToken) -> Result<(), Failure> {
     let folder = home.machine(name);
     for process in working_in(&folder) {
-        process.kill()?;
         tokio::select! {
-            () = gone(process) => {}
-            () = tokio::time::sleep(LAST_BREATH) => return Err(outlived(process).into()),
+            killed = kill(process) => killed?,
             () = stop.cancelled() => return Err("interrupted".into()),
         }
     }
@@ -95,10 +92,15 @@ pub(crate) async fn remove(home: &Home, name: &MachineName, stop: &CancellationT
     Ok(fs_err::remove_dir_all(&folder)?)
 }
 
-async fn gone(process: ProcessId) {
-    while process.is_alive() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+/// Kills a process and waits until the last of its threads has let go of what it held.
+pub(crate) async fn kill(process: ProcessId) -> Result<(), Failure> {
+    process.kill()?;
+    let ended = async {
+        while !process.has_ended() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    Ok(tokio::time::timeout(LAST_BREATH, ended).await.map_err(|_| outlived(process))?)
 }
 
 fn outlived(process: ProcessId) -> String {

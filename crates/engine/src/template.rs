@@ -71,7 +71,6 @@ struct Key<'a> {
 /// What the templates that a machine can start from are called; there is more than one when the memory of an older one was
 /// lost and machines still stand on its disk.
 pub(crate) fn name(record: &MachineRecord, warm: &[Vec<String>], facts: &Facts) -> Name {
-    let kvm = facts.accelerator.accelerator == Accelerator::Kvm;
     let key = Key {
         format: FORMAT,
         image: &record.image.digest,
@@ -82,7 +81,7 @@ pub(crate) fn name(record: &MachineRecord, warm: &[Vec<String>], facts: &Facts) 
         warm,
         qemu: facts.qemu.version,
         accelerator: facts.accelerator.accelerator,
-        host_cpu: kvm.then_some(facts.cpu.as_str()),
+        host_cpu: facts.host_cpu.as_deref(),
     };
     let text = serde_json::to_vec(&key).unwrap_or_default();
     let digest = winstead_image::digest::of_bytes(&text);
@@ -138,7 +137,7 @@ mod tests {
             qemu: qemu::Qemu { binary: "/q".into(), version, features },
             accelerator: qemu::AcceleratorChoice { accelerator, reason: String::new() },
             store: winstead_store::Features::default(),
-            cpu: format!("a processor seen by {minor}"),
+            host_cpu: None,
         }
     }
 

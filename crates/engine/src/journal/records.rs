@@ -139,3 +139,13 @@ pub struct Snapshot {
     /// Everything shared, in the order in which it is taken away: what stands on something before that.
     pub shared: Vec<(String, Shared)>,
 }
+
+impl Snapshot {
+    /// All templates.
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.shared.iter().filter_map(|(_, shared)| match shared {
+            Shared::Template(template) => Some(&**template),
+            _ => None,
+        })
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use serde_json::json;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -109,4 +110,14 @@ pub async fn resume(process: ProcessId, folder: &Path) -> Result<(), QmpError> {
 /// When its QEMU does not answer, or refuses.
 pub async fn pause(process: ProcessId, folder: &Path) -> Result<(), QmpError> {
     Client::connect(folder, COMMAND_SOCKET, process, LIMIT).await?.pause().await
+}
+
+/// Plugs a machine's network card in, or out: the guest sees its cable.
+///
+/// # Errors
+/// When QEMU does not answer, or refuses.
+pub async fn set_link(process: ProcessId, folder: &Path, up: bool) -> Result<(), QmpError> {
+    let mut monitor = Client::connect(folder, COMMAND_SOCKET, process, LIMIT).await?;
+    let card = json!({"name": "nic0", "up": up});
+    monitor.execute("set_link", Some(&card)).await.map(drop)
 }

@@ -25,7 +25,7 @@ mod usernet;
 mod version;
 
 pub use accelerator::{AcceleratorChoice, AcceleratorError, choose_accelerator};
-pub use adopt::{AdoptError, adopt, pause, resume};
+pub use adopt::{AdoptError, adopt, pause, resume, set_link};
 pub use arguments::{arguments, translation_buffer};
 pub use config::{
     AGENT_SOCKET, Accelerator, Backend, COMMAND_SOCKET, CONSOLE_SOCKET, DiskConfig, FirmwareConfig,
@@ -34,7 +34,7 @@ pub use config::{
 pub use processes::{find_process, find_tpm, is_machine};
 pub use qmp::RunState;
 pub use resident::{Resident, resident};
-pub use saved::{MemoryError, new_ram, restore, save, seal_ram, set_link};
+pub use saved::{MemoryError, new_ram, restore, save, seal_ram};
 pub use start::{Running, StartError, start};
 pub use state::forget_state;
 pub use stop::stop;

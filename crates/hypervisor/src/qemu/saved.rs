@@ -169,16 +169,6 @@ pub async fn restore(process: ProcessId, folder: &Path, state: &[u8]) -> Result<
     }
 }
 
-/// Plugs a machine's network card in, or out: the guest sees its cable.
-///
-/// # Errors
-/// When QEMU does not answer, or refuses.
-pub async fn set_link(process: ProcessId, folder: &Path, up: bool) -> Result<(), QmpError> {
-    let mut monitor = Client::connect(folder, COMMAND_SOCKET, process, LIMIT).await?;
-    let card = json!({"name": "nic0", "up": up});
-    monitor.execute("set_link", Some(&card)).await.map(drop)
-}
-
 /// One operation and its deadline.
 #[derive(Clone, Copy)]
 struct Within {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, Interest},
     net::UnixStream,
-    time::{Instant, timeout_at},
+    time::{Instant, error::Elapsed, timeout_at},
 };
 use uuid::Uuid;
 use winstead_process::ProcessId;
@@ -116,10 +116,12 @@ impl Client {
     }
 
     async fn send(&mut self, command: &str, bytes: &[u8], until: Instant) -> Result<(), QmpError> {
-        let sent = match timeout_at(until, self.stream.write_all(bytes)).await {
-            Ok(sent) => sent.map_err(QmpErrorKind::Io),
-            Err(_) => Err(self.timed_out()),
-        };
+        let sent = timeout_at(until, self.stream.write_all(bytes)).await;
+        self.in_time(command, sent)
+    }
+
+    fn in_time<T>(&self, command: &str, sent: Result<io::Result<T>, Elapsed>) -> Result<T, QmpError> {
+        let sent = sent.map_or_else(|_| Err(self.timed_out()), |sent| sent.map_err(QmpErrorKind::Io));
         sent.map_err(|kind| self.error(command, kind))
     }
 
@@ -132,11 +134,8 @@ impl Client {
         self.last_id += 1;
         let line = messages::command("getfd", Some(&json!({"fdname": name})), self.last_id);
         let sent = self.stream.async_io(Interest::WRITABLE, || send_with(&self.stream, &line, file));
-        let sent = match timeout_at(until, sent).await {
-            Ok(sent) => sent.map_err(QmpErrorKind::Io),
-            Err(_) => Err(self.timed_out()),
-        };
-        let count = sent.map_err(|kind| self.error(command, kind))?;
+        let sent = timeout_at(until, sent).await;
+        let count = self.in_time(command, sent)?;
         self.send(command, &line[count..], until).await?;
         self.answer(until).await.map(drop).map_err(|kind| self.error(command, kind))
     }

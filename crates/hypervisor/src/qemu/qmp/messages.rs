@@ -250,8 +250,13 @@ mod tests {
     /// So that the list above stays whole: the sources are searched for what they execute.
     #[test]
     fn only_what_was_checked_is_executed() {
-        let source =
-            concat!(include_str!("client.rs"), include_str!("../usernet.rs"), include_str!("../saved.rs"));
+        let source = [
+            include_str!("client.rs"),
+            include_str!("../adopt.rs"),
+            include_str!("../usernet.rs"),
+            include_str!("../saved.rs"),
+        ]
+        .concat();
         let calls = ["execute(\"", "execute_until(\"", "messages::command(\""];
         let calls = calls.into_iter().flat_map(|call| source.split(call).skip(1));
         let used: BTreeSet<&str> = calls.filter_map(|rest| rest.split('"').next()).collect();
