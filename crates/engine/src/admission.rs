@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde::Serialize;
-use winstead_spec::{ByteSize, Host, MachineShape, Sha256, StoreKind};
+use winstead_spec::{ByteSize, Host, MachineName, MachineShape, Sha256, StoreKind};
 
 /// What QEMU takes beside the guest's RAM. Measured: 150 to 300 MiB with a translation buffer of 128 to 256 MiB
 /// under TCG and QEMU 7.2 or 10.0; less under KVM.
@@ -40,6 +40,21 @@ pub struct Demand {
     pub image: Option<(Sha256, ByteSize)>,
 }
 
+/// A finished template: it takes no more than it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// Its name.
+    pub name: MachineName,
+    /// What its memory takes.
+    pub ram: ByteSize,
+    /// What its disk holds.
+    pub disk: ByteSize,
+    /// Whether its disk is in RAM.
+    pub in_ram: bool,
+    /// The folder that its disk shares with others.
+    pub folder: Option<PathBuf>,
+}
+
 /// The RAM copy of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
@@ -56,6 +71,7 @@ pub type Bases = BTreeMap<String, Base>;
 #[derive(Clone, Debug)]
 pub struct Load<'a> {
     demands: Vec<Demand>,
+    saved: Vec<Saved>,
     bases: Bases,
     reserve: ByteSize,
     host: &'a Host,
@@ -107,10 +123,15 @@ impl Sum {
 }
 
 impl<'a> Load<'a> {
-    /// What `demands` may ever use, beside the bases that are there: these stay until the last machine has left them.
-    /// What machines `grown` is part of the reserve, also when that was lowered meanwhile.
+    /// What `demands` may ever use, beside the templates and bases that are there: these stay until the last machine has
+    /// left them. What machines `grown` is part of the reserve, also when that was lowered meanwhile.
     #[must_use]
-    pub fn new(demands: Vec<Demand>, bases: &Bases, grown: ByteSize, host: &'a Host) -> Self {
+    pub fn new(
+        demands: Vec<Demand>,
+        (saved, bases): (Vec<Saved>, &Bases),
+        grown: ByteSize,
+        host: &'a Host,
+    ) -> Self {
         let demands: Vec<Demand> = demands.into_iter().filter(|demand| demand.machines > 0).collect();
         let mut bases = bases.clone();
         for demand in demands.iter().filter(|demand| in_ram(&demand.shape)) {
@@ -118,13 +139,21 @@ impl<'a> Load<'a> {
             let new = || Base { size: *size, folder: demand.folder.clone() };
             bases.entry(digest.short().to_owned()).or_insert_with(new);
         }
-        Self { demands, bases, reserve: host.growth.reserve.max(grown), host }
+        Self { demands, saved, bases, reserve: host.growth.reserve.max(grown), host }
+    }
+
+    /// Whether everything fits.
+    #[must_use]
+    pub fn fits(&self, capacity: &Capacity) -> bool {
+        self.memory(capacity).fits() && self.folders(capacity).iter().all(|folder| folder.sum.fits())
     }
 
     /// The sum over RAM.
     #[must_use]
     pub fn memory(&self, capacity: &Capacity) -> Sum {
         let mut lines: Vec<Line> = self.demands.iter().flat_map(machine_lines).collect();
+        lines.extend(self.saved.iter().map(memory_line));
+        lines.extend(self.saved.iter().filter(|saved| saved.in_ram).map(disk_line));
         lines.extend(self.bases.iter().map(base_line));
         lines.push(self.growth_line());
         lines.push(Line { what: "reserve for the host".into(), size: self.host.reserve.memory });
@@ -146,8 +175,9 @@ impl<'a> Load<'a> {
     fn folder(&self, folder: &Path, available: ByteSize) -> Sum {
         let here = |at: &Option<PathBuf>| at.as_deref() == Some(folder);
         let caps = self.demands.iter().filter(|demand| here(&demand.folder)).map(cap_line);
+        let saved = self.saved.iter().filter(|saved| here(&saved.folder)).map(disk_line);
         let bases = self.bases.iter().filter(|(_, base)| here(&base.folder)).map(base_line);
-        let lines = caps.chain(bases).chain([self.growth_line()]).collect();
+        let lines = caps.chain(saved).chain(bases).chain([self.growth_line()]).collect();
         Sum::of(lines, available)
     }
 
@@ -169,6 +199,14 @@ fn machine_lines(demand: &Demand) -> Vec<Line> {
 
 fn cap_line(demand: &Demand) -> Line {
     per_machine(demand, "overlay cap", demand.shape.disk.cap)
+}
+
+fn memory_line(saved: &Saved) -> Line {
+    Line { what: format!("{}: saved memory", saved.name), size: saved.ram }
+}
+
+fn disk_line(saved: &Saved) -> Line {
+    Line { what: format!("{}: its disk", saved.name), size: saved.disk }
 }
 
 fn base_line((digest, base): (&String, &Base)) -> Line {

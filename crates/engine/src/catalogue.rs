@@ -117,7 +117,7 @@ impl Engine {
         let users = self.users_of(name, |digits| chosen.iter().any(|chosen| chosen == digits)).await?;
         match users.is_empty() {
             true => Ok(chosen),
-            false => Err(EngineError::InUse { image: name.clone(), users }),
+            false => Err(EngineError::InUse { what: format!("image {name}"), users }),
         }
     }
 
@@ -145,7 +145,7 @@ impl Engine {
         Ok(chosen)
     }
 
-    /// The machines that stand on a version of an image, by its first digits.
+    /// The machines and templates that stand on a version of an image, by its first digits.
     pub(crate) async fn users_of(
         &self,
         image: &Name,
@@ -153,8 +153,8 @@ impl Engine {
     ) -> Result<Vec<MachineName>, EngineError> {
         let snapshot = self.journal.snapshot().await?;
         let uses = |used: &ImageRef| used.name == *image && chosen(used.digest.short());
-        let users = snapshot.machines.into_iter().filter(|(_, entry)| uses(&entry.record.image));
-        Ok(users.map(|(name, _)| name).collect())
+        let users = snapshot.records().filter(|record| uses(&record.image));
+        Ok(users.map(|record| record.name.clone()).collect())
     }
 
     /// Finds the version that a reference means, and checks it.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use winstead_spec::{ByteSize, MachineName, Name};
+use winstead_spec::{ByteSize, MachineName, Name, TEMPLATES};
 
 use crate::{HomeError, admission::Sum, journal::JournalError};
 
@@ -44,11 +44,11 @@ pub enum EngineError {
         /// The nearest name that is there.
         nearest: Option<String>,
     },
-    /// An image that machines stand on.
-    #[error("remove the image {image}: {} {} it", listed(.users), if .users.len() == 1 { "uses" } else { "use" })]
+    /// An image or a template that machines stand on.
+    #[error("remove the {what}: {} {} it", listed(.users), if .users.len() == 1 { "uses" } else { "use" })]
     InUse {
-        /// The image.
-        image: Name,
+        /// `image NAME`, `template NAME`.
+        what: String,
         /// Who uses it.
         users: Vec<MachineName>,
     },
@@ -200,11 +200,14 @@ impl EngineError {
             Self::UnknownImage { nearest, .. } | Self::Unknown { nearest, .. } => {
                 nearest.iter().map(|name| format!("did you mean `{name}`?")).collect()
             }
-            Self::InUse { users, .. } => users
-                .first()
-                .map(|name| format!("take them away first: `winstead down {}`", name.pool))
-                .into_iter()
-                .collect(),
+            Self::InUse { users, .. } => {
+                let remedy = |name: &MachineName| match name.pool.as_str().starts_with(TEMPLATES) {
+                    true => format!("template rm {name}"),
+                    false => format!("down {}", name.pool),
+                };
+                let first = users.first().map(remedy);
+                first.iter().map(|remedy| format!("take them away first: `winstead {remedy}`")).collect()
+            }
             Self::DamagedImage { image, digits, .. } => {
                 vec![format!(
                     "`winstead image rm {image} --digest {digits}` removes it; the next `up` builds it again"

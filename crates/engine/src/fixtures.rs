@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use uuid::Uuid;
+use winstead_process::ProcessId;
 use winstead_spec::{
     ByteSize, Disk, DiskFormat, GuestOs, MachineName, MachineShape, Name, Network, Pool, Probe, Readiness,
     SeedKind, Sha256, Span, Start, StoreKind,
@@ -12,6 +13,7 @@ use winstead_store::{Location, Placement};
 use crate::{
     ImageRef, MachineRecord,
     machine::{Origin, Role},
+    template::Template,
 };
 
 pub(crate) fn pool(name: &str, replicas: u32) -> Pool {
@@ -30,6 +32,7 @@ pub(crate) fn pool(name: &str, replicas: u32) -> Pool {
         },
         network: Network::User,
         ready: Readiness { probe: Probe::Ssh, deadline: Span::from_secs(60) },
+        keep_template: None,
     }
 }
 
@@ -79,5 +82,18 @@ pub(crate) fn record(pool: &Pool, index: u32, image: ImageRef) -> MachineRecord 
         role: Role::Machine,
         origin: Origin::default(),
         name,
+    }
+}
+
+/// What such a machine becomes when it is saved.
+pub(crate) fn template(machine: MachineRecord) -> Template {
+    Template {
+        machine,
+        keeper: ProcessId::of(std::process::id()).unwrap(),
+        state: Sha256::from([1; 32]),
+        disk: Sha256::from([2; 32]),
+        ram: ByteSize::from_mib(100),
+        saved_at: jiff::Timestamp::UNIX_EPOCH,
+        unused_since: None,
     }
 }

@@ -29,6 +29,7 @@ mod observe;
 pub mod plan;
 mod reach;
 mod readiness;
+mod release;
 mod steps;
 mod supervisor;
 mod sweep;

@@ -27,14 +27,14 @@ use winstead_spec::{ByteSize, MachineName, Name, Sha256};
 
 use crate::{
     EngineError, Home, MachineRecord,
-    act::{Actor, Failure, Job, remove_folder},
+    act::{Actor, Failure, Job},
     allocate::{self, Taken},
     error::chain,
-    journal::SharedKind,
+    facts,
     machine::Role,
     observe,
-    plan::Action,
-    sweep,
+    plan::{self, Action, Desired},
+    release,
     template::{self, Template},
 };
 
@@ -99,12 +99,12 @@ impl Actor {
         let mut found: BTreeMap<Name, Option<Template>> = BTreeMap::new();
         let starting = |(action, _): &&mut (Action, Job)| matches!(action, Action::Create | Action::Renew);
         for (_, job) in jobs.iter_mut().filter(starting) {
-            let Some(warm) = template::warm(&job.target) else { continue };
+            let Some(kind) = template::kind_of(&job.target) else { continue };
             if let Some(obstacle) = template::obstacle(&job.target) {
                 self.boots_instead(&job.target, obstacle);
                 continue;
             }
-            let name = template::name(&job.target, warm, self.facts().await?);
+            let name = template::name(&kind, self.facts().await?);
             if !found.contains_key(&name) {
                 found.insert(name.clone(), self.template(&name, &job.target).await?);
             }
@@ -151,7 +151,11 @@ impl Actor {
         let record = allocate::template(wanted, name.clone(), &self.home, &mut taken)?;
         self.journal.add(record.clone()).await?;
         let job = Job::unchanged(record, "others start from its memory");
-        match Box::pin(self.run(Action::Template, job)).await {
+        let made = async {
+            self.admit_template().await?;
+            Box::pin(self.run(Action::Template, job)).await
+        };
+        match made.await {
             Ok(_) => Ok(name),
             Err(EngineError::Interrupted) => Err(EngineError::Interrupted),
             Err(error) => {
@@ -159,6 +163,17 @@ impl Actor {
                 Err(error)
             }
         }
+    }
+
+    /// Whether a template that is recorded by now fits in while it is made. `up` has counted one for each pool that had none;
+    /// nobody has counted one that replaces a template which this QEMU cannot use, nor what a reset makes.
+    async fn admit_template(&self) -> Result<(), EngineError> {
+        let host = self.journal.host().await?;
+        let places = facts::places(&host, (&self.home, &self.journal)).await?;
+        let (observed, _) = observe::observe(&self.home, &self.journal, &places.folders()).await?;
+        let plan = plan::plan(&Desired { host, places, pools: Vec::new() }, &observed);
+        plan.admitted()?;
+        release::remove_templates(&self.home, &self.journal, &plan.given_up).await
     }
 
     /// Takes away what was to become a template and did not: it failed, or whoever made it died.
@@ -169,22 +184,6 @@ impl Actor {
             Box::pin(self.run(Action::Destroy, job)).await?;
         }
         Ok(())
-    }
-
-    /// Takes a template away; gone already, in part or whole, is fine.
-    pub(crate) async fn remove_template(&self, template: &Template) -> Result<(), EngineError> {
-        let removed = self.take_apart(template).await;
-        removed.map_err(|error| EngineError::host("remove a template")(error))?;
-        Ok(self.journal.drop_shared(SharedKind::Template, &template.name().to_string()).await?)
-    }
-
-    async fn take_apart(&self, template: &Template) -> Result<(), Failure> {
-        let folder = self.home.machine(template.name());
-        if is_keeper(template.keeper, &folder) {
-            sweep::kill(template.keeper).await?;
-        }
-        winstead_store::remove(&template.machine.location).await?;
-        remove_folder(&folder)
     }
 
     /// Lets a template run what its pool says, once everything in it has started.
@@ -229,6 +228,7 @@ impl Actor {
             // st_blocks counts 512 bytes on every Linux file system (stat(2)).
             ram: ByteSize::from_bytes(u64::try_from(size.st_blocks).unwrap_or_default() * 512),
             saved_at: Timestamp::now(),
+            unused_since: None,
             machine: job.record.clone(),
         };
         Ok(self.journal.freeze(&template).await?)

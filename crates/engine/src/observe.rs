@@ -14,7 +14,8 @@ use crate::{
     EngineError, Home, MachineRecord,
     admission::{Base, Capacity},
     journal::{Entry, Journal, Shared, Snapshot},
-    plan::{self, Observed, Seen},
+    memory,
+    plan::{self, Observed, Seen, SeenTemplate},
     template::Template,
 };
 
@@ -30,12 +31,14 @@ pub(crate) async fn observe(
     let looked = tokio::task::spawn_blocking(move || {
         let mounts = winstead_store::Mounts::read();
         let mounts = mounts.map_err(|error| EngineError::host("see what is mounted")(error.into()))?;
-        let templates: BTreeMap<_, _> =
-            rows.templates().map(|template| (template.name().clone(), template.clone())).collect();
+        let templates: BTreeMap<_, _> = rows
+            .templates()
+            .map(|template| (template.name().clone(), look_at_template(&home, template)))
+            .collect();
         let machines: BTreeMap<_, _> =
             rows.machines.into_iter().map(|(name, entry)| (name, look(&home, entry, &mounts))).collect();
         let bases = bases(&rows.shared);
-        let memory = memory(&machines, &templates, &bases)?;
+        let memory = divisible(&machines, &templates, &bases)?;
         let capacity = Capacity { memory, folders: folders(shared, &machines, &bases) };
         let bases = bases.into_iter().map(|(digest, (base, _))| (digest, base)).collect();
         Ok::<_, EngineError>(Observed { machines, pools: rows.pools, templates, bases, capacity })
@@ -64,6 +67,15 @@ fn look(home: &Home, entry: Entry, mounts: &Mounts) -> Seen {
     Seen { entry, running, connected, disk, used }
 }
 
+fn look_at_template(home: &Home, template: &Template) -> SeenTemplate {
+    let usage = winstead_store::usage(&template.machine.location);
+    SeenTemplate {
+        template: template.clone(),
+        kept: memory::is_kept(home, template),
+        disk: usage.map_or_else(|_| ByteSize::default(), |usage| usage.used),
+    }
+}
+
 fn holds_its_tap(record: &MachineRecord) -> Option<bool> {
     let tap = match record.network {
         Network::Bridge(_) => winstead_network::tap_name(record.uid.as_bytes()),
@@ -73,9 +85,9 @@ fn holds_its_tap(record: &MachineRecord) -> Option<bool> {
 }
 
 /// RAM that may be divided: what is free, and what this home's own machines and bases use of the rest.
-fn memory(
+fn divisible(
     machines: &BTreeMap<MachineName, Seen>,
-    templates: &BTreeMap<MachineName, Template>,
+    templates: &BTreeMap<MachineName, SeenTemplate>,
     bases: &BTreeMap<String, (Base, ByteSize)>,
 ) -> Result<ByteSize, EngineError> {
     let memory = winstead_store::host_memory()
@@ -87,11 +99,9 @@ fn memory(
         let is_clone = seen.entry.record.qemu.as_ref().is_some_and(|config| config.ram == qemu::Ram::Saved);
         Some(if is_clone { resident.private() } else { resident.proportional() })
     });
-    let templates = templates.values().map(|template| {
-        let disk =
-            winstead_store::usage(&template.machine.location).map_or(ByteSize::default(), |usage| usage.used);
-        let in_ram = template.machine.shape.disk.store == StoreKind::Ram;
-        template.ram + if in_ram { disk } else { ByteSize::default() }
+    let templates = templates.values().map(|seen| {
+        let in_ram = seen.template.machine.shape.disk.store == StoreKind::Ram;
+        seen.ram() + if in_ram { seen.disk } else { ByteSize::default() }
     });
     let in_ram = |seen: &&Seen| seen.entry.record.shape.disk.store == StoreKind::Ram;
     let overlays = machines.values().filter(in_ram).map(|seen| seen.used);

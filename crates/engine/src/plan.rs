@@ -62,7 +62,7 @@ pub struct Observed {
     /// All pools of this home, as last applied.
     pub pools: BTreeMap<Name, PoolRecord>,
     /// The templates that are there.
-    pub templates: BTreeMap<MachineName, Template>,
+    pub templates: BTreeMap<MachineName, SeenTemplate>,
     /// The RAM copies of images that are there.
     pub bases: Bases,
     /// What the host has.
@@ -84,6 +84,25 @@ pub struct Seen {
     pub used: ByteSize,
 }
 
+/// A template as the journal knows it and as it really is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenTemplate {
+    /// The journal's row.
+    pub template: Template,
+    /// Whether its memory is still there; a restart of the host loses it.
+    pub kept: bool,
+    /// What its disk uses.
+    pub disk: ByteSize,
+}
+
+impl SeenTemplate {
+    /// What its memory takes of the host's.
+    #[must_use]
+    pub fn ram(&self) -> ByteSize {
+        if self.kept { self.template.ram } else { ByteSize::default() }
+    }
+}
+
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -94,6 +113,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// How many machines stay as they are.
     pub unchanged: usize,
+    /// Templates that no machine stands on and whose room is needed: they go before their time.
+    pub given_up: Vec<MachineName>,
     /// The sum over RAM.
     pub memory: Sum,
     /// The sums over the folders that disks share.
@@ -138,7 +159,7 @@ impl Plan {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.builds.is_empty() && self.changes.is_empty()
+        self.builds.is_empty() && self.changes.is_empty() && self.given_up.is_empty()
     }
 
     /// Whether it makes, starts or changes machines, and not only takes some away.
@@ -214,7 +235,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     }
     refusals.extend(bridges::conflicts(desired, observed));
     refusals.extend(bridges::without_room(desired, observed));
-    let load = demand::load(desired, observed);
+    let (load, given_up) = demand::fitting(desired, observed, &changes);
     let builds: BTreeSet<&Name> = desired
         .pools
         .iter()
@@ -225,6 +246,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
         builds: builds.into_iter().cloned().collect(),
         changes,
         unchanged,
+        given_up,
         memory: load.memory(&observed.capacity),
         folders: load.folders(&observed.capacity),
         refusals,

@@ -10,31 +10,15 @@ use winstead_process::ProcessId;
 use winstead_store::{BaseLocation, Location, Placement, StoreError};
 
 use crate::{
-    Home, MachineRecord,
+    Home,
     journal::{Shared, Snapshot},
-    plan,
 };
-use winstead_spec::{Bridge, MachineName, Network, StoreKind};
+use winstead_spec::MachineName;
 
 /// How long a killed process may take to be gone.
 const LAST_BREATH: Duration = Duration::from_secs(20);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// Whether a machine stands on something shared.
-pub(crate) fn uses(record: &MachineRecord, shared: &Shared) -> bool {
-    match shared {
-        Shared::Template(template) => record.origin.template.as_ref() == Some(template.name()),
-        Shared::Base(base) => {
-            record.shape.disk.store == StoreKind::Ram
-                && base.folder.file_name().is_some_and(|name| name == record.image.digest.short())
-        }
-        Shared::Bridge(bridge) => {
-            matches!(&record.network, Network::Bridge(Bridge::Own { name, .. }) if *name == bridge.name)
-        }
-        Shared::Folder(folder) => plan::folder(&record.location.placement).as_ref() == Some(folder),
-    }
-}
 
 /// Removes a folder that held disks, and returns whether it is gone. Only an empty one: what else lies there is not ours,
 /// or still needed.

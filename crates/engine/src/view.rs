@@ -270,6 +270,16 @@ pub struct DamagedVersion {
     pub users: Vec<String>,
 }
 
+/// A template of an image.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageTemplate {
+    /// Its name.
+    pub name: String,
+    /// What its memory takes of the host's RAM.
+    pub ram_bytes: u64,
+}
+
 /// One version of an image.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -290,6 +300,8 @@ pub struct ImageVersion {
     pub provenance: winstead_image::Provenance,
     /// The machines that stand on it.
     pub users: Vec<String>,
+    /// The templates that stand on it.
+    pub templates: Vec<ImageTemplate>,
 }
 
 /// What machines start from whose pool says `start: memory`.
@@ -334,6 +346,10 @@ pub struct TemplateStatus {
     pub kept: bool,
     /// When it was saved.
     pub saved_at: Timestamp,
+    /// Since when no machine stands on it.
+    pub unused_since: Option<Timestamp>,
+    /// Until when it stays without a machine, as its pools say (`keepTemplate`).
+    pub stays_until: Option<Timestamp>,
     /// The machines that stand on it.
     pub users: Vec<String>,
 }

@@ -17,15 +17,17 @@ use crate::{
     draft::Draft,
     error::chain,
     facts::Users,
-    journal::{PoolRecord, Shared, SharedKind, Snapshot},
+    journal::{PoolRecord, Shared, Snapshot},
     plan::{self, Action, Change, Desired, DesiredPool, Observed, Plan},
-    supervisor, sweep,
+    release, supervisor, sweep,
 };
 
 /// Machines on their way, and who carries them.
 pub(crate) struct Work {
     actor: Arc<Actor>,
     jobs: Vec<(Action, Job)>,
+    /// Templates that go first.
+    given_up: Vec<MachineName>,
 }
 
 impl Engine {
@@ -51,7 +53,7 @@ impl Engine {
         for (_, job) in jobs.iter().filter(|(action, _)| *action == Action::Create) {
             self.record(&job.record, &actor.stop).await?;
         }
-        Ok(Work { actor, jobs })
+        Ok(Work { actor, jobs, given_up: plan.given_up.clone() })
     }
 
     /// Records a machine that is not there.
@@ -89,7 +91,7 @@ impl Engine {
         actor.facts().await?;
         supervisor::ensure(&self.home, &self.options.program).await?;
         self.record_folders(&jobs).await?;
-        Ok(Work { actor, jobs })
+        Ok(Work { actor, jobs, given_up: Vec::new() })
     }
 
     /// Takes away what is to go, so that its room is free; then brings up all others.
@@ -97,6 +99,7 @@ impl Engine {
         let leaves = |(action, _): &(Action, Job)| *action == Action::Destroy;
         let (leaving, mut others): (Vec<_>, Vec<_>) = work.jobs.into_iter().partition(leaves);
         side_by_side("take away", &work.actor, leaving).await?;
+        release::remove_templates(&self.home, &self.journal, &work.given_up).await?;
         work.actor.place_bases(&others).await?;
         work.actor.place_templates(&mut others).await?;
         side_by_side("bring up", &work.actor, others).await
@@ -113,7 +116,7 @@ impl Engine {
             return Ok(());
         }
         let actor = self.actor(None, listener, stop).await?;
-        self.carry_out(Work { actor, jobs: unchanged_jobs(changes, observed) }).await
+        self.carry_out(Work { actor, jobs: unchanged_jobs(changes, observed), given_up: Vec::new() }).await
     }
 
     /// Forgets the pools that the selection took away whole.
@@ -135,56 +138,21 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes what was shared by machines that are gone. With the last machine the supervisor ends, which is waited for;
-    /// without, there is one.
+    /// Removes what was shared by machines that are gone. With the last machine and the last template the supervisor ends,
+    /// which is waited for; without, there is one.
     pub(crate) async fn release_unused(
         &self,
         listener: &Listener,
         stop: &CancellationToken,
     ) -> Result<(), EngineError> {
         self.actor(None, listener, stop).await?.remove_unfinished_templates().await?;
-        let now = self.journal.snapshot().await?;
-        for (name, shared) in &now.shared {
-            if !now.machines.values().any(|entry| sweep::uses(&entry.record, shared)) {
-                self.release(name, shared, (listener, stop)).await?;
-            }
-        }
-        if !now.machines.is_empty() {
+        let left = release::unused(&self.home, &self.journal, stop).await?;
+        if left.records().next().is_some() {
             // The one that was there at the beginning may have been in its last moments.
             return supervisor::ensure(&self.home, &self.options.program).await;
         }
         if !supervisor::end(&self.home).await? {
             listener.note("the supervisor is still ending");
-        }
-        Ok(())
-    }
-
-    async fn release(
-        &self,
-        name: &str,
-        shared: &Shared,
-        (listener, stop): (&Listener, &CancellationToken),
-    ) -> Result<(), EngineError> {
-        match shared {
-            Shared::Template(template) => {
-                self.actor(None, listener, stop).await?.remove_template(template).await?;
-            }
-            Shared::Base(base) => {
-                let removed = winstead_store::remove_base(base).await;
-                removed.map_err(|error| EngineError::host("remove an image's RAM copy")(error.into()))?;
-                self.journal.drop_shared(SharedKind::Base, name).await?;
-            }
-            Shared::Bridge(bridge) => {
-                let removed = winstead_network::remove_bridge(bridge, stop).await;
-                removed.map_err(|error| EngineError::host("remove a bridge")(error.into()))?;
-                self.journal.drop_shared(SharedKind::Bridge, name).await?;
-            }
-            Shared::Folder(folder) => {
-                let removed = sweep::remove_folder(folder);
-                if removed.map_err(|error| EngineError::host("remove a store's folder")(error.into()))? {
-                    self.journal.drop_shared(SharedKind::Folder, name).await?;
-                }
-            }
         }
         Ok(())
     }

@@ -126,6 +126,9 @@ pub(crate) fn pool(
     if let Some(complaint) = unheard(spec) {
         problems.push(origin.problem("spec.warm", complaint));
     }
+    if spec.keep_template.is_some() && spec.machine.start == raw::Start::Boot {
+        problems.push(origin.problem("spec.keepTemplate", needless("is kept")));
+    }
     Pool {
         name: origin.name.clone(),
         image: spec.image.clone(),
@@ -140,6 +143,7 @@ pub(crate) fn pool(
         },
         network: network(&spec.network),
         ready: Readiness { probe: spec.ready.probe, deadline: spec.ready.deadline.0 },
+        keep_template: spec.keep_template.as_ref().map(|time| time.0),
     }
 }
 
@@ -150,11 +154,14 @@ fn unheard(spec: &PoolSpec) -> Option<Complaint> {
             Complaint::new("one of the commands is empty").expected("a list of a program and its arguments"),
         );
     }
-    let needless = !spec.warm.is_empty() && spec.machine.start == raw::Start::Boot;
-    needless.then(|| {
-        let message = "machines that boot have no template that runs these commands";
-        Complaint::new(message).expected("`machine.start: memory`, or no such key")
-    })
+    let unused = !spec.warm.is_empty() && spec.machine.start == raw::Start::Boot;
+    unused.then(|| needless("runs these commands"))
+}
+
+/// A key that is about the template of machines which have none.
+fn needless(what: &str) -> Complaint {
+    Complaint::new(format!("machines that boot have no template that {what}"))
+        .expected("`machine.start: memory`, or no such key")
 }
 
 fn start(spec: &PoolSpec) -> Start {

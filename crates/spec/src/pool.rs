@@ -22,6 +22,9 @@ pub struct Pool {
     pub network: Network,
     /// When a machine counts as ready.
     pub ready: Readiness,
+    /// For how long the template of its machines stays when the last of them has left it; `None`: it goes with it.
+    #[serde(default)]
+    pub keep_template: Option<Span>,
 }
 
 /// What one machine looks like.

@@ -160,6 +160,9 @@ pub(crate) struct PoolSpec {
     /// With `machine.start: memory`: commands that the template runs as root before its memory is saved, each a list of a program and its arguments. What they load is in every machine from the start.
     #[serde(default)]
     pub(crate) warm: Vec<Argv>,
+    /// With `machine.start: memory`: for how long the template stays when the last machine has left it. Default: not at all. It goes earlier when the room is needed, and always with its pool.
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "24h"))]
+    pub(crate) keep_template: Option<Time>,
 }
 
 /// A program and its arguments.

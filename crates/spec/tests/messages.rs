@@ -47,8 +47,8 @@ fn unknown_keys_name_the_nearest_known_key_also_when_it_is_elsewhere() {
     insta::assert_snapshot!(pool("{image: a, replcas: 4}"), @"agents.yaml:4:18: spec.replcas: unknown key; did you mean `replicas`?");
     insta::assert_snapshot!(pool("{image: a, memory: 4GiB}"), @"agents.yaml:4:18: spec.memory: unknown key; did you mean `machine.memory`?");
     insta::assert_snapshot!(pool("{image: a, machine: {cap: 4GiB}}"), @"agents.yaml:4:28: spec.machine.cap: unknown key; did you mean `disk.cap`?");
-    insta::assert_snapshot!(pool("{image: a, volumes: []}"), @"agents.yaml:4:18: spec.volumes: unknown key; expected `image`, `replicas`, `machine`, `network`, `ready` or `warm`");
-    insta::assert_snapshot!(pool("{image: a, \"\\e[31mred\": 1}"), @r#"agents.yaml:4:18: spec."\u{1b}[31mred": unknown key; expected `image`, `replicas`, `machine`, `network`, `ready` or `warm`"#);
+    insta::assert_snapshot!(pool("{image: a, volumes: []}"), @"agents.yaml:4:18: spec.volumes: unknown key; expected `image`, `replicas`, `machine`, `network`, `ready`, `warm` or `keepTemplate`");
+    insta::assert_snapshot!(pool("{image: a, \"\\e[31mred\": 1}"), @r#"agents.yaml:4:18: spec."\u{1b}[31mred": unknown key; expected `image`, `replicas`, `machine`, `network`, `ready`, `warm` or `keepTemplate`"#);
     insta::assert_snapshot!(pool("{imge: a}"), @"agents.yaml:4:8: spec.imge: unknown key; did you mean `image`?");
 }
 
@@ -76,6 +76,10 @@ fn what_a_template_runs_has_a_template_to_run_in() {
     insta::assert_snapshot!(pool("{image: a, warm: [['true']]}"), @"agents.yaml:4:24: spec.warm: machines that boot have no template that runs these commands; expected `machine.start: memory`, or no such key");
     insta::assert_snapshot!(pool("{image: a, machine: {start: memory}, warm: [[]]}"), @"agents.yaml:4:50: spec.warm: one of the commands is empty; expected a list of a program and its arguments");
     insta::assert_snapshot!(pool("{image: a, machine: {start: memory}, warm: [cargo]}"), @r#"agents.yaml:4:51: spec.warm[0]: found "cargo"; expected a list"#);
+    assert_eq!(pool("{image: a, machine: {start: memory}, keepTemplate: 10m}"), "fine");
+    insta::assert_snapshot!(pool("{image: a, keepTemplate: 10m}"), @"agents.yaml:4:32: spec.keepTemplate: machines that boot have no template that is kept; expected `machine.start: memory`, or no such key");
+    insta::assert_snapshot!(pool("{image: a, machine: {start: memory}, keepTemplate: 10}"), @r#"agents.yaml:4:58: spec.keepTemplate: "10" has no unit; expected a length of time like 5m"#);
+    insta::assert_snapshot!(pool("{image: a, machine: {start: memory}, keepTemplate: 0s}"), @r#"agents.yaml:4:58: spec.keepTemplate: "0s" is less than 1s; expected at least 1s"#);
     insta::assert_snapshot!(pool("{image: a, machine: {start: snapshot}}"), @r#"agents.yaml:4:35: spec.machine.start: unknown value "snapshot"; expected `boot` or `memory`"#);
     let named =
         "apiVersion: winstead.dev/v1alpha1\nkind: Pool\nmetadata: {name: template-x}\nspec: {image: a}\n";

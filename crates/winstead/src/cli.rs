@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use crate::{
     commands::{
         completions, console, cp, describe, down, exec, get, image, keep, logs, man, plan, reset, schema,
-        ssh, supervise, up,
+        ssh, supervise, template, up,
     },
     interrupt::AtInterrupt,
 };
@@ -120,6 +120,7 @@ pub(crate) enum Command {
     Reset(reset::ResetArgs),
     Down(down::DownArgs),
     Image(image::ImageArgs),
+    Template(template::TemplateArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -147,6 +148,9 @@ impl Command {
     pub(crate) fn at_interrupt(&self) -> AtInterrupt {
         match self {
             Self::Up(_) | Self::Down(_) | Self::Reset(_) => AtInterrupt::FinishCleanly { left: MACHINES },
+            Self::Template(template) if template.changes_something() => {
+                AtInterrupt::FinishCleanly { left: MACHINES }
+            }
             Self::Image(image) if image.changes_something() => AtInterrupt::FinishCleanly { left: IMAGES },
             Self::Supervise(_) => AtInterrupt::FinishQuietly,
             _ => AtInterrupt::EndAtOnce,

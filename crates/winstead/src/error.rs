@@ -150,7 +150,8 @@ fn engine_hints(error: &EngineError) -> Vec<String> {
     }
     vec![match error {
         EngineError::Unknown { .. } | EngineError::UnknownImage { .. } => {
-            "`winstead get machines`, `get pools` and `get images` show what is there".to_owned()
+            "`winstead get machines`, `get pools`, `get templates` and `get images` show what is there"
+                .to_owned()
         }
         EngineError::Step { machine, .. } => {
             format!(

@@ -4,9 +4,9 @@ use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 use winstead_engine::admission::Sum;
-use winstead_spec::ByteSize;
+use winstead_spec::{API_VERSION, ByteSize};
 
-use crate::{cli::Format, error::CliError, ui::Ui};
+use crate::{cli::Format, context::Context, error::CliError, ui::Ui};
 
 /// Shows `data` as the user asked: `table` is called for a table, with whether it may be wide.
 ///
@@ -28,6 +28,29 @@ pub(crate) fn show<T: Serialize>(
         text.push('\n');
     }
     ui.data(&text)
+}
+
+/// What a command did or would do to several things, as a list that scripts read.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ItemList<T> {
+    api_version: &'static str,
+    kind: &'static str,
+    items: Vec<T>,
+}
+
+/// Shows a list of `kind`; in a table, each item is its `line`.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn show_items<T: Serialize>(
+    context: &Context,
+    kind: &'static str,
+    items: Vec<T>,
+    line: impl Fn(&T) -> String,
+) -> Result<(), CliError> {
+    let list = ItemList { api_version: API_VERSION, kind, items };
+    show(&context.ui, context.format, &list, |list, _| list.items.iter().map(line).collect())
 }
 
 /// As JSON, for people and `jq` alike.

@@ -253,6 +253,14 @@ impl Journal {
         .await
     }
 
+    /// Writes what is new about a template.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn update_template(&self, template: &Template) -> Result<(), JournalError> {
+        self.add_shared(&template.name().to_string(), &Shared::Template(Box::new(template.clone()))).await
+    }
+
     /// Something shared, as it was recorded.
     ///
     /// # Errors

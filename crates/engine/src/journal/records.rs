@@ -148,4 +148,10 @@ impl Snapshot {
             _ => None,
         })
     }
+
+    /// Whatever has a disk: the machines, and those that templates were.
+    pub fn records(&self) -> impl Iterator<Item = &MachineRecord> {
+        let machines = self.machines.values().map(|entry| &entry.record);
+        machines.chain(self.templates().map(|template| &template.machine))
+    }
 }

@@ -64,14 +64,7 @@ async fn a_machine_that_is_saved_becomes_a_template_in_one_commit() {
         size: ByteSize::default(),
     });
     journal.add_shared("07", &base).await.unwrap();
-    let template = crate::template::Template {
-        keeper: ProcessId::of(std::process::id()).unwrap(),
-        state: winstead_spec::Sha256::from([1; 32]),
-        disk: winstead_spec::Sha256::from([2; 32]),
-        ram: ByteSize::from_mib(1),
-        saved_at: jiff::Timestamp::UNIX_EPOCH,
-        machine: machine.clone(),
-    };
+    let template = crate::fixtures::template(machine.clone());
     journal.freeze(&template).await.unwrap();
     let snapshot = journal.snapshot().await.unwrap();
     assert!(snapshot.machines.is_empty());

@@ -1,26 +1,81 @@
 //! What all machines of this home will demand: the file's as it says, the others as they are.
 
-use std::{collections::BTreeSet, path::PathBuf};
-
-use winstead_spec::{ByteSize, Name, Start};
-use winstead_store::Placement;
-
-use super::{Desired, DesiredPool, Observed, Seen, machines_of};
-use crate::{
-    MachineRecord,
-    admission::{Demand, Load},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
 };
 
-/// The load that the plan's sums are made of.
-pub(super) fn load<'a>(desired: &'a Desired, observed: &Observed) -> Load<'a> {
+use winstead_spec::{ByteSize, MachineName, Name, Start, StoreKind};
+use winstead_store::Placement;
+
+use super::{Action, Change, Desired, DesiredPool, Observed, Seen, SeenTemplate, machines_of};
+use crate::{
+    MachineRecord,
+    admission::{Demand, Load, Saved},
+};
+
+type Templates<'a> = BTreeMap<&'a MachineName, &'a SeenTemplate>;
+
+/// The load that the plan's sums are made of, and the templates that are given up for it to fit: those that neither a
+/// machine nor the file needs, as many as it takes, the one that waits longest first.
+pub(super) fn fitting<'a>(
+    desired: &'a Desired,
+    observed: &Observed,
+    changes: &[Change],
+) -> (Load<'a>, Vec<MachineName>) {
+    let mut templates: Templates<'_> = observed.templates.iter().collect();
+    let mut given_up = Vec::new();
+    let mut needless = needless(desired, observed, changes).into_iter();
+    loop {
+        let load = load(desired, observed, &templates);
+        let fits = load.fits(&observed.capacity);
+        let next = if fits { None } else { needless.next() };
+        let Some(name) = next else { return (load, given_up) };
+        templates.remove(name);
+        given_up.push(name.clone());
+    }
+}
+
+/// The templates that no machine will stand on, those first that wait longest.
+fn needless<'a>(desired: &Desired, observed: &'a Observed, changes: &[Change]) -> Vec<&'a MachineName> {
+    let leaves =
+        |name| changes.iter().any(|change| change.action == Action::Destroy && change.machine == name);
+    let staying = observed.machines.iter().filter(|(name, _)| !leaves((*name).clone()));
+    let used: BTreeSet<&MachineName> =
+        staying.filter_map(|(_, seen)| seen.entry.record.origin.template.as_ref()).collect();
+    let wanted = |seen: &SeenTemplate| desired.pools.iter().any(|pool| starts_from(pool, seen));
+    let mut needless: Vec<_> =
+        observed.templates.iter().filter(|(name, seen)| !used.contains(name) && !wanted(seen)).collect();
+    needless.sort_by_key(|(_, seen)| seen.template.unused_since);
+    needless.into_iter().map(|(name, _)| name).collect()
+}
+
+/// Whether the pool's new machines start from this template.
+fn starts_from(wanted: &DesiredPool, seen: &SeenTemplate) -> bool {
+    let (pool, template) = (&wanted.pool, &seen.template);
+    let suits = |digest| template.suits(digest, &pool.machine, &pool.network);
+    seen.kept && pool.replicas > 0 && wanted.image.as_ref().is_some_and(|image| suits(&image.digest))
+}
+
+fn load<'a>(desired: &'a Desired, observed: &Observed, templates: &Templates<'_>) -> Load<'a> {
     let named: BTreeSet<&Name> = desired.pools.iter().map(|wanted| &wanted.pool.name).collect();
     let others = observed.machines.iter().filter(|(name, _)| !named.contains(&name.pool));
-    let others: Vec<&Seen> = others.map(|(_, seen)| seen).collect();
-    let templates = templates_of(&others, observed);
-    let others = others.into_iter().map(of_machine).chain(templates);
     let wanted = desired.pools.iter().flat_map(|wanted| of_pool(desired, wanted, observed));
+    let demands = added_up(wanted.chain(others.map(|(_, seen)| of_machine(seen))));
+    let saved = templates.values().map(|seen| saved(seen)).collect();
     let grown: ByteSize = observed.machines.values().map(|seen| seen.entry.grown()).sum();
-    Load::new(added_up(wanted.chain(others)), &observed.bases, grown, &desired.host)
+    Load::new(demands, (saved, &observed.bases), grown, &desired.host)
+}
+
+fn saved(seen: &SeenTemplate) -> Saved {
+    let record = &seen.template.machine;
+    Saved {
+        name: record.name.clone(),
+        ram: seen.ram(),
+        disk: seen.disk,
+        in_ram: record.shape.disk.store == StoreKind::Ram,
+        folder: folder(&record.location.placement),
+    }
 }
 
 fn of_pool(desired: &Desired, wanted: &DesiredPool, observed: &Observed) -> Vec<Demand> {
@@ -32,21 +87,14 @@ fn of_pool(desired: &Desired, wanted: &DesiredPool, observed: &Observed) -> Vec<
         folder: folder(desired.placement(wanted, machines.get(&index).copied())),
         image: wanted.image.as_ref().map(|image| (image.digest.clone(), image.stored_size)),
     };
-    // The template is a machine itself while it is made; what it leaves behind takes less.
+    // A template is a machine itself while it is made; what it leaves behind takes less.
     let from_memory = matches!(wanted.pool.machine.start, Start::Memory { .. });
-    let template = (from_memory && wanted.pool.replicas > 0).then(|| Demand {
+    let is_there = || observed.templates.values().any(|seen| starts_from(wanted, seen));
+    let template = (from_memory && wanted.pool.replicas > 0 && !is_there()).then(|| Demand {
         whose: format!("template of {}", wanted.pool.name),
         ..demand(wanted.pool.replicas)
     });
     (0..wanted.pool.replicas).map(demand).chain(template).collect()
-}
-
-/// The templates that machines stand on which the file does not name.
-fn templates_of(machines: &[&Seen], observed: &Observed) -> Vec<Demand> {
-    let used: BTreeSet<_> =
-        machines.iter().filter_map(|seen| seen.entry.record.origin.template.as_ref()).collect();
-    let known = observed.templates.values().filter(|template| used.contains(template.name()));
-    known.map(|template| of_record(&template.machine)).collect()
 }
 
 fn of_machine(seen: &Seen) -> Demand {

@@ -211,6 +211,91 @@ fn a_template_is_part_of_the_sum_and_nobody_can_reset_one_in_the_making() {
     assert_eq!(asked_for(&observed, Action::Destroy, |_| true).len(), 2);
 }
 
+/// A template of the pool on that image, on which machines stand or have stood.
+fn saved(pool: &Pool, byte: u8, number: u32, unused_since: Option<i64>) -> (MachineName, SeenTemplate) {
+    let mut machine = record(pool, number, image(byte));
+    machine.name.pool = format!("{}{byte:012}", winstead_spec::TEMPLATES).parse().unwrap();
+    let mut template = crate::fixtures::template(machine);
+    template.unused_since = unused_since.map(|second| jiff::Timestamp::from_second(second).unwrap());
+    (template.name().clone(), SeenTemplate { template, kept: true, disk: ByteSize::from_mib(12) })
+}
+
+fn from_memory(name: &str, replicas: u32) -> Pool {
+    let mut pool = pool(name, replicas);
+    pool.machine.start = winstead_spec::Start::Memory { warm: Vec::new() };
+    pool
+}
+
+#[test]
+fn a_template_that_is_there_counts_with_what_it_has_and_one_that_is_not_with_all_that_making_it_takes() {
+    let pool = from_memory("p", 1);
+    let lines = |templates: &[(MachineName, SeenTemplate)]| {
+        let observed = Observed { templates: templates.iter().cloned().collect(), ..room() };
+        let memory = plan(&wanted(pool.clone(), 1), &observed).memory;
+        let lines: Vec<_> =
+            shown(&memory).lines().filter(|line| line.contains("template")).map(str::to_owned).collect();
+        lines.join("\n")
+    };
+    insta::assert_snapshot!(lines(&[saved(&pool, 1, 0, None)]), @"
+    template-000000000001-0: saved memory: 100 MiB
+    template-000000000001-0: its disk: 12 MiB
+    ");
+    insta::assert_snapshot!(lines(&[saved(&pool, 2, 0, None)]), @"
+    template of p: 1 × 256 MiB guest RAM: 256 MiB
+    template of p: 1 × 320 MiB QEMU itself: 320 MiB
+    template of p: 1 × 64 MiB overlay cap: 64 MiB
+    template-000000000002-0: saved memory: 100 MiB
+    template-000000000002-0: its disk: 12 MiB
+    ");
+    let (name, mut lost) = saved(&pool, 1, 0, None);
+    lost.kept = false;
+    insta::assert_snapshot!(lines(&[(name, lost)]), @"
+    template of p: 1 × 256 MiB guest RAM: 256 MiB
+    template of p: 1 × 320 MiB QEMU itself: 320 MiB
+    template of p: 1 × 64 MiB overlay cap: 64 MiB
+    template-000000000001-0: saved memory: 0 B
+    template-000000000001-0: its disk: 12 MiB
+    ");
+}
+
+#[test]
+fn templates_that_nobody_needs_make_room_one_by_one_those_first_that_wait_longest() {
+    let pool = from_memory("p", 1);
+    let desired = wanted(pool.clone(), 1);
+    let templates =
+        [saved(&pool, 1, 0, Some(10)), saved(&pool, 2, 1, Some(30)), saved(&pool, 3, 2, Some(20))];
+    let mut observed = Observed { templates: templates.iter().cloned().collect(), ..room() };
+    let all = plan(&desired, &observed);
+    assert_eq!(all.given_up, []);
+    let given_up = |observed: &Observed| {
+        let planned = plan(&desired, observed);
+        let names = planned.given_up.iter().map(|name| name.index).collect::<Vec<_>>();
+        (planned.is_admitted(), names)
+    };
+    let mut short_of = |mib| {
+        let short = ByteSize::from_mib(mib);
+        observed.capacity.memory = ByteSize::from_bytes(all.memory.needed.bytes() - short.bytes());
+        given_up(&observed)
+    };
+    assert_eq!(short_of(1), (true, vec![2]));
+    assert_eq!(short_of(112), (true, vec![2]));
+    assert_eq!(short_of(113), (true, vec![2, 1]));
+    assert_eq!(short_of(225), (false, vec![2, 1]), "the pool starts from the first");
+
+    // One that a machine stands on stays, unless that machine goes.
+    let mut stands = machine(&"q-0".parse().unwrap(), &desired.pools[0]);
+    stands.entry.record.name = "q-0".parse().unwrap();
+    stands.entry.record.origin.template = Some(templates[2].0.clone());
+    observed.machines.insert("q-0".parse().unwrap(), stands);
+    assert_eq!(given_up(&observed).1, [1]);
+    let gone = Desired {
+        pools: vec![DesiredPool { pool: from_memory("q", 0), ..desired.pools[0].clone() }],
+        ..desired.clone()
+    };
+    observed.capacity.memory = ByteSize::default();
+    assert_eq!(plan(&gone, &observed).given_up.len(), 3);
+}
+
 #[test]
 fn an_image_that_is_to_be_built_resets_what_stands_on_an_older_one() {
     let before = wanted(pool("p", 1), 1);

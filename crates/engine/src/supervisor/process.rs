@@ -1,4 +1,4 @@
-//! The supervisor's process: there is one per home, and it ends with its last machine.
+//! The supervisor's process: there is one per home, and it ends with its last machine and its last template.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use winstead_process::{Command, ProcessId};
 use winstead_spec::MachineName;
 
-use super::watch::Watch;
-use crate::{EngineError, Home, Options, journal::Journal};
+use super::{templates::Unused, watch::Watch};
+use crate::{EngineError, Home, Options, error::chain, journal::Journal};
 
 /// How often the journal is asked whether it has changed: one pragma, no row is read.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -42,7 +42,7 @@ pub(crate) async fn ensure(home: &Home, program: &Path) -> Result<(), EngineErro
     Ok(())
 }
 
-/// Ends the supervisor of a home whose last machine is gone, and waits for it; `false` when it is still there in the
+/// Ends the supervisor of a home whose last machine and template are gone, and waits for it; `false` when it is still there in the
 /// end. Without a supervisor there is nothing to do.
 pub(crate) async fn end(home: &Home) -> Result<bool, EngineError> {
     let failed = |source| EngineError::Supervisor { log: home.supervisor_log(), source };
@@ -73,7 +73,7 @@ pub(crate) fn lives(home: &Home) -> bool {
     }
 }
 
-/// Watches the machines of a home until the last one is gone, or `stop` is cancelled.
+/// Watches the machines and templates of a home until the last one is gone, or `stop` is cancelled.
 ///
 /// # Errors
 /// When the home or its journal cannot be used. A second supervisor of one home ends at once, without an error.
@@ -122,15 +122,18 @@ async fn watch_all(home: &Home, journal: &Journal, stop: &CancellationToken) -> 
     // A supervisor is started before its first machine is recorded: it must not end before that.
     let mut seen_any = false;
     let born = tokio::time::Instant::now();
+    let mut unused = Unused::default();
     loop {
         let now = journal.data_version().await?;
         if version != Some(now) {
             version = Some(now);
             let snapshot = journal.snapshot().await?;
-            seen_any |= !snapshot.machines.is_empty();
-            if snapshot.machines.is_empty() && (seen_any || born.elapsed() > START) {
+            let is_empty = snapshot.records().next().is_none();
+            seen_any |= !is_empty;
+            if is_empty && (seen_any || born.elapsed() > START) {
                 break;
             }
+            unused = Unused::of(&snapshot, journal).await?;
             for (name, _) in snapshot.machines.iter().filter(|(_, entry)| entry.phase.runs()) {
                 watchers
                     .add(name, || Watch::new(home.clone(), journal.clone(), name.clone(), end.clone()).run());
@@ -148,6 +151,16 @@ async fn watch_all(home: &Home, journal: &Journal, stop: &CancellationToken) -> 
             }
             () = tokio::time::sleep(GLANCE) => {}
             () = stop.cancelled() => break,
+        }
+        match unused.remove_due(home, journal, stop).await {
+            // What we write ourselves is no news from the journal.
+            Ok(true) => version = None,
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "a template that nobody needs is still there");
+                // Not in a tight loop: until something changes.
+                unused = Unused::default();
+            }
         }
     }
     end.cancel();

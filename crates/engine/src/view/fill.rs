@@ -8,19 +8,21 @@ use winstead_process::ProcessId;
 use winstead_spec::{API_VERSION, MachineName, Name};
 
 use super::{
-    Condition, DamagedVersion, DiskStatus, Host, HostSpec, HostStatus, Image, ImageStatus, ImageVersion,
-    ImageVersions, List, Machine, MachineSpec, MachineStatus, MemoryStatus, Metadata, Pool, PoolSpec,
-    PoolStatus, Ssh, Template, TemplateSpec, TemplateStatus,
+    Condition, DamagedVersion, DiskStatus, Host, HostSpec, HostStatus, Image, ImageStatus, ImageTemplate,
+    ImageVersion, ImageVersions, List, Machine, MachineSpec, MachineStatus, MemoryStatus, Metadata, Pool,
+    PoolSpec, PoolStatus, Ssh, Template, TemplateSpec, TemplateStatus,
 };
 use crate::{
-    Engine, EngineError, Phase,
+    Engine, EngineError, ImageRef, Phase,
     catalogue::unreadable,
     engine::unknown_machine,
     error::chain,
-    facts, memory,
+    facts,
+    journal::Snapshot,
+    memory,
     observe::{self, observe},
-    plan::{Observed, Seen},
-    reach, supervisor,
+    plan::{Observed, Seen, SeenTemplate},
+    reach, supervisor, template,
 };
 
 impl Engine {
@@ -72,37 +74,8 @@ impl Engine {
     /// When the journal cannot be read.
     pub async fn templates(&self) -> Result<List<Template>, EngineError> {
         let (observed, _) = observe(&self.home, &self.journal, &[]).await?;
-        let items = observed.templates.values().map(|template| self.template(template, &observed));
+        let items = observed.templates.values().map(|seen| template_view(seen, &observed));
         Ok(List::of("TemplateList", items.collect()))
-    }
-
-    fn template(&self, template: &crate::template::Template, observed: &Observed) -> Template {
-        let record = &template.machine;
-        let name = template.name();
-        let stand_on_it = |seen: &&Seen| seen.entry.record.origin.template.as_ref() == Some(name);
-        let users = observed.machines.values().filter(stand_on_it);
-        let used = winstead_store::usage(&record.location).map_or(0, |usage| usage.used.bytes());
-        Template {
-            api_version: API_VERSION,
-            kind: "Template",
-            metadata: metadata(&name.to_string(), Some(record.uid.to_string()), None),
-            spec: TemplateSpec {
-                cpus: record.shape.cpus,
-                memory_bytes: record.shape.memory.bytes(),
-                warm: crate::template::warm(record).unwrap_or_default().to_vec(),
-            },
-            status: TemplateStatus {
-                image: ImageStatus {
-                    name: record.image.name.to_string(),
-                    digest: record.image.digest.to_string(),
-                },
-                ram_bytes: template.ram.bytes(),
-                disk_bytes: used,
-                kept: memory::is_kept(&self.home, template),
-                saved_at: template.saved_at,
-                users: users.map(|seen| seen.entry.record.name.to_string()).collect(),
-            },
-        }
     }
 
     /// All images with their versions, damaged ones too.
@@ -110,9 +83,10 @@ impl Engine {
     /// # Errors
     /// When the catalogue or the journal cannot be read.
     pub async fn images(&self) -> Result<List<Image>, EngineError> {
+        let snapshot = self.journal.snapshot().await?;
         let mut items = Vec::new();
         for name in self.catalog.names().map_err(unreadable)? {
-            let status = self.image_versions(&name).await?;
+            let status = self.image_versions(&name, &snapshot)?;
             // Else it is the empty folder of one that was removed.
             if !status.versions.is_empty() || !status.damaged.is_empty() {
                 let metadata = metadata(name.as_str(), None, None);
@@ -122,22 +96,36 @@ impl Engine {
         Ok(List::of("ImageList", items))
     }
 
-    async fn image_versions(&self, name: &Name) -> Result<ImageVersions, EngineError> {
-        let (mut versions, mut damaged) = (Vec::new(), Vec::new());
-        for version in self.catalog.versions(name).map_err(unreadable)? {
-            let users = self.image_users(name, version.digest.short()).await?;
-            versions.push(image_version(version, users));
-        }
-        for (digest, error) in self.catalog.damaged(name).map_err(unreadable)? {
-            let users = self.image_users(name, &digest).await?;
-            damaged.push(DamagedVersion { digest, message: chain(&error), users });
-        }
-        Ok(ImageVersions { versions, damaged })
+    fn image_versions(&self, name: &Name, snapshot: &Snapshot) -> Result<ImageVersions, EngineError> {
+        let stands_on = |used: &ImageRef, digits: &str| used.name == *name && used.digest.short() == digits;
+        let users = |digits: &str| {
+            let machines = snapshot.machines.values().map(|entry| &entry.record);
+            let users = machines.filter(|record| stands_on(&record.image, digits));
+            users.map(|record| record.name.to_string()).collect()
+        };
+        let templates = |digits: &str| {
+            let templates = snapshot.templates();
+            let its = templates.filter(|template| stands_on(&template.machine.image, digits));
+            its.map(|template| self.image_template(template)).collect()
+        };
+        let versions = self.catalog.versions(name).map_err(unreadable)?.into_iter().map(|version| {
+            let (users, templates) = (users(version.digest.short()), templates(version.digest.short()));
+            image_version(version, users, templates)
+        });
+        let damaged = self.catalog.damaged(name).map_err(unreadable)?.into_iter();
+        let damaged = damaged.map(|(digest, error)| {
+            let users = users(&digest);
+            DamagedVersion { digest, message: chain(&error), users }
+        });
+        Ok(ImageVersions { versions: versions.collect(), damaged: damaged.collect() })
     }
 
-    async fn image_users(&self, name: &Name, digits: &str) -> Result<Vec<String>, EngineError> {
-        let users = self.users_of(name, |used| used == digits).await?;
-        Ok(users.iter().map(ToString::to_string).collect())
+    fn image_template(&self, template: &template::Template) -> ImageTemplate {
+        let kept = memory::is_kept(&self.home, template);
+        ImageTemplate {
+            name: template.name().to_string(),
+            ram_bytes: if kept { template.ram.bytes() } else { 0 },
+        }
     }
 
     /// All hosts: today this computer.
@@ -257,6 +245,36 @@ fn machine(seen: &Seen, supervised: bool) -> Machine {
     }
 }
 
+fn template_view(seen: &SeenTemplate, observed: &Observed) -> Template {
+    let record = &seen.template.machine;
+    let name = seen.template.name();
+    let stand_on_it = |seen: &&Seen| seen.entry.record.origin.template.as_ref() == Some(name);
+    let users = observed.machines.values().filter(stand_on_it);
+    Template {
+        api_version: API_VERSION,
+        kind: "Template",
+        metadata: metadata(&name.to_string(), Some(record.uid.to_string()), None),
+        spec: TemplateSpec {
+            cpus: record.shape.cpus,
+            memory_bytes: record.shape.memory.bytes(),
+            warm: template::warm(record).unwrap_or_default().to_vec(),
+        },
+        status: TemplateStatus {
+            image: ImageStatus {
+                name: record.image.name.to_string(),
+                digest: record.image.digest.to_string(),
+            },
+            ram_bytes: seen.ram().bytes(),
+            disk_bytes: seen.disk.bytes(),
+            kept: seen.kept,
+            saved_at: seen.template.saved_at,
+            unused_since: seen.template.unused_since,
+            stays_until: seen.template.stays_until(&observed.pools),
+            users: users.map(|seen| seen.entry.record.name.to_string()).collect(),
+        },
+    }
+}
+
 fn resident(process: Option<ProcessId>) -> Option<u64> {
     let resident = qemu::resident(process?).ok()?;
     Some(resident.proportional().bytes())
@@ -322,7 +340,7 @@ fn pools(observed: &Observed) -> Vec<Pool> {
     pools.collect()
 }
 
-fn image_version(version: Version, users: Vec<String>) -> ImageVersion {
+fn image_version(version: Version, users: Vec<String>, templates: Vec<ImageTemplate>) -> ImageVersion {
     ImageVersion {
         digest: version.digest.to_string(),
         recipe: version.recipe.to_string(),
@@ -332,6 +350,7 @@ fn image_version(version: Version, users: Vec<String>) -> ImageVersion {
         built_at: version.built_at,
         provenance: version.provenance,
         users,
+        templates,
     }
 }
 

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use jiff::Timestamp;
 use serde::Serialize;
 use winstead_engine::Engine;
-use winstead_spec::{API_VERSION, Image};
+use winstead_spec::Image;
 
 use crate::{
     commands::{get::chosen, tables},
@@ -107,15 +107,6 @@ struct RmArgs {
     dry_run: bool,
 }
 
-/// What is done with images: as they were built (`image verify`), removed (`image rm`), to be built (`image build`).
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ItemList<T> {
-    api_version: &'static str,
-    kind: &'static str,
-    items: Vec<T>,
-}
-
 #[derive(Debug, Serialize)]
 struct OneVersion {
     image: String,
@@ -216,7 +207,7 @@ fn announce(context: &Context, engine: &Engine, images: &[Image], fresh: bool) -
             }
         });
     }
-    show_items(context, "PlannedBuildList", builds, PlannedBuild::line)
+    output::show_items(context, "PlannedBuildList", builds, PlannedBuild::line)
 }
 
 async fn list(context: &Context, names: &[String]) -> Result<(), CliError> {
@@ -235,7 +226,7 @@ async fn verify(context: &Context, args: &VerifyArgs) -> Result<(), CliError> {
     let (good, bad) = engine.verify_image(wanted.as_ref(), &context.stop).await?;
     let items =
         good.iter().map(|(name, digest)| OneVersion { image: name.to_string(), digest: digest.to_string() });
-    show_items(context, "VerifiedList", items.collect(), |item: &OneVersion| {
+    output::show_items(context, "VerifiedList", items.collect(), |item: &OneVersion| {
         format!("{} {} ok\n", item.image, item.digest)
     })?;
     context.ui.note(&format!("{} as built", counted(good.len(), "version")));
@@ -258,21 +249,11 @@ async fn remove(context: &Context, args: &RmArgs) -> Result<(), CliError> {
         engine.remove_image(&image, digest, &context.listener(), &context.stop).await?
     };
     let items = chosen.iter().map(|digits| OneVersion { image: image.to_string(), digest: digits.clone() });
-    show_items(context, "RemovedList", items.collect(), |item: &OneVersion| {
+    output::show_items(context, "RemovedList", items.collect(), |item: &OneVersion| {
         format!("- {} {}\n", item.image, item.digest)
     })?;
     if !args.dry_run {
         context.ui.note(&format!("{} of {image} removed", counted(chosen.len(), "version")));
     }
     Ok(())
-}
-
-fn show_items<T: Serialize>(
-    context: &Context,
-    kind: &'static str,
-    items: Vec<T>,
-    line: impl Fn(&T) -> String,
-) -> Result<(), CliError> {
-    let list = ItemList { api_version: API_VERSION, kind, items };
-    output::show(&context.ui, context.format, &list, |list, _| list.items.iter().map(line).collect())
 }

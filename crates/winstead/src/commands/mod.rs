@@ -17,6 +17,7 @@ pub(crate) mod schema;
 pub(crate) mod ssh;
 pub(crate) mod supervise;
 pub(crate) mod tables;
+pub(crate) mod template;
 pub(crate) mod up;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ pub(crate) async fn run(context: Context, command: Command) -> Result<ExitCode, 
         Command::Reset(args) => reset::run(&context, args).await,
         Command::Down(args) => down::run(&context, args).await,
         Command::Image(args) => image::run(&context, args).await,
+        Command::Template(args) => template::run(&context, args).await,
         Command::Schema(args) => schema::run(&context, args),
         Command::Completions(args) => completions::run(&context, args),
         Command::Man(args) => man::run(&context, args),

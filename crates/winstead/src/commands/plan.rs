@@ -135,6 +135,12 @@ fn table(ui: &Ui, view: &PlanView<'_>) -> String {
     if !plan.changes.is_empty() {
         text.push_str(&changes_table(ui, &plan.changes));
     }
+    for template in &plan.given_up {
+        text.push_str(&painted(
+            ui,
+            &format!("- {template}, which no machine needs, goes: its room is needed\n"),
+        ));
+    }
     text.push_str(&summary(plan));
     for steps in &view.steps {
         text.push_str(&format!("\nSteps of {}:\n", word(steps.action)));

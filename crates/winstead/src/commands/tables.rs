@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use winstead_engine::{
     Phase,
-    view::{DamagedVersion, Host, Image, ImageVersion, List, Machine, Pool, Template},
+    view::{
+        DamagedVersion, Host, Image, ImageTemplate, ImageVersion, List, Machine, Pool, Template,
+        TemplateStatus,
+    },
 };
 
 use crate::output::{Columns, ago, short_digest, size, some_of};
@@ -122,7 +125,7 @@ pub(crate) fn images(list: &List<Image>, wide: bool) -> String {
         return String::new();
     }
     let noteworthy = list.items.iter().any(|image| !image.status.damaged.is_empty());
-    let mut headings = vec!["NAME", "DIGEST", "OS", "SIZE", "ON DISK", "BUILT", "USED BY"];
+    let mut headings = vec!["NAME", "DIGEST", "OS", "SIZE", "ON DISK", "BUILT", "USED BY", "TEMPLATES"];
     if wide {
         headings.push("RECIPE");
     }
@@ -160,7 +163,16 @@ fn version_cells(name: &str, version: &ImageVersion, now: Timestamp) -> Vec<Stri
         size(version.disk_bytes),
         format!("{} ago", ago(version.built_at, now)),
         users(&version.users),
+        saved(&version.templates),
     ]
+}
+
+/// Templates of one image: how many, and their RAM together.
+fn saved(templates: &[ImageTemplate]) -> String {
+    match templates.len() {
+        0 => "-".to_owned(),
+        many => format!("{many}, {}", size(templates.iter().map(|template| template.ram_bytes).sum())),
+    }
 }
 
 /// Nothing of it is known but its folder.
@@ -168,7 +180,7 @@ fn damaged_cells(name: &str, version: &DamagedVersion, wide: bool) -> Vec<String
     let unknown = ["-"; 4].map(str::to_owned);
     let mut cells = vec![name.to_owned(), version.digest.clone()];
     cells.extend(unknown);
-    cells.push(users(&version.users));
+    cells.extend([users(&version.users), "-".to_owned()]);
     match wide {
         true => cells.extend(["-".to_owned(), format!("damaged: {}", version.message)]),
         false => cells.push("damaged".to_owned()),
@@ -185,7 +197,7 @@ pub(crate) fn templates(list: &List<Template>, wide: bool) -> String {
     if list.items.is_empty() {
         return String::new();
     }
-    let mut headings = vec!["NAME", "IMAGE", "GUEST RAM", "RAM", "DISK", "SAVED", "USED BY"];
+    let mut headings = vec!["NAME", "IMAGE", "GUEST RAM", "RAM", "DISK", "SAVED", "USED BY", "GOES"];
     if wide {
         headings.extend(["DIGEST", "CPUS", "KEPT"]);
     }
@@ -201,6 +213,7 @@ pub(crate) fn templates(list: &List<Template>, wide: bool) -> String {
             size(status.disk_bytes),
             format!("{} ago", ago(status.saved_at, now)),
             users(&status.users),
+            goes(status, now),
         ];
         if wide {
             cells.extend([
@@ -212,6 +225,15 @@ pub(crate) fn templates(list: &List<Template>, wide: bool) -> String {
         columns.row(cells);
     }
     columns.text()
+}
+
+/// When a template goes.
+fn goes(status: &TemplateStatus, now: Timestamp) -> String {
+    match status.stays_until {
+        Some(until) if until > now => format!("in {}", ago(now, until)),
+        Some(_) => "now".to_owned(),
+        None => "-".to_owned(),
+    }
 }
 
 /// Hosts: what they have.

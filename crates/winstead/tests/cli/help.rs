@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: [&[&str]; 22] = [
     &[],
     &["plan"],
     &["up"],
@@ -20,6 +20,9 @@ const COMMANDS: [&[&str]; 19] = [
     &["image", "list"],
     &["image", "verify"],
     &["image", "rm"],
+    &["template"],
+    &["template", "list"],
+    &["template", "rm"],
     &["schema"],
     &["man"],
 ];

@@ -26,9 +26,9 @@ fn every_damaged_version_is_told_with_the_command_that_removes_it() {
 #[test]
 fn damaged_versions_are_listed_as_such() {
     let sandbox = damaged(&["0123456789ab"]);
-    insta::assert_snapshot!(sandbox.ok(&["image", "list"]), @r"
-    NAME     DIGEST         OS   SIZE   ON DISK   BUILT   USED BY   NOTE
-    debian   0123456789ab   -    -      -         -       -         damaged
+    insta::assert_snapshot!(sandbox.ok(&["image", "list"]), @"
+    NAME     DIGEST         OS   SIZE   ON DISK   BUILT   USED BY   TEMPLATES   NOTE
+    debian   0123456789ab   -    -      -         -       -         -           damaged
     ");
     let wide = sandbox.ok(&["get", "images", "debian", "-o", "wide"]);
     assert!(wide.contains("damaged: read [FOLDER]/home/images/debian/0123456789ab/image.json"), "{wide}");

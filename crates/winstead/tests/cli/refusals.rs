@@ -76,10 +76,10 @@ fn a_wrong_command_line_ends_with_2() {
 #[test]
 fn an_unknown_machine_is_a_wrong_name_and_for_exec_a_command_that_could_not_run() {
     let sandbox = Sandbox::new();
-    insta::assert_snapshot!(sandbox.run(&["describe", "agents-0"]).whole(), @r"
+    insta::assert_snapshot!(sandbox.run(&["describe", "agents-0"]).whole(), @"
     exit code 2
     error: failed to find the machine agents-0
-    hint: `winstead get machines`, `get pools` and `get images` show what is there
+    hint: `winstead get machines`, `get pools`, `get templates` and `get images` show what is there
     ");
     for (arguments, code) in [
         (&["reset", "agents-0"][..], 2),

@@ -2,6 +2,7 @@
 
 mod faults;
 mod identity;
+mod keeping;
 mod life;
 
 use std::{
@@ -64,10 +65,15 @@ fn lab() -> Option<Lab> {
 
 /// The file of a test: a pool `mem` of Debian machines.
 fn file(lab: &Lab, replicas: u32, warm: &[&str], probe: &str) -> PathBuf {
+    file_with(lab, replicas, warm, probe, "")
+}
+
+/// The same with one more line in the pool's `spec`.
+fn file_with(lab: &Lab, replicas: u32, warm: &[&str], probe: &str, more: &str) -> PathBuf {
     let text = format!(
         "{DEBIAN_IMAGE}---\napiVersion: winstead.dev/v1alpha1\nkind: Pool\nmetadata: {{name: mem}}\nspec:\n  image: debian\n  \
          replicas: {replicas}\n  machine: {{cpus: 1, memory: 384MiB, disk: {{store: ram, cap: 256MiB}}, start: memory}}\n  \
-         warm: [{}]\n  ready: {{probe: {probe}, deadline: 15m}}\n",
+         warm: [{}]\n  ready: {{probe: {probe}, deadline: 15m}}\n  {more}\n",
         warm.join(", ")
     );
     let path = lab.folder().join("memory.yaml");
