@@ -196,12 +196,13 @@ impl Actor {
         for command in std::iter::once(settle.as_slice()).chain(warm).chain([sync.as_slice()]) {
             let Some((program, arguments)) = command.split_first() else { continue };
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            let ended = agent.run(program, &arguments, b"", limit).await?;
+            let failed = |how: String| format!("`{}` {how}", winstead_process::shown(command));
+            let ended = agent.run(program, &arguments, b"", limit).await;
+            let ended = ended.map_err(|error| failed(format!("has not ended: {}", chain(&error))))?;
             if ended.code != Some(0) {
                 let said = String::from_utf8_lossy(&ended.errors).trim().to_owned();
                 let code = ended.code.map_or_else(|| "by a signal".to_owned(), |code| format!("with {code}"));
-                let shown = winstead_process::shown(command);
-                return Err(format!("`{shown}` ended {code}: {said:?}").into());
+                return Err(failed(format!("ended {code}: {said:?}")).into());
             }
         }
         Ok(())

@@ -23,9 +23,12 @@ pub(crate) struct Lab {
     folder: tempfile::TempDir,
     /// Put before the binary: `setpriv …` or `nsenter …`.
     wrapper: Vec<String>,
-    /// The home is a disk of its own.
-    mounted: bool,
+    /// The home, when it is a disk of its own.
+    disk: Option<Disk>,
 }
+
+/// A small disk, unmounted at the end of the test. Only root can have one.
+pub(crate) struct Disk(PathBuf);
 
 /// What a command said and how it ended.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ pub(crate) struct Ran {
 impl Lab {
     /// A lab with whatever rights this process has: the product must work with each.
     pub(crate) fn new() -> Self {
-        let lab = Self { folder: winstead_testing::scratch(), wrapper: Vec::new(), mounted: false };
+        let lab = Self { folder: winstead_testing::scratch(), wrapper: Vec::new(), disk: None };
         // Which accelerator works is this computer's business: one test finds out, the others are told.
         if fs_err::create_dir_all(lab.home().join("cache")).is_ok() {
             let _first_test = fs_err::copy(known_accelerator(), lab.home().join(ACCELERATOR));
@@ -63,11 +66,7 @@ impl Lab {
 
     /// Gives the home a small disk of its own. Only root can.
     pub(crate) fn on_a_disk_of(mut self, size: &str) -> Self {
-        let (home, options) = (self.home(), format!("size={size},mode=0711"));
-        fs_err::create_dir_all(&home).expect("the home");
-        system(&["mount", "-t", "tmpfs", "-o", &options, "tmpfs", home.to_str().expect("a path in UTF-8")])
-            .expect("mount a disk");
-        self.mounted = true;
+        self.disk = Some(Disk::mounted(&self.home(), size));
         self
     }
 
@@ -228,12 +227,25 @@ impl Drop for Lab {
                 let _gone = kill(pid, rustix::process::Signal::KILL);
             }
         }
-        if self.mounted {
-            let home = self.home().display().to_string();
-            let unmounted = system(&["umount", "--lazy", &home]);
-            // A second panic would hide the first.
-            assert!(unmounted.is_ok() || std::thread::panicking(), "{unmounted:?}");
-        }
+        self.disk.take();
+    }
+}
+
+impl Disk {
+    pub(crate) fn mounted(at: &Path, size: &str) -> Self {
+        fs_err::create_dir_all(at).expect("a folder");
+        let (options, at) = (format!("size={size},mode=0711"), at.to_owned());
+        system(&["mount", "-t", "tmpfs", "-o", &options, "tmpfs", at.to_str().expect("a path in UTF-8")])
+            .expect("mount a disk");
+        Self(at)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let unmounted = system(&["umount", "--lazy", &self.0.display().to_string()]);
+        // A second panic would hide the first.
+        assert!(unmounted.is_ok() || std::thread::panicking(), "{unmounted:?}");
     }
 }
 

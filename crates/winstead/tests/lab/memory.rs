@@ -1,5 +1,6 @@
 //! Machines that start from saved memory, with real Debian guests: the tiny one has no guest agent.
 
+mod elsewhere;
 mod faults;
 mod identity;
 mod keeping;
@@ -55,9 +56,12 @@ const CLOCK_SAMPLES: usize = 5;
 
 /// A lab whose home has the Debian image; without, the reason is told.
 fn lab() -> Option<Lab> {
+    prepared(Lab::new())
+}
+
+fn prepared(lab: Lab) -> Option<Lab> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let images = runtime.block_on(debian_images_or_skip(&lab_folder()))?;
-    let lab = Lab::new();
     let (images, home) = (images.display().to_string(), lab.home().display().to_string());
     system(&["cp", "-a", "--reflink=auto", &images, &home]).expect("copy the built image");
     Some(lab)

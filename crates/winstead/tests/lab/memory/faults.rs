@@ -11,7 +11,7 @@ use std::{
 use rustix::process::Signal;
 
 use super::{DRAW, WARM, file, keepers, lab, look, look_at, mistaken, templates};
-use crate::lab::{Lab, Ran, kill, system};
+use crate::lab::{Disk, Lab, Ran, eventually, kill, system};
 
 /// The note of a command that could not use a template, or not make one.
 const ANEW: &str = "made anew";
@@ -35,7 +35,7 @@ fn a_template_that_is_lost_or_changed_is_made_anew_and_costs_no_disk() {
     lab.wait_for("mem-1", "Failed");
     lab.up(&file);
     // Its agent answers before its SSH does.
-    crate::lab::eventually("it boots", || lab.exec("mem-1", "cat /root/note").stdout == "kept\n");
+    eventually("it boots", || lab.exec("mem-1", "cat /root/note").stdout == "kept\n");
     assert!(!look(&lab, "mem-1").has_started_from_memory());
 
     change_the_state(&lab);
@@ -131,4 +131,128 @@ fn up_killed_when(lab: &Lab, file: &Path, it_is_time: impl Fn() -> bool) {
     kill(up.id(), Signal::KILL).expect("kill it");
     let ran = Ran::of(&up.wait_with_output().expect("its end"));
     assert_eq!(ran.code, None, "killed, not ended: {ran:?}");
+}
+
+#[test]
+fn machines_boot_when_a_warm_command_never_ends() {
+    let Some(lab) = lab() else { return };
+    let file = file(&lab, 1, &[WARM, "[sleep, infinity]"], "ssh");
+    let text = fs_err::read_to_string(&file).expect("the file").replace("15m", "2m");
+    fs_err::write(&file, text).expect("write the file");
+    let ran = lab.run(&["up", "-f", file.to_str().expect("a path in UTF-8")]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for said in [BOOTS, "sleep infinity", "120s"] {
+        assert!(ran.stderr.contains(said), "{said:?} in {}", ran.stderr);
+    }
+    assert_eq!(lab.phases(), ["Ready"]);
+    assert!(!look(&lab, "mem-0").has_started_from_memory());
+    assert_eq!((templates(&lab), keepers(&lab)), (vec![], vec![]), "something of the template is left");
+}
+
+#[test]
+fn two_pools_that_ask_at_once_share_one_template_until_qemu_is_another() {
+    let Some(lab) = lab() else { return };
+    let named = |name: &str| {
+        let text = fs_err::read_to_string(file(&lab, 1, &[WARM], "agent")).expect("the file");
+        let path = lab.folder().join(name);
+        fs_err::write(&path, text.replace("name: mem", &format!("name: {name}"))).expect("write a file");
+        path.display().to_string()
+    };
+    let (one, two) = (named("one"), named("two"));
+    let mut ups = [one, two].map(|file| lab.command(&["up", "-f", &file]).spawn().expect("start winstead"));
+    assert!(ups.iter_mut().all(|up| up.wait().expect("its end").success()));
+    assert_eq!((lab.phases().len(), templates(&lab).len(), keepers(&lab).len()), (2, 1, 1));
+
+    let newer = newer_qemu(&lab);
+    let reset = |machine: &str| {
+        let output = lab.command(&["reset", machine]).env("PATH", &newer).output().expect("start winstead");
+        let ran = Ran::of(&output);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(look(&lab, machine).has_started_from_memory(), "{ran:?}");
+    };
+    reset("one-0");
+    assert_eq!(templates(&lab).len(), 2, "the other machine still stands on the first");
+    reset("two-0");
+    assert_eq!((templates(&lab).len(), keepers(&lab).len()), (1, 1));
+
+    // An image that somebody deletes: the machine that stands on it works on, and nothing else starts from it.
+    let images = lab.home().join("images");
+    fs_err::rename(&images, lab.folder().join("deleted")).expect("delete the images");
+    let refused = lab.run(&["reset", "one-0"]);
+    assert!(refused.code.is_some_and(|code| code != 0), "{refused:?}");
+    assert_eq!(lab.phases(), ["Ready", "Ready"]);
+    assert_eq!(lab.exec("one-0", "hostname").stdout, "one-0\n");
+    fs_err::remove_dir_all(&images)
+        .or_else(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        })
+        .expect("what was made in their place");
+    fs_err::rename(lab.folder().join("deleted"), &images).expect("bring them back");
+    reset("one-0");
+    lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+}
+
+/// A `PATH` in which the same QEMU says that it is a newer one: all that another version changes for a template's name.
+fn newer_qemu(lab: &Lab) -> String {
+    #[expect(clippy::disallowed_methods, reason = "the test is the user's shell")]
+    let path = std::env::var("PATH").expect("PATH");
+    let real = std::env::split_paths(&path).map(|folder| folder.join("qemu-system-x86_64"));
+    let real = real.into_iter().find(|program| program.is_file()).expect("QEMU");
+    let folder = lab.folder().join("bin");
+    fs_err::create_dir(&folder).expect("a folder");
+    let script = format!(
+        "#!/bin/sh\ncase \"$1\" in --version|-version) {real} --version | sed -E 's/(version [0-9]+\\.[0-9]+)\\.[0-9]+/\\1.77/' ;; *) exec {real} \"$@\" ;; esac\n",
+        real = real.display()
+    );
+    let program = folder.join("qemu-system-x86_64");
+    fs_err::write(&program, script).expect("write the program");
+    fs_err::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("let it be run");
+    format!("{}:{path}", folder.display())
+}
+
+#[test]
+fn a_store_that_is_full_when_memory_is_saved_is_told_and_room_mends_it() {
+    let Some(lab) = Lab::as_root().and_then(super::prepared) else { return };
+    let store = lab.folder().join("store");
+    let disk = Disk::mounted(&store, "300m");
+    let host = format!(
+        "---\napiVersion: winstead.dev/v1alpha1\nkind: Host\nmetadata: {{name: local}}\nspec: {{stores: {{disk: {}}}, \
+         growth: {{reserve: 8MiB, step: 1MiB}}}}\n",
+        store.display()
+    );
+    let file = file(&lab, 1, &[WARM, "[sleep, '10']"], "agent");
+    let text = fs_err::read_to_string(&file).expect("the file");
+    let on_disk = text.replace("store: ram, cap: 256MiB", "store: disk, cap: 64MiB");
+    fs_err::write(&file, on_disk + &host).expect("write the file");
+
+    let path = file.to_str().expect("a path in UTF-8");
+    let up = lab.command(&["up", "-f", path]).stderr(Stdio::piped()).spawn().expect("start winstead");
+    eventually("the template warms up", || {
+        let machines = lab.machines();
+        let is_ready = |machine: &&serde_json::Value| machine["status"]["phase"] == "Ready";
+        machines.iter().find(is_ready).is_some_and(|machine| {
+            machine["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("template-"))
+        })
+    });
+    let filler = store.join("filler");
+    let filled = std::io::copy(&mut std::io::repeat(1), &mut fs_err::File::create(&filler).expect("a file"));
+    assert_eq!(filled.expect_err("it is full").kind(), std::io::ErrorKind::StorageFull);
+    let ran = Ran::of(&up.wait_with_output().expect("its end"));
+    assert_ne!(ran.code, Some(0), "{ran:?}");
+    for said in [BOOTS, "No space left on device"] {
+        assert!(ran.stderr.contains(said), "{said:?} in {}", ran.stderr);
+    }
+    assert_eq!((templates(&lab), keepers(&lab)), (vec![], vec![]), "half a template is left");
+
+    fs_err::remove_file(&filler).expect("free the space");
+    // The machine went on to boot as soon as there was room.
+    lab.up(&file);
+    lab.ok(&["reset", "mem-0"]);
+    let seen = look(&lab, "mem-0");
+    assert!(seen.has_started_from_memory(), "{seen:?}");
+    lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+    drop(disk);
 }

@@ -1,6 +1,10 @@
 //! Machines that began as copies of one memory have nothing in common that tells one from the next.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+};
 
 use rustix::process::Signal;
 use winstead_guest::specialise::{LINUX, Step};
@@ -11,7 +15,7 @@ use crate::{
     lab::{Lab, Ran, kill},
 };
 
-const REPLICAS: u32 = 4;
+const REPLICAS: u32 = 8;
 /// How often a template is made to see two of its clones draw the same random numbers.
 const TEMPLATES: usize = 4;
 
@@ -22,6 +26,8 @@ fn clones_are_themselves_and_each_step_is_needed_for_it() {
     lab.up(&file(&lab, REPLICAS, &[WARM, DRAW], "ssh"));
     let seen = look_at(&lab, REPLICAS);
     assert_eq!(mistaken(&lab, &seen), BTreeSet::new(), "{seen:#?}");
+    let cookies: BTreeSet<[u8; 16]> = lab.machines().iter().map(ssh_cookie).collect();
+    assert_eq!(cookies.len(), seen.len(), "SSH sessions began with the same random bytes: {cookies:?}");
     if !can_be_killed() {
         return;
     }
@@ -46,6 +52,21 @@ fn clones_are_themselves_and_each_step_is_needed_for_it() {
     without_random(&lab);
     lab.ok(&["down", "--all"]);
     lab.assert_nothing_left();
+}
+
+/// The random bytes that an SSH server begins its key exchange with, from the generator that also makes its session key
+/// (RFC 4253, section 7.1: packet length, padding length, message number, cookie).
+fn ssh_cookie(machine: &serde_json::Value) -> [u8; 16] {
+    let port = machine["status"]["ssh"]["port"].as_u64().and_then(|port| u16::try_from(port).ok());
+    let mut server = TcpStream::connect(("127.0.0.1", port.expect("a port"))).expect("reach its SSH server");
+    server.write_all(b"SSH-2.0-test\r\n").expect("introduce ourselves");
+    let mut server = BufReader::new(server);
+    server.read_until(b'\n', &mut Vec::new()).expect("its introduction");
+    let (mut begin, mut cookie) = ([0; 6], [0; 16]);
+    server.read_exact(&mut begin).expect("the beginning of a packet");
+    assert_eq!(begin[5], 20, "not SSH_MSG_KEXINIT");
+    server.read_exact(&mut cookie).expect("its cookie");
+    cookie
 }
 
 fn without_files(lab: &Lab) {

@@ -1,7 +1,10 @@
 //! A machine that started from memory lives like any other.
 
 use super::{DRAW, WARM, file, keepers, lab, look, templates};
-use crate::lab::{Lab, eventually, system};
+use crate::{
+    faults::{can_be_killed, killed_everywhere},
+    lab::{Lab, eventually, system},
+};
 
 #[test]
 fn a_clone_is_reset_from_memory_and_reboots_as_itself() {
@@ -43,4 +46,47 @@ fn has_booted(lab: &Lab) -> bool {
     let patience = ["-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5"];
     let words = [&["ssh", "-F", &config][..], &patience, &["mem-0", "test ! -e /run/warmed"]].concat();
     system(&words).is_ok()
+}
+
+/// How often a machine is reset until what that leaves behind would be seen.
+const RESETS: u64 = 20;
+/// What the processes of a home may hold more after as many resets: less than one QEMU holds.
+const SLACK_MIB: u64 = 64;
+
+#[test]
+fn twenty_resets_some_of_them_killed_leave_no_memory_behind() {
+    let Some(lab) = lab() else { return };
+    lab.up(&file(&lab, 1, &[WARM], "agent"));
+    lab.ok(&["reset", "mem-0"]);
+    let before = held(&lab);
+    let killed = if can_be_killed() { killed_everywhere(&lab, &["reset", "mem-0"], |_| {}) } else { 0 };
+    for _ in killed..RESETS {
+        lab.ok(&["reset", "mem-0"]);
+    }
+    let seen = look(&lab, "mem-0");
+    assert!(seen.has_started_from_memory(), "{seen:?}");
+    let after = held(&lab);
+    assert!(after.mib <= before.mib + SLACK_MIB, "{before:?} became {after:?}");
+    assert_eq!((after.processes, after.mounts), (before.processes, before.mounts));
+    lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+}
+
+/// What a home's processes and mounts hold.
+#[derive(Debug)]
+struct Held {
+    mib: u64,
+    processes: usize,
+    mounts: usize,
+}
+
+fn held(lab: &Lab) -> Held {
+    let processes = lab.processes();
+    let kib = |pid: &u32| {
+        let rollup = fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next());
+        pss.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or_default()
+    };
+    let mib = processes.iter().map(kib).sum::<u64>() / 1024;
+    Held { mib, processes: processes.len(), mounts: lab.mounts().len() }
 }

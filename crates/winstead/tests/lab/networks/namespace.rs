@@ -13,13 +13,13 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::lab::{Lab, system};
 
 /// A network namespace that ends with the test.
-pub(super) struct Namespace(String);
+pub(crate) struct Namespace(String);
 
 /// A program in a namespace, killed at the end of the test.
-pub(super) struct Program(Child);
+pub(crate) struct Program(Child);
 
 impl Namespace {
-    pub(super) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let name = format!("winstead-{name}-{}", std::process::id());
         system(&["ip", "netns", "add", &name]).expect("a network namespace");
         let inside = Self(name);
@@ -29,14 +29,14 @@ impl Namespace {
     }
 
     /// A lab whose commands all run in here, through `wrapper` if there is one.
-    pub(super) fn lab(&self, lab: Lab, wrapper: &[&str]) -> Lab {
+    pub(crate) fn lab(&self, lab: Lab, wrapper: &[&str]) -> Lab {
         let entering = self.entering();
         let all: Vec<&str> = entering.iter().map(String::as_str).chain(wrapper.iter().copied()).collect();
         lab.through(&all)
     }
 
     /// Joins this namespace and another by a cable, with these two addresses.
-    pub(super) fn join(&self, mine: &str, other: &Self, theirs: &str) {
+    pub(crate) fn join(&self, mine: &str, other: &Self, theirs: &str) {
         self.run(&["ip", "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", &other.0]);
         for (end, address) in [(self, mine), (other, theirs)] {
             end.run(&["ip", "address", "add", &format!("{address}/24"), "dev", "cable"]);
@@ -44,7 +44,7 @@ impl Namespace {
         }
     }
 
-    pub(super) fn run(&self, words: &[&str]) -> String {
+    pub(crate) fn run(&self, words: &[&str]) -> String {
         let all: Vec<String> =
             self.entering().into_iter().chain(words.iter().map(|word| (*word).to_owned())).collect();
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
@@ -52,7 +52,7 @@ impl Namespace {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the test is the host: it has daemons of its own")]
-    pub(super) fn start(&self, words: &[&str]) -> Program {
+    pub(crate) fn start(&self, words: &[&str]) -> Program {
         let entering = self.entering();
         let mut command = std::process::Command::new(&entering[0]);
         command.args(&entering[1..]).args(words).stdin(Stdio::null()).stderr(Stdio::null());
@@ -60,7 +60,7 @@ impl Namespace {
     }
 
     /// Runs something on a thread of its own that is in the namespace.
-    pub(super) fn inside<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn inside<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
         let file = fs_err::File::open(format!("/var/run/netns/{}", self.0)).expect("open the namespace");
         let enter_and_do = || {
             move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("enter it");
@@ -70,7 +70,7 @@ impl Namespace {
     }
 
     /// A TCP service that tells everyone their own address, until the test ends.
-    pub(super) fn serve(&self, address: &str) {
+    pub(crate) fn serve(&self, address: &str) {
         let listener = self.inside(|| TcpListener::bind(address)).expect("listen in the namespace");
         thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
@@ -80,18 +80,18 @@ impl Namespace {
         });
     }
 
-    pub(super) fn connects(&self, address: &str) -> bool {
+    pub(crate) fn connects(&self, address: &str) -> bool {
         self.inside(|| TcpStream::connect(address)).is_ok()
     }
 
     /// The hardware address of an interface.
-    pub(super) fn mac(&self, interface: &str) -> String {
+    pub(crate) fn mac(&self, interface: &str) -> String {
         let links = self.run(&["ip", "-j", "link", "show", "dev", interface]);
         let links: serde_json::Value = serde_json::from_str(&links).expect("JSON from ip");
         links[0]["address"].as_str().expect("an address").to_owned()
     }
 
-    pub(super) fn interfaces(&self) -> Vec<String> {
+    pub(crate) fn interfaces(&self) -> Vec<String> {
         let links = self.run(&["ip", "-j", "link", "show"]);
         let links: serde_json::Value = serde_json::from_str(&links).expect("JSON from ip");
         let links = links.as_array().expect("a list").iter();
@@ -99,7 +99,7 @@ impl Namespace {
     }
 
     /// Asserts that only these interfaces are left beside the loopback, no rules, and no forwarding.
-    pub(super) fn assert_only(&self, interfaces: &[&str]) {
+    pub(crate) fn assert_only(&self, interfaces: &[&str]) {
         let mut left = self.interfaces();
         left.retain(|name| name != "lo");
         assert_eq!(left, interfaces);
