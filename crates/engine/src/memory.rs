@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use winstead_guest::{
     agent::{Agent, Limits},
-    specialise::{self, specialise},
+    specialise::specialise,
 };
 use winstead_hypervisor::qemu;
 use winstead_image::digest;
@@ -283,8 +283,7 @@ impl Actor {
         qemu::resume(process, &run).await?;
         let mut agent =
             Agent::connect_within(&run.join(qemu::AGENT_SOCKET), Limits::default(), &self.stop).await?;
-        let steps = self.faults.without_left_out(specialise::LINUX);
-        specialise(&mut agent, &self.identity(&job.record)?, &steps).await?;
+        specialise(&mut agent, &self.identity(&job.record)?, self.faults.left_out()).await?;
         qemu::set_link(process, &run, true).await?;
         job.record.origin.is_itself = true;
         Ok(self.journal.update(&job.record).await?)
