@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use uuid::Uuid;
+use winstead_hypervisor::qemu::{self, Accelerator, Version};
 use winstead_spec::{
     ByteSize, Disk, DiskFormat, GuestOs, MachineName, MachineShape, Name, Network, Pool, Probe, Readiness,
     SeedKind, Sha256, Span, Start, StoreKind,
@@ -11,6 +12,7 @@ use winstead_store::{Location, Placement};
 
 use crate::{
     ImageRef, MachineRecord,
+    facts::Facts,
     machine::{Origin, Role},
 };
 
@@ -79,5 +81,17 @@ pub(crate) fn record(pool: &Pool, index: u32, image: ImageRef) -> MachineRecord 
         role: Role::Machine,
         origin: Origin::default(),
         name,
+    }
+}
+
+/// A computer with QEMU 7.`minor`.
+pub(crate) fn facts(minor: u32, accelerator: Accelerator) -> Facts {
+    let version = Version { major: 7, minor, micro: 0 };
+    let features = qemu::Features::of(version);
+    Facts {
+        qemu: qemu::Qemu { binary: "/q".into(), version, features },
+        accelerator: qemu::AcceleratorChoice { accelerator, reason: String::new() },
+        store: winstead_store::Features::default(),
+        host_cpu: None,
     }
 }
