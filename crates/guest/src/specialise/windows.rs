@@ -68,12 +68,12 @@ pub(super) const TASKS: &[Task] = &[
     // By how much, not to when, since nobody knows how long this takes; in 100 ns:
     // https://learn.microsoft.com/powershell/module/microsoft.powershell.utility/set-date?view=powershell-5.1
     Task::new(Step::Clock, "Set-Date -Adjust ([TimeSpan]::FromTicks($late)) | Out-Null"),
-    // Throws away what it measured, and looks for its sources again; does not wait, for there is no network yet:
-    // https://learn.microsoft.com/windows-server/networking/windows-time-service/windows-time-service-tools-and-settings
+    // Throws away what it measured, and does not wait, for there is no network yet:
+    // https://technet.microsoft.com/library/cc756161(v=ws.10).aspx
     Task::new(
         Step::TimeService,
         r"if ((Get-Service w32time).Status -eq 'Running') {
-    w32tm.exe /resync /rediscover /nowait | Out-Null
+    w32tm.exe /resync /nowait | Out-Null
     if ($LASTEXITCODE) { throw ('w32tm.exe ended with ' + $LASTEXITCODE) }
 }",
     ),
@@ -90,6 +90,7 @@ Get-ChildItem -Path "$env:ProgramData\Microsoft\Crypto" -Filter "*_$old" -File -
     // sshd refuses keys that others can read; owner and rights are as it makes them, from the file's first moment on:
     // https://learn.microsoft.com/windows-server/administration/openssh/openssh_keymanagement and
     // https://github.com/PowerShell/openssh-portable/blob/latestw_all/contrib/win32/win32compat/w32-sshfileperm.c
+    // (.NET Framework's FileStream takes rights: https://learn.microsoft.com/dotnet/api/system.io.filestream.-ctor).
     // The template's other host keys go.
     Task::new(
         Step::Files,
@@ -108,11 +109,11 @@ foreach ($line in $files) {
 }"#,
     ),
     // Windows takes a name at boot: https://learn.microsoft.com/windows/win32/api/sysinfoapi/nf-sysinfoapi-setcomputernameexw
-    // (what Rename-Computer and cloudbase-init call; cloudbase-init reboots then:
-    // https://github.com/cloudbase/cloudbase-init/blob/master/cloudbaseinit/plugins/common/sethostname.py).
-    // The last two lines are not documented: with them sockets, DHCP and new programs are reported to see the name at once
-    // (https://gist.github.com/timnew/2373475). What has read the old one keeps it until the next restart. A NetBIOS name has
-    // 15 characters, so machines with the same first 15 have the same one.
+    // and so does what was renamed by Rename-Computer; cloudbase-init reboots then
+    // (https://github.com/cloudbase/cloudbase-init/blob/master/cloudbaseinit/plugins/common/sethostname.py). The last two
+    // lines are not documented; people report that with them the name changes at once (https://gist.github.com/timnew/2373475),
+    // others that only a restart changes all of it. A NetBIOS name has 15 characters: machines with the same first 15 have
+    // the same one.
     Task::new(
         Step::HostName,
         r"Rename-Computer -NewName $name -Force -WarningAction SilentlyContinue
@@ -128,9 +129,9 @@ Set-ItemProperty -Path 'HKLM:\SYSTEM\CurrentControlSet\Control\ComputerName\Acti
 $key = 'HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\WindowsUpdate'
 Remove-ItemProperty -Path $key -Name 'SusClientId', 'SusClientIdValidation' -ErrorAction SilentlyContinue",
     ),
-    // A template has no network, but its image may have had one. How ipconfig ends is not read: with the cable unplugged
-    // it has nothing to do, which it calls a failure. The new lease comes by itself when the cable is plugged in.
-    // https://learn.microsoft.com/windows-server/administration/windows-commands/ipconfig
+    // A template has no network, but its image may have had one. How ipconfig ends is not read, for it may call it a failure
+    // that a card with its cable unplugged has nothing to give up; what came of it is. The new lease comes by itself when
+    // the cable is plugged in. https://learn.microsoft.com/windows-server/administration/windows-commands/ipconfig
     Task::new(
         Step::Lease,
         r"ipconfig.exe /release | Out-Null
