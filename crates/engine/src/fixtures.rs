@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use uuid::Uuid;
+use winstead_hypervisor::qemu::{self, Accelerator, Version};
 use winstead_process::ProcessId;
 use winstead_spec::{
     ByteSize, Disk, DiskFormat, GuestOs, MachineName, MachineShape, Name, Network, Pool, Probe, Readiness,
@@ -12,6 +13,7 @@ use winstead_store::{Location, Placement};
 
 use crate::{
     ImageRef, MachineRecord,
+    facts::Facts,
     machine::{Origin, Role},
     template::Template,
 };
@@ -95,5 +97,17 @@ pub(crate) fn template(machine: MachineRecord) -> Template {
         ram: ByteSize::from_mib(100),
         saved_at: jiff::Timestamp::UNIX_EPOCH,
         unused_since: None,
+    }
+}
+
+/// A computer with QEMU 7.`minor`.
+pub(crate) fn facts(minor: u32, accelerator: Accelerator) -> Facts {
+    let version = Version { major: 7, minor, micro: 0 };
+    let features = qemu::Features::of(version);
+    Facts {
+        qemu: qemu::Qemu { binary: "/q".into(), version, features },
+        accelerator: qemu::AcceleratorChoice { accelerator, reason: String::new() },
+        store: winstead_store::Features::default(),
+        host_cpu: None,
     }
 }

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use winstead_guest::{
     agent::{Agent, Limits},
-    specialise::{self, specialise},
+    specialise::specialise,
 };
 use winstead_hypervisor::qemu;
 use winstead_image::digest;
@@ -94,49 +94,57 @@ fn kept_ram(template: &Template) -> io::Result<File> {
 
 impl Actor {
     /// Finds or makes the templates that these machines start from. It takes as long as a boot, so it is done before any of
-    /// them is in a phase with a deadline. Where there can be none, the machine boots, and a note says why.
+    /// them is in a phase with a deadline. Where there can be none, the machines boot, and a note for their pool says why.
     pub(crate) async fn place_templates(&self, jobs: &mut [(Action, Job)]) -> Result<(), EngineError> {
-        let mut found: BTreeMap<Name, Option<Template>> = BTreeMap::new();
+        let mut found: BTreeMap<Name, Result<Template, String>> = BTreeMap::new();
+        let mut told: BTreeSet<Name> = BTreeSet::new();
         let starting = |(action, _): &&mut (Action, Job)| matches!(action, Action::Create | Action::Renew);
         for (_, job) in jobs.iter_mut().filter(starting) {
             let Some(kind) = template::kind_of(&job.target) else { continue };
-            if let Some(obstacle) = template::obstacle(&job.target) {
-                self.boots_instead(&job.target, obstacle);
-                continue;
+            let place = match template::obstacle(&job.target) {
+                Some(obstacle) => Err(obstacle.to_owned()),
+                None => {
+                    let name = template::name(&kind, self.facts().await?);
+                    if !found.contains_key(&name) {
+                        found.insert(name.clone(), self.template(&name, &job.target).await?);
+                    }
+                    found[&name].clone()
+                }
+            };
+            let pool = &job.target.name.pool;
+            match place {
+                Ok(template) => job.template = Some(template),
+                Err(why) if told.insert(pool.clone()) => {
+                    let what = "machines boot instead of starting from memory";
+                    self.listener.note(format!("{pool}: {what}: {why}"));
+                }
+                Err(_) => {}
             }
-            let name = template::name(&kind, self.facts().await?);
-            if !found.contains_key(&name) {
-                found.insert(name.clone(), self.template(&name, &job.target).await?);
-            }
-            job.template = found.get(&name).cloned().flatten();
         }
         Ok(())
     }
 
-    fn boots_instead(&self, machine: &MachineRecord, why: &str) {
-        let pool = &machine.name.pool;
-        self.listener.note(format!("{pool}: machines boot instead of starting from memory: {why}"));
-    }
-
-    /// A template of this name, made if there is none that can be used; `None` when it cannot be made, which a note says.
-    async fn template(&self, name: &Name, wanted: &MachineRecord) -> Result<Option<Template>, EngineError> {
+    /// A template of this name, made if there is none that can be used; or why there can be none.
+    async fn template(
+        &self,
+        name: &Name,
+        wanted: &MachineRecord,
+    ) -> Result<Result<Template, String>, EngineError> {
         let snapshot = self.journal.snapshot().await?;
         for known in snapshot.templates().filter(|known| known.name().pool == *name) {
             match check(&self.home, known, &self.stop).await {
-                Ok(()) => return Ok(Some(known.clone())),
+                Ok(()) => return Ok(Ok(known.clone())),
                 Err(error) => self.listener.note(format!("{}: made anew: {error}", known.name())),
             }
         }
         match self.make_template(name, wanted).await {
             Ok(made) => {
                 let snapshot = self.journal.snapshot().await?;
-                Ok(snapshot.templates().find(|known| *known.name() == made).cloned())
+                let template = snapshot.templates().find(|known| *known.name() == made).cloned();
+                Ok(template.ok_or_else(|| "the template is gone again".to_owned()))
             }
             Err(EngineError::Interrupted) => Err(EngineError::Interrupted),
-            Err(error) => {
-                self.boots_instead(wanted, &chain(&error));
-                Ok(None)
-            }
+            Err(error) => Ok(Err(chain(&error))),
         }
     }
 
@@ -284,8 +292,7 @@ impl Actor {
         qemu::resume(process, &run).await?;
         let mut agent =
             Agent::connect_within(&run.join(qemu::AGENT_SOCKET), Limits::default(), &self.stop).await?;
-        let steps = self.faults.without_left_out(specialise::LINUX);
-        specialise(&mut agent, &self.identity(&job.record)?, &steps).await?;
+        specialise(&mut agent, &self.identity(&job.record)?, self.faults.left_out()).await?;
         qemu::set_link(process, &run, true).await?;
         job.record.origin.is_itself = true;
         Ok(self.journal.update(&job.record).await?)
@@ -311,7 +318,78 @@ async fn check(home: &Home, template: &Template, stop: &CancellationToken) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use uuid::Uuid;
+    use winstead_hypervisor::qemu::Accelerator;
+    use winstead_spec::{DirectKernel, Firmware, GuestOs, Start};
+
     use super::*;
+    use crate::{Event, Faults, Listener, facts::Users, fixtures, journal::Journal};
+
+    async fn actor(home: Home, notes: &Arc<Mutex<Vec<String>>>) -> Actor {
+        let notes = Arc::clone(notes);
+        let listener = Listener::new(move |event| {
+            if let Event::Note(note) = event {
+                notes.lock().unwrap().push(note);
+            }
+        });
+        Actor {
+            journal: Journal::open(&home.root().join("journal.sqlite"), Faults::default()).await.unwrap(),
+            home,
+            users: Users::of(Uuid::from_u128(1)),
+            facts: tokio::sync::OnceCell::new_with(Some(fixtures::facts(2, Accelerator::Tcg))),
+            kernel: None,
+            program: "/nothing".into(),
+            listener,
+            starts: tokio::sync::Semaphore::new(1),
+            sharing: tokio::sync::Mutex::new(()),
+            stop: CancellationToken::new(),
+            faults: Faults::default(),
+        }
+    }
+
+    /// Two machines of a pool that are to start from memory.
+    fn jobs(pool: &str, edit: impl Fn(&mut MachineRecord)) -> Vec<(Action, Job)> {
+        let job = |index| {
+            let mut record = fixtures::record(&fixtures::pool(pool, 2), index, fixtures::image(7));
+            record.image.kernel =
+                Some(DirectKernel { kernel: "/k".into(), initrd: None, command_line: String::new() });
+            record.shape.start = Start::Memory { warm: Vec::new() };
+            edit(&mut record);
+            (Action::Create, Job::unchanged(record, "new"))
+        };
+        [0, 1].map(job).into()
+    }
+
+    #[tokio::test]
+    async fn machines_that_cannot_start_from_memory_boot_and_each_pool_is_told_why_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let notes = Arc::default();
+        let actor = actor(Home::open(folder.path()).unwrap(), &notes).await;
+        let mut all = jobs("windows", |record| record.image.os = GuestOs::Windows);
+        all.extend(jobs("uefi", |record| record.shape.firmware = Some(Firmware::Uefi)));
+        all.extend(jobs("tpm", |record| record.shape.tpm = Some(true)));
+        all.extend(jobs("boots", |record| record.shape.start = Start::Boot));
+        // These two share a template, which cannot be made: there is no such image.
+        all.extend(jobs("first", |_| {}));
+        all.extend(jobs("second", |_| {}));
+        actor.place_templates(&mut all).await.unwrap();
+        assert!(all.iter().all(|(_, job)| job.template.is_none()));
+        let notes = notes.lock().unwrap().clone();
+        let (obstacles, failures) = notes.split_at(3);
+        insta::assert_snapshot!(obstacles.join("\n"), @r"
+        windows: machines boot instead of starting from memory: the steps that give a Windows machine its own identity have not been run on a real Windows yet
+        uefi: machines boot instead of starting from memory: only machines that start directly, without firmware, are saved so far
+        tpm: machines boot instead of starting from memory: a TPM's state cannot be shared
+        ");
+        let told = |pool| {
+            format!("{pool}: machines boot instead of starting from memory: place the image in RAM of ")
+        };
+        let [first, second] = failures else { panic!("{failures:#?}") };
+        assert!(first.starts_with(&told("first")) && second.starts_with(&told("second")), "{failures:#?}");
+        assert!(actor.journal.snapshot().await.unwrap().machines.is_empty(), "a half template was left");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_keeper_ends_when_its_folder_is_gone_also_when_another_one_lies_there() {

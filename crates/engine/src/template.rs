@@ -127,7 +127,7 @@ pub(crate) fn obstacle(record: &MachineRecord) -> Option<&'static str> {
     let direct = image.kernel.is_some() && shape.firmware.is_none_or(|chosen| chosen == Firmware::Direct);
     if image.os == GuestOs::Windows {
         return Some(
-            "what gives a Windows guest its own identity after a save has not been run on the real thing yet",
+            "the steps that give a Windows machine its own identity have not been run on a real Windows yet",
         );
     }
     if shape.tpm == Some(true) {
@@ -150,7 +150,6 @@ pub(crate) fn warm(record: &MachineRecord) -> Option<&[Vec<String>]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use winstead_hypervisor::qemu;
     use winstead_spec::DirectKernel;
 
     use crate::fixtures;
@@ -168,20 +167,9 @@ mod tests {
         name(&kind_of(record).expect("it starts from memory"), facts).to_string()
     }
 
-    fn facts(minor: u32, accelerator: Accelerator) -> Facts {
-        let version = Version { major: 7, minor, micro: 0 };
-        let features = qemu::Features::of(version);
-        Facts {
-            qemu: qemu::Qemu { binary: "/q".into(), version, features },
-            accelerator: qemu::AcceleratorChoice { accelerator, reason: String::new() },
-            store: winstead_store::Features::default(),
-            host_cpu: None,
-        }
-    }
-
     #[test]
     fn whatever_the_saved_memory_depends_on_is_in_the_name() {
-        let usual = facts(2, Accelerator::Tcg);
+        let usual = fixtures::facts(2, Accelerator::Tcg);
         let named = |edit: fn(&mut MachineRecord)| called(&record(edit), &usual);
         let first = named(|_| {});
         assert!(first.starts_with("template-"), "{first}");
@@ -200,8 +188,8 @@ mod tests {
             |record| record.shape.start = Start::Memory { warm: vec![vec!["true".to_owned()]] },
         ];
         let mut names: std::collections::BTreeSet<String> = others.into_iter().map(named).collect();
-        names.insert(called(&record(|_| {}), &facts(3, Accelerator::Tcg)));
-        names.insert(called(&record(|_| {}), &facts(2, Accelerator::Kvm)));
+        names.insert(called(&record(|_| {}), &fixtures::facts(3, Accelerator::Tcg)));
+        names.insert(called(&record(|_| {}), &fixtures::facts(2, Accelerator::Kvm)));
         names.insert(first);
         assert_eq!(names.len(), 9, "{names:?}");
     }
@@ -244,8 +232,13 @@ mod tests {
             |record| record.image.kernel = None,
             |record| record.shape.firmware = Some(Firmware::Uefi),
         ];
-        for edit in edits {
-            assert!(obstacle(&record(edit)).is_some());
-        }
+        let told: Vec<&str> = edits.into_iter().map(|edit| obstacle(&record(edit)).unwrap()).collect();
+        insta::assert_snapshot!(told.join("\n"), @r"
+        the steps that give a Windows machine its own identity have not been run on a real Windows yet
+        a TPM's state cannot be shared
+        only our own images (`seed: fw-cfg`) can be given an identity after they have booted
+        only machines that start directly, without firmware, are saved so far
+        only machines that start directly, without firmware, are saved so far
+        ");
     }
 }

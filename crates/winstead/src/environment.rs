@@ -75,7 +75,8 @@ fn value(name: &str) -> Option<OsString> {
 /// A step by its name.
 #[cfg(feature = "faults")]
 fn step(name: &str) -> Option<winstead_guest::specialise::Step> {
-    winstead_guest::specialise::LINUX.iter().copied().find(|step| format!("{step:?}") == name)
+    let tasks = winstead_guest::specialise::tasks(winstead_spec::GuestOs::Linux);
+    tasks.iter().map(|task| task.step).find(|step| format!("{step:?}") == name)
 }
 
 #[cfg(test)]

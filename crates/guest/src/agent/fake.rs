@@ -12,7 +12,7 @@ use tokio::{
 use crate::agent::{Decoder, Frame};
 
 /// What the agent does with a question.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Value(Value),
     Refuse(&'static str, &'static str),
     /// Instead of an answer.
@@ -22,16 +22,16 @@ pub(super) enum Reply {
 }
 
 /// Answers a question; gets the command, its arguments and how many questions came before.
-pub(super) type Play = Box<dyn FnMut(&str, &Value, usize) -> Reply + Send>;
+pub(crate) type Play = Box<dyn FnMut(&str, &Value, usize) -> Reply + Send>;
 
 /// A socket with an agent behind it, which serves one client after the other, as QEMU does.
-pub(super) struct Fake {
+pub(crate) struct Fake {
     _folder: TempDir,
-    pub(super) socket: PathBuf,
+    pub(crate) socket: PathBuf,
 }
 
 /// `first` is sent to each client unasked, as what an earlier one left behind.
-pub(super) fn start(first: &'static [u8], mut play: Play) -> Fake {
+pub(crate) fn start(first: &'static [u8], mut play: Play) -> Fake {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("agent.sock");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -84,7 +84,7 @@ async fn serve(stream: &mut UnixStream, first: &[u8], play: &mut Play) -> std::i
 }
 
 /// An agent that does as the real one.
-pub(super) fn honest() -> Play {
+pub(crate) fn honest() -> Play {
     Box::new(|command, _, _| match command {
         "guest-sync-delimited" => Reply::Value(Value::Null),
         "guest-ping" => Reply::Value(json!({})),
@@ -98,7 +98,7 @@ pub(super) fn honest() -> Play {
 }
 
 /// The answer to `guest-info` of an agent with these commands disabled.
-pub(super) fn info(disabled: &[&str]) -> Value {
+pub(crate) fn info(disabled: &[&str]) -> Value {
     let all = ["guest-ping", "guest-network-get-interfaces", "guest-exec"];
     let commands: Vec<Value> = all
         .iter()

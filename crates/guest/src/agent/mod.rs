@@ -9,7 +9,7 @@ mod codec;
 mod commands;
 mod error;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 

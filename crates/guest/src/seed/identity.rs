@@ -83,6 +83,11 @@ impl Identity {
         format!("{}-{}", self.machine_id_text(), self.generation)
     }
 
+    /// The keys that may log in as `sshd` reads them, one line each.
+    pub(super) fn authorized_keys_text(&self) -> String {
+        self.authorized_keys.iter().map(|key| format!("{key}\n")).collect()
+    }
+
     /// Refuses what would break out of the lines of the files it is written to.
     pub(super) fn check(&self) -> Result<(), SeedError> {
         let invalid = |field, value: &str, expected| {

@@ -13,7 +13,6 @@ const NEUTRAL: &str = "template";
 /// All files of the guest's identity.
 pub(super) fn files(identity: &Identity) -> Vec<SeedFile> {
     let name = &identity.host_name;
-    let keys: String = identity.authorized_keys.iter().map(|key| format!("{key}\n")).collect();
     let host_key = &identity.host_key;
     let mut files = vec![
         public("etc/hostname", 0o644, format!("{name}\n")),
@@ -23,7 +22,7 @@ pub(super) fn files(identity: &Identity) -> Vec<SeedFile> {
         secret("etc/ssh/ssh_host_ed25519_key", 0o600, host_key.private_openssh.expose().to_owned()),
         public("etc/ssh/ssh_host_ed25519_key.pub", 0o644, format!("{}\n", host_key.public_openssh)),
         folder("root/.ssh", 0o700),
-        public("root/.ssh/authorized_keys", 0o600, keys),
+        public("root/.ssh/authorized_keys", 0o600, identity.authorized_keys_text()),
         public("etc/systemd/network/10-winstead.network", 0o644, own_network(&identity.network)),
     ];
     if let Some(nameserver) = identity.network.nameserver {

@@ -8,6 +8,7 @@ mod identity;
 mod linux;
 mod nocloud;
 mod tar;
+mod windows;
 
 pub use identity::{Address, GuestNetwork, Identity};
 pub use nocloud::{VOLUME_ID, nocloud_files, nocloud_iso};

@@ -3,20 +3,20 @@
 use ::tar::{Builder, EntryType, Header};
 use winstead_spec::GuestOs;
 
-use crate::seed::{Address, Contents, Identity, SeedError, SeedFile, linux};
+use crate::seed::{Address, Contents, Identity, SeedError, SeedFile, linux, windows};
 
 /// The largest `fw_cfg` file that guests read reliably (64 KiB).
 pub const SEED_LIMIT: usize = 64 * 1024;
 
-/// The files that make a guest of our own images itself.
+/// The files that make a guest itself: before its first process (Linux, [`tar()`]), or when it wakes up as a clone.
 ///
 /// # Errors
-/// [`SeedError::Invalid`] for a value that would break its file, [`SeedError::NotForWindows`].
+/// [`SeedError::Invalid`] for a value that would break its file.
 pub fn files(identity: &Identity) -> Result<Vec<SeedFile>, SeedError> {
     identity.check()?;
     match identity.os {
         GuestOs::Linux => Ok(linux::files(identity)),
-        GuestOs::Windows => Err(SeedError::NotForWindows { host_name: identity.host_name.clone() }),
+        GuestOs::Windows => Ok(windows::files(identity)),
     }
 }
 
@@ -37,8 +37,11 @@ fn packed(files: &[SeedFile]) -> Result<Vec<u8>, SeedError> {
 /// The archive of [`files`]: everything owned by root and dated 1970, so that the same identity gives the same bytes.
 ///
 /// # Errors
-/// As [`files`], and [`SeedError::TooLarge`] above [`SEED_LIMIT`].
+/// As [`files`], [`SeedError::NotForWindows`], and [`SeedError::TooLarge`] above [`SEED_LIMIT`].
 pub fn tar(identity: &Identity) -> Result<Vec<u8>, SeedError> {
+    if identity.os == GuestOs::Windows {
+        return Err(SeedError::NotForWindows { host_name: identity.host_name.clone() });
+    }
     let archive = packed(&files(identity)?)?;
     if archive.len() > SEED_LIMIT {
         return Err(SeedError::TooLarge { host_name: identity.host_name.clone(), size: archive.len() });

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 use winstead_engine::{
-    Engine,
+    Engine, Step,
     plan::{Action, Change, Plan},
 };
-use winstead_spec::{API_VERSION, Documents, Start};
+use winstead_guest::specialise::tasks;
+use winstead_spec::{API_VERSION, Documents, GuestOs, Start};
 
 use crate::{
     context::Context,
@@ -117,13 +118,24 @@ fn steps(engine: &Engine, documents: &Documents, plan: &Plan) -> Vec<Steps> {
         let start = pool.map_or(&Start::Boot, |pool| &pool.machine.start);
         let saved = matches!((change.action, start), (Action::Create | Action::Renew, Start::Memory { .. }));
         for action in saved.then_some(Action::Template).into_iter().chain([change.action]) {
-            let steps: Vec<String> = engine.steps(action, start).iter().map(ToString::to_string).collect();
+            let steps: Vec<String> = engine.steps(action, start).into_iter().map(shown).collect();
             if all.iter().all(|known| known.action != action || known.steps != steps) {
                 all.push(Steps { action, steps });
             }
         }
     }
     all
+}
+
+/// A step, with what it consists of inside a guest. Only Linux guests start from memory.
+fn shown(step: Step) -> String {
+    match step {
+        Step::BecomeItself => {
+            let parts: Vec<&str> = tasks(GuestOs::Linux).iter().map(|task| task.step.label()).collect();
+            format!("{step}: {}", parts.join(", "))
+        }
+        step => step.to_string(),
+    }
 }
 
 fn table(ui: &Ui, view: &PlanView<'_>) -> String {

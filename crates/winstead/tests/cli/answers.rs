@@ -100,6 +100,18 @@ fn a_plan_is_readable_and_its_exit_code_tells_that_there_are_changes() {
 }
 
 #[test]
+fn the_steps_of_a_start_from_memory_say_what_becomes_a_machines_own() {
+    let sandbox = Sandbox::new();
+    sandbox.write("pool.yaml", &pool("64MiB").replace("{cpus: 1", "{start: memory, cpus: 1"));
+    let steps = &json(&sandbox.ok(&["plan", "-f", "pool.yaml", "--steps", "-o", "json"]))["steps"];
+    let actions: Vec<&Value> = steps.as_array().unwrap().iter().map(|list| &list["action"]).collect();
+    assert_eq!(actions, ["template", "create"]);
+    let own = steps[1]["steps"].as_array().unwrap().iter().filter_map(Value::as_str);
+    let own: Vec<&str> = own.filter(|step| step.contains("identity:")).collect();
+    insta::assert_snapshot!(own.join("\n"), @"give it its own identity: random numbers, clock, files, host name, boot and product id, log, hardware address");
+}
+
+#[test]
 fn a_plan_without_changes_has_nothing_to_do() {
     let sandbox = Sandbox::new();
     sandbox.write("none.yaml", &pool("64MiB").replace("replicas: 2", "replicas: 0"));
