@@ -249,9 +249,8 @@ fn a_store_that_is_full_when_memory_is_saved_is_told_and_room_mends_it() {
     fs_err::remove_file(&filler).expect("free the space");
     // The machine went on to boot as soon as there was room.
     lab.up(&file);
-    lab.ok(&["reset", "mem-0"]);
-    let seen = look(&lab, "mem-0");
-    assert!(seen.has_started_from_memory(), "{seen:?}");
+    let ran = lab.run(&["reset", "mem-0"]);
+    assert!(look(&lab, "mem-0").has_started_from_memory(), "{ran:?}");
     lab.ok(&["down", "--all"]);
     lab.assert_nothing_left();
     drop(disk);

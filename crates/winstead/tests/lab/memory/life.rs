@@ -58,6 +58,8 @@ fn twenty_resets_some_of_them_killed_leave_no_memory_behind() {
     let Some(lab) = lab() else { return };
     lab.up(&file(&lab, 1, &[WARM], "agent"));
     lab.ok(&["reset", "mem-0"]);
+    // A login is what makes a guest hold most.
+    assert!(look(&lab, "mem-0").has_started_from_memory());
     let before = held(&lab);
     let killed = if can_be_killed() { killed_everywhere(&lab, &["reset", "mem-0"], |_| {}) } else { 0 };
     for _ in killed..RESETS {
