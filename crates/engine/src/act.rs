@@ -402,22 +402,7 @@ impl Actor {
     }
 
     async fn await_ready(&self, job: &mut Job) -> Result<(), EngineError> {
-        let run = self.home.run(&job.record.name);
-        let log = run.join("qemu.log");
-        let gone = || EngineError::MachineFailed {
-            machine: job.record.name.clone(),
-            reason: format!("its QEMU ended: {}", last_words(&log)),
-        };
-        let process = job.record.process.ok_or_else(gone)?;
-        let wait = Wait {
-            journal: &self.journal,
-            record: &job.record,
-            process,
-            run,
-            log: log.clone(),
-            stop: &self.stop,
-        };
-        let answer = wait.until_ready().await?;
+        let answer = self.wait(&job.record)?.until_ready().await?;
         if let Some(bridge) = reach::existing_bridge(&job.record) {
             let found = reach::found_on(bridge, &job.record, &self.stop).await;
             job.record.address = found.ok().flatten().or(job.record.address);
@@ -429,6 +414,17 @@ impl Actor {
         let seconds = now.duration_since(job.record.started_at.unwrap_or(now)).as_secs_f64();
         let message = format!("{answer} after {seconds:.1} s");
         self.enter(job, Phase::Ready, &message).await
+    }
+
+    /// A machine that runs, to be waited for.
+    pub(crate) fn wait<'a>(&'a self, record: &'a MachineRecord) -> Result<Wait<'a>, EngineError> {
+        let run = self.home.run(&record.name);
+        let log = run.join("qemu.log");
+        let process = record.process.ok_or_else(|| EngineError::MachineFailed {
+            machine: record.name.clone(),
+            reason: format!("its QEMU ended: {}", last_words(&log)),
+        })?;
+        Ok(Wait { journal: &self.journal, record, process, run, log, stop: &self.stop })
     }
 
     async fn set_cap(&self, record: &MachineRecord) -> Result<(), Failure> {

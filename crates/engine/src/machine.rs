@@ -85,6 +85,14 @@ pub struct Origin {
     pub is_itself: bool,
 }
 
+impl Origin {
+    /// Whether the machine began as a copy of its template and has not become itself since.
+    #[must_use]
+    pub const fn awaits_identity(&self) -> bool {
+        self.template.is_some() && !self.is_itself
+    }
+}
+
 /// The version of an image that a machine stands on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

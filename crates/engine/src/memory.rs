@@ -196,6 +196,10 @@ impl Actor {
 
     /// Lets a template run what its pool says, once everything in it has started.
     pub(crate) async fn warm_up(&self, job: &Job) -> Result<(), Failure> {
+        self.wait(&job.record)?.meanwhile(self.run_warm_commands(job)).await?
+    }
+
+    async fn run_warm_commands(&self, job: &Job) -> Result<(), Failure> {
         let socket = self.home.run(&job.record.name).join(qemu::AGENT_SOCKET);
         let limit = job.record.ready.deadline.duration();
         let mut agent = Agent::connect_within(&socket, Limits::default(), &self.stop).await?;

@@ -315,8 +315,7 @@ fn broken(seen: &Seen) -> Option<String> {
 
 /// A machine that was started from memory and did not become itself is nobody: it cannot go on from where it is.
 fn unborn(seen: &Seen) -> Option<String> {
-    let origin = &seen.entry.record.origin;
-    let unborn = seen.entry.phase == Phase::Booting && origin.template.is_some() && !origin.is_itself;
+    let unborn = seen.entry.phase == Phase::Booting && seen.entry.record.origin.awaits_identity();
     unborn.then(|| "it has not become itself".to_owned())
 }
 

@@ -50,10 +50,30 @@ impl Wait<'_> {
         }
     }
 
+    /// Returns what `work`, for which the machine has to run, comes to, unless something ends the machine's run.
+    pub(crate) async fn meanwhile<T>(&self, work: impl Future<Output = T>) -> Result<T, EngineError> {
+        let watching = self.stop.child_token();
+        let _watching = watching.clone().drop_guard();
+        tokio::select! {
+            done = work => Ok(done),
+            fate = self.fate(&watching) => Err(fate),
+        }
+    }
+
     /// Returns why waiting longer is no use.
     async fn end(&self, stop: &CancellationToken) -> EngineError {
-        let machine = self.record.name.clone();
         let after = self.record.ready.deadline.duration();
+        let late =
+            || EngineError::NotReady { machine: self.record.name.clone(), after, last_seen: String::new() };
+        tokio::select! {
+            fate = self.fate(stop) => fate,
+            () = tokio::time::sleep(after) => late(),
+        }
+    }
+
+    /// Returns what ended the machine's run: its kernel, its QEMU, the supervisor or the user.
+    async fn fate(&self, stop: &CancellationToken) -> EngineError {
+        let machine = self.record.name.clone();
         let failed = |machine, reason| EngineError::MachineFailed { machine, reason };
         let console = self.run.join("console.log");
         tokio::select! {
@@ -62,7 +82,6 @@ impl Wait<'_> {
             }
             reason = self.death() => failed(machine, reason),
             verdict = self.verdict() => verdict.unwrap_or_else(|error| error),
-            () = tokio::time::sleep(after) => EngineError::NotReady { machine, after, last_seen: String::new() },
             () = self.stop.cancelled() => EngineError::Interrupted,
         }
     }

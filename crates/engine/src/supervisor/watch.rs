@@ -181,8 +181,7 @@ impl Watch {
     /// its own.
     async fn wake(&self, monitor: &mut Client) -> Result<(), EngineError> {
         let Some(entry) = self.entry().await? else { return Ok(()) };
-        let alive = matches!(entry.phase, Phase::Booting | Phase::Ready) && is_unbounded(&entry);
-        if !alive || state(monitor).await? != RunState::Paused {
+        if !should_run(&entry) || state(monitor).await? != RunState::Paused {
             return Ok(());
         }
         if is_over(&entry) { full::relieve(self, monitor).await } else { full::resume(monitor).await }
@@ -248,6 +247,12 @@ impl Watch {
     }
 }
 
+/// Whether a paused guest was paused by a supervisor. One that has not become itself is a command's business.
+fn should_run(entry: &Entry) -> bool {
+    let alive = matches!(entry.phase, Phase::Booting | Phase::Ready);
+    alive && is_unbounded(entry) && !entry.record.origin.awaits_identity()
+}
+
 async fn state(monitor: &mut Client) -> Result<RunState, EngineError> {
     monitor.query_status().await.map_err(|error| EngineError::host("ask QEMU how its guest is")(error.into()))
 }
@@ -280,6 +285,7 @@ fn is_power_off(event: &qmp::Event) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures;
 
     #[tokio::test(start_paused = true)]
     async fn a_reported_panic_is_told_in_the_consoles_words_if_there_are_any() {
@@ -289,6 +295,21 @@ mod tests {
         fs_err::write(&console, "[ 1.5] Kernel panic - not syncing: No working init found.\n").unwrap();
         let words = panic_words(&console, &stop).await;
         assert_eq!(words, "its kernel panicked: Kernel panic - not syncing: No working init found.");
+    }
+
+    #[test]
+    fn a_guest_that_is_paused_to_be_given_its_identity_is_left_alone() {
+        let mut record = fixtures::record(&fixtures::pool("p", 1), 0, fixtures::image(7));
+        record.location.placement = Placement::SharedRam { folder: "/dev/shm/w".into() };
+        let (phase, message) = (Phase::Booting, String::new());
+        let mut entry = Entry { record, phase, held_from: None, message, growth: None };
+        assert!(should_run(&entry));
+        entry.record.origin.template = Some("template-010101010101-0".parse().unwrap());
+        assert!(!should_run(&entry));
+        entry.record.origin.is_itself = true;
+        assert!(should_run(&entry));
+        entry.phase = Phase::Held;
+        assert!(!should_run(&entry));
     }
 
     #[test]
