@@ -96,6 +96,7 @@ pub(crate) fn template(machine: MachineRecord) -> Template {
         disk: Sha256::from([2; 32]),
         ram: ByteSize::from_mib(100),
         saved_at: jiff::Timestamp::UNIX_EPOCH,
+        saved_in: std::time::Duration::ZERO,
         unused_since: None,
     }
 }

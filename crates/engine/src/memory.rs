@@ -10,7 +10,7 @@ use std::{
     io::{self, Write},
     os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fs_err as fs;
@@ -225,6 +225,7 @@ impl Actor {
         let run = self.home.run(&job.record.name);
         let ram = job.ram.take().ok_or("its RAM is not in our hands")?;
         let process = job.record.process.ok_or("its QEMU is gone")?;
+        let begun = Instant::now();
         let state = qemu::save(process, &run).await?;
         self.stop_qemu(job).await?;
         qemu::seal_ram(&ram).await?;
@@ -241,6 +242,7 @@ impl Actor {
             // st_blocks counts 512 bytes on every Linux file system (stat(2)).
             ram: ByteSize::from_bytes(u64::try_from(size.st_blocks).unwrap_or_default() * 512),
             saved_at: Timestamp::now(),
+            saved_in: begun.elapsed(),
             unused_since: None,
             machine: job.record.clone(),
         };

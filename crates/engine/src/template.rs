@@ -1,6 +1,6 @@
 //! Templates: machines that booted once and were saved, so that others start from their memory. Pure.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,9 @@ pub struct Template {
     pub ram: ByteSize,
     /// When it was saved.
     pub saved_at: Timestamp,
+    /// How long that took, from the guest's last moment until others could start from it.
+    #[serde(default)]
+    pub saved_in: Duration,
     /// Since when no machine stands on it.
     #[serde(default)]
     pub unused_since: Option<Timestamp>,

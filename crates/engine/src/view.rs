@@ -346,6 +346,8 @@ pub struct TemplateStatus {
     pub kept: bool,
     /// When it was saved.
     pub saved_at: Timestamp,
+    /// How long that took, from the guest's last moment until others could start from it.
+    pub saved_in_millis: u64,
     /// Since when no machine stands on it.
     pub unused_since: Option<Timestamp>,
     /// Until when it stays without a machine, as its pools say (`keepTemplate`).

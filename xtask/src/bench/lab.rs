@@ -17,6 +17,8 @@ use crate::{
 
 /// The pool that is measured: its machines are `bench-0`, `bench-1`, ….
 pub(super) const POOL: &str = "bench";
+/// The memory of its machines.
+pub(super) const USUAL: &str = "384MiB";
 const QUICKSTART: &str = "examples/quickstart.yaml";
 
 /// How the machines of a pool start.
@@ -75,10 +77,10 @@ impl Lab {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn pool(&self, replicas: usize, probe: &str) -> anyhow::Result<String> {
-        self.pool_of(POOL, replicas, probe, Start::Boot)
+        self.pool_of(POOL, replicas, probe, (Start::Boot, USUAL))
     }
 
-    /// The same for a pool of any name and start.
+    /// The same for a pool of any name, start and memory.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -87,7 +89,7 @@ impl Lab {
         name: &str,
         replicas: usize,
         probe: &str,
-        start: Start,
+        (start, memory): (Start, &str),
     ) -> anyhow::Result<String> {
         let start = match start {
             Start::Boot => "boot",
@@ -95,11 +97,11 @@ impl Lab {
         };
         let text = format!(
             "{}\n---\napiVersion: winstead.dev/v1alpha1\nkind: Pool\nmetadata: {{name: {name}}}\nspec:\n  image: debian\n  \
-             replicas: {replicas}\n  machine: {{cpus: 1, memory: 384MiB, start: {start}, disk: {{store: ram, cap: 256MiB}}}}\n  \
+             replicas: {replicas}\n  machine: {{cpus: 1, memory: {memory}, start: {start}, disk: {{store: ram, cap: 256MiB}}}}\n  \
              network: {{user: {{}}}}\n  ready: {{probe: {probe}, deadline: 15m}}\n",
             self.image
         );
-        let path = self.scratch.join(format!("{name}-{probe}-{start}-{replicas}.yaml"));
+        let path = self.scratch.join(format!("{name}-{probe}-{start}-{memory}-{replicas}.yaml"));
         fs::write(&path, text)?;
         Ok(path.display().to_string())
     }
@@ -139,6 +141,16 @@ impl Lab {
     /// When they cannot be listed.
     pub(super) fn machines(&self) -> anyhow::Result<Vec<Machine>> {
         self.product.machines()
+    }
+
+    /// The templates there are.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub(super) fn templates(&self) -> anyhow::Result<Vec<serde_json::Value>> {
+        let text = self.product.command(&["get", "templates", "-o", "json"]).read()?;
+        let mut list: serde_json::Value = serde_json::from_str(&text)?;
+        Ok(serde_json::from_value(list["items"].take())?)
     }
 
     /// Takes all machines away.

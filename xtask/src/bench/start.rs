@@ -1,8 +1,13 @@
 //! Starting from saved memory against booting: the same machines, until a command runs in the last of them.
 
-use crate::bench::{
-    lab::{Lab, Start, timed},
-    record::{Bench, Goal, Series},
+use anyhow::Context as _;
+
+use crate::{
+    bench::{
+        lab::{Lab, Start, USUAL, timed},
+        record::{Bench, Goal, Series},
+    },
+    report,
 };
 
 const POOL: &str = "bench";
@@ -14,7 +19,7 @@ const MANY: usize = 8;
 /// When a command fails.
 pub(super) fn run(lab: &Lab) -> anyhow::Result<Bench> {
     // One machine more, for the template goes with its last machine.
-    let holder = lab.pool_of("holder", 1, "ssh", Start::Memory)?;
+    let holder = lab.pool_of("holder", 1, "ssh", (Start::Memory, USUAL))?;
     lab.winstead(&["up", "-f", &holder])?;
     let mut series = Vec::new();
     let mut goals = Vec::new();
@@ -31,11 +36,31 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Bench> {
         series.extend([boot, memory, booted_ram, shared_ram]);
     }
     lab.clear()?;
+    let saved = saved(lab)?;
+    goals.push(Goal::at_most("save 1 GiB, s", saved.median()?, 1.0));
+    series.push(saved);
     let method = "from `winstead up` until `exec` has run a command in each, one after the other; arms in turn, each repeat \
                   begins with the other one; the template is there already, and one machine that stands on it idles beside \
-                  both arms; RAM: what all QEMUs hold right after, shared pages divided among those that share them"
+                  both arms; RAM: what all QEMUs hold right after, shared pages divided among those that share them; save: from the guest's last moment until others could start from it, as \
+                  the product measures it"
         .to_owned();
     Ok(Bench { name: "start", method, series, goals })
+}
+
+/// Seconds from a guest's last moment until others could start from its memory, for a guest of 1 GiB.
+fn saved(lab: &Lab) -> anyhow::Result<Series> {
+    let mut series = Series::new("save 1 GiB".to_owned(), "s");
+    let file = lab.pool_of(POOL, 1, "ssh", (Start::Memory, "1GiB"))?;
+    for _ in 0..lab.repeats() {
+        lab.winstead(&["up", "-f", &file])?;
+        let templates = lab.templates()?;
+        let millis = templates.iter().find_map(|template| template["status"]["savedInMillis"].as_f64());
+        let seconds = millis.context("a template")? / 1000.0;
+        report::line(format_args!("  save 1 GiB: {seconds:.3} s"));
+        series.samples.push(seconds);
+        lab.winstead(&["down", POOL])?;
+    }
+    Ok(series)
 }
 
 /// Seconds by a boot and from memory; MiB held afterwards by each.
@@ -47,7 +72,7 @@ fn measure(lab: &Lab, count: usize) -> anyhow::Result<[Series; 4]> {
         for turn in 0..arms.len() {
             let number = (repeat + turn) % arms.len();
             let (start, arm) = arms[number];
-            let file = lab.pool_of(POOL, count, "ssh", start)?;
+            let file = lab.pool_of(POOL, count, "ssh", (start, USUAL))?;
             let seconds = timed(&format!("{arm}, {count}"), || until_all_answer(lab, &file, count))?;
             let held = held(lab)?;
             let (seconds_of, held_of) =

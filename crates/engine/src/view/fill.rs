@@ -268,6 +268,7 @@ fn template_view(seen: &SeenTemplate, observed: &Observed) -> Template {
             disk_bytes: seen.disk.bytes(),
             kept: seen.kept,
             saved_at: seen.template.saved_at,
+            saved_in_millis: u64::try_from(seen.template.saved_in.as_millis()).unwrap_or(u64::MAX),
             unused_since: seen.template.unused_since,
             stays_until: seen.template.stays_until(&observed.pools),
             users: users.map(|seen| seen.entry.record.name.to_string()).collect(),

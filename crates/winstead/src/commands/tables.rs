@@ -199,7 +199,7 @@ pub(crate) fn templates(list: &List<Template>, wide: bool) -> String {
     }
     let mut headings = vec!["NAME", "IMAGE", "GUEST RAM", "RAM", "DISK", "SAVED", "USED BY", "GOES"];
     if wide {
-        headings.extend(["DIGEST", "CPUS", "KEPT"]);
+        headings.extend(["DIGEST", "CPUS", "SAVED IN", "KEPT"]);
     }
     let mut columns = Columns::new(headings);
     let now = Timestamp::now();
@@ -219,6 +219,7 @@ pub(crate) fn templates(list: &List<Template>, wide: bool) -> String {
             cells.extend([
                 short_digest(&status.image.digest).to_owned(),
                 spec.cpus.to_string(),
+                format!("{} ms", status.saved_in_millis),
                 if status.kept { "yes" } else { "no" }.to_owned(),
             ]);
         }
