@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use uuid::Uuid;
+use winstead_hypervisor::qemu::{Accelerator, AcceleratorChoice, Features, Qemu, Ram, Version};
 use winstead_spec::{
     ByteSize, Disk, DiskFormat, GuestOs, MachineName, MachineShape, Name, Network, Pool, Probe, Readiness,
     SeedKind, Sha256, Span, Start, StoreKind,
@@ -10,7 +11,8 @@ use winstead_spec::{
 use winstead_store::{Location, Placement};
 
 use crate::{
-    ImageRef, MachineRecord,
+    Home, ImageRef, MachineRecord, configure,
+    facts::Facts,
     machine::{Origin, Role},
 };
 
@@ -80,4 +82,14 @@ pub(crate) fn record(pool: &Pool, index: u32, image: ImageRef) -> MachineRecord 
         origin: Origin::default(),
         name,
     }
+}
+
+/// The same machine, as if it had been started from a template's memory.
+pub(crate) fn clone_of_memory(record: MachineRecord) -> MachineRecord {
+    let version = Version { major: 7, minor: 2, micro: 0 };
+    let accelerator = AcceleratorChoice { accelerator: Accelerator::Tcg, reason: String::new() };
+    let qemu = Qemu { binary: "/q".into(), version, features: Features::of(version) };
+    let facts = Facts { qemu, accelerator, store: winstead_store::Features::default(), host_cpu: None };
+    let config = configure::qemu(&Home::at("/home"), &record, &facts, None, (false, Ram::Saved));
+    MachineRecord { qemu: Some(config), ..record }
 }
