@@ -229,7 +229,7 @@ impl EngineError {
                 )]
             }
             Self::Held { machine, .. } => {
-                vec![format!("`winstead describe {machine}` shows how full its disk is")]
+                vec![format!("`winstead describe {machine}` shows its disk, its memory and since when")]
             }
             Self::Several { failed, .. } => failed.first().map_or(Vec::new(), |(_, error)| error.hints()),
             Self::Journal(error) if error.is_disk_full() => {

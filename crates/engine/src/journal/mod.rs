@@ -14,7 +14,7 @@ mod schema;
 
 pub use connection::Journal;
 pub use error::JournalError;
-pub use records::{Entry, Growth, PoolRecord, Shared, SharedKind, Snapshot, Transition};
+pub use records::{Entry, Growth, Held, Lack, PoolRecord, Shared, SharedKind, Snapshot, Transition};
 
 #[cfg(test)]
 mod tests;

@@ -17,8 +17,7 @@ fn wanted(pool: Pool, byte: u8) -> Desired {
 
 fn machine(name: &MachineName, wanted: &DesiredPool) -> Seen {
     let record = record(&wanted.pool, name.index, wanted.image.clone().unwrap());
-    let entry =
-        Entry { record, phase: Phase::Planned, held_from: None, message: String::new(), growth: None };
+    let entry = Entry { record, phase: Phase::Planned, held: None, message: String::new(), growth: None };
     let planned = Seen {
         entry,
         running: false,

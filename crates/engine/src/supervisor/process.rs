@@ -4,13 +4,19 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use fs_err as fs;
 use rustix::fs::{FlockOperation, flock};
-use tokio::task::{Id, JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::{Id, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 use winstead_process::{Command, ProcessId};
 use winstead_spec::MachineName;
 
-use super::watch::Watch;
-use crate::{EngineError, Home, Options, journal::Journal};
+use super::{
+    pressure::{Order, Pressure},
+    watch::Watch,
+};
+use crate::{EngineError, Home, Options, error::chain, journal::Journal};
 
 /// How often the journal is asked whether it has changed: one pragma, no row is read.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -117,6 +123,7 @@ async fn take(lock: &std::fs::File) -> rustix::io::Result<()> {
 
 async fn watch_all(home: &Home, journal: &Journal, stop: &CancellationToken) -> Result<(), EngineError> {
     let mut watchers = Watchers::default();
+    let mut pressure = Pressure::default();
     let end = stop.child_token();
     let mut version = None;
     // A supervisor is started before its first machine is recorded: it must not end before that.
@@ -132,12 +139,13 @@ async fn watch_all(home: &Home, journal: &Journal, stop: &CancellationToken) -> 
                 break;
             }
             for (name, _) in snapshot.machines.iter().filter(|(_, entry)| entry.phase.runs()) {
-                watchers
-                    .add(name, || Watch::new(home.clone(), journal.clone(), name.clone(), end.clone()).run());
+                let watch = || Watch::new(home.clone(), journal.clone(), name.clone(), end.clone());
+                watchers.add(name, |orders| watch().run(orders));
             }
         } else if !seen_any && born.elapsed() > START {
             break;
         }
+        look_at_memory(&mut pressure, journal, &watchers).await;
         tokio::select! {
             orderly = watchers.one_ended() => {
                 version = None;
@@ -155,11 +163,20 @@ async fn watch_all(home: &Home, journal: &Journal, stop: &CancellationToken) -> 
     Ok(())
 }
 
+/// Passes on what the host's memory asks for. A look that fails is no reason to leave the machines alone.
+async fn look_at_memory(pressure: &mut Pressure, journal: &Journal, watchers: &Watchers) {
+    match pressure.look(journal).await {
+        Ok(Some((name, order))) => watchers.tell(&name, order),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(error = chain(&error), "the host's memory is not seen"),
+    }
+}
+
 /// The tasks that watch machines, one each.
 #[derive(Default)]
 struct Watchers {
     tasks: JoinSet<()>,
-    watched: BTreeMap<MachineName, Id>,
+    watched: BTreeMap<MachineName, (Id, mpsc::Sender<Order>)>,
 }
 
 impl Watchers {
@@ -167,11 +184,20 @@ impl Watchers {
     fn add<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         name: &MachineName,
-        watch: impl FnOnce() -> F,
+        watch: impl FnOnce(mpsc::Receiver<Order>) -> F,
     ) {
         if !self.watched.contains_key(name) {
-            let id = self.tasks.spawn(watch()).id();
-            self.watched.insert(name.clone(), id);
+            let (sender, orders) = mpsc::channel(1);
+            let id = self.tasks.spawn(watch(orders)).id();
+            self.watched.insert(name.clone(), (id, sender));
+        }
+    }
+
+    /// Tells a machine's watcher what to do. One that is busy with the last order is told again at the next look.
+    fn tell(&self, name: &MachineName, order: Order) {
+        if let Some((_, sender)) = self.watched.get(name) {
+            let told = sender.try_send(order);
+            tracing::debug!(machine = %name, told = told.is_ok(), "ordered");
         }
     }
 
@@ -186,7 +212,7 @@ impl Watchers {
             }
             None => return std::future::pending().await,
         };
-        self.watched.retain(|_, known| *known != id);
+        self.watched.retain(|_, (known, _)| *known != id);
         orderly
     }
 }
@@ -199,10 +225,10 @@ mod tests {
     async fn a_watcher_that_panics_is_replaced() {
         let mut watchers = Watchers::default();
         let name: MachineName = "p-0".parse().unwrap();
-        watchers.add(&name, || async { panic!("a bug") });
+        watchers.add(&name, |_| async { panic!("a bug") });
         assert!(!watchers.one_ended().await);
         let (told, watched) = tokio::sync::oneshot::channel();
-        watchers.add(&name, || async { told.send(()).unwrap() });
+        watchers.add(&name, |_| async { told.send(()).unwrap() });
         watched.await.unwrap();
     }
 }

@@ -353,7 +353,7 @@ mod tests {
             let record = fixtures::record(&pool, index, fixtures::image(7));
             let name = record.name.clone();
             let (phase, message) = (Phase::Ready, String::new());
-            let entry = Entry { record, phase, held_from: None, message, growth: None };
+            let entry = Entry { record, phase, held: None, message, growth: None };
             let seen = Seen {
                 entry,
                 running,

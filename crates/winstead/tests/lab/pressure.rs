@@ -1,0 +1,93 @@
+//! A host whose RAM is overcommitted: machines count as measured, and those that grow are held before it runs out.
+//!
+//! The host here is the computer of the test, and others use it: what is written is several times what they take and
+//! give back meanwhile.
+
+use rustix::process::Signal;
+use winstead_spec::ByteSize;
+
+use crate::{
+    faults::supervisor,
+    lab::{Lab, eventually, kill, pool, ram},
+};
+
+/// What the greedy machine takes.
+const TAKEN_MIB: u64 = 3072;
+/// After how much of it the host is at its limit.
+const LEFT_MIB: u64 = TAKEN_MIB / 2;
+
+fn host(reserve: &str, overcommit: &str) -> String {
+    format!(
+        "apiVersion: winstead.dev/v1alpha1\nkind: Host\nmetadata: {{name: local}}\nspec:\n  memory: {{reserve: {reserve}}}\n  \
+         growth: {{reserve: 8MiB, step: 1MiB}}\n  overcommit: {overcommit}\n---\n"
+    )
+}
+
+fn available_mib() -> u64 {
+    winstead_store::host_memory().expect("the host's memory").available.bytes() >> 20
+}
+
+/// Fills the guest's RAM; returns at once.
+fn take(lab: &Lab, machine: &str, mib: u64) {
+    let script = format!(
+        "mkdir -p /run/full && mount -t tmpfs -o size=100% tmpfs /run/full && \
+         (setsid dd if=/dev/zero of=/run/full/data bs=1M count={mib} >/dev/null 2>&1 &)"
+    );
+    assert_eq!(lab.exec(machine, &script).code, Some(0), "{}", lab.logs());
+}
+
+fn has_taken(lab: &Lab, machine: &str, mib: u64) -> bool {
+    let size = lab.exec(machine, "stat -c %s /run/full/data").stdout;
+    size.trim() == (mib << 20).to_string()
+}
+
+#[test]
+fn who_takes_the_hosts_last_memory_is_held_and_goes_on_when_there_is_room() {
+    if available_mib() < 2 * TAKEN_MIB {
+        return winstead_testing::skip("6 GiB of free memory are needed to take 3 of them");
+    }
+    let lab = Lab::new();
+    let machines = pool("mem", 2, &ram("5MiB")).replace("128MiB", "4GiB");
+    let file = |keeps: u64| {
+        let overcommit = "{measured: true, reserve: 64MiB}";
+        lab.file(&(host(&format!("{keeps}MiB"), overcommit) + &machines))
+    };
+    // The first machine is measured; the second is admitted as what the first one was.
+    let one = machines.replace("replicas: 2", "replicas: 1");
+    lab.up(&lab.file(&(host("64MiB", "{measured: true, reserve: 64MiB}") + &one)));
+    let planned = lab.ok(&["plan", "-f", file(64).to_str().unwrap()]);
+    assert!(planned.contains("as measured of its largest"), "{planned}");
+    lab.up(&file(64));
+
+    let keeps = available_mib() - LEFT_MIB;
+    lab.up(&file(keeps));
+    take(&lab, "mem-0", TAKEN_MIB);
+    let held = lab.wait_for("mem-0", "Held");
+    let message = held["status"]["message"].as_str().unwrap().to_owned();
+    let kept = format!("left and keeps {} for itself", ByteSize::from_mib(keeps));
+    assert!(message.starts_with("the host has ") && message.contains(&kept), "{message}");
+    assert!(message.contains("`winstead reset mem-0`"), "{message}");
+
+    // The reason outlives the supervisor, and `up` tells it.
+    kill(supervisor(&lab), Signal::KILL).unwrap();
+    let again = lab.run(&["up", "-f", file(keeps).to_str().unwrap()]);
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert!(again.stderr.contains(&message), "{again:?}");
+    assert_eq!(lab.phases(), ["Held", "Ready"], "whoever is at rest is left alone");
+    assert_eq!(lab.machine("mem-0")["status"]["message"], message.as_str());
+
+    // What the host keeps for itself is less now.
+    lab.up(&file(64));
+    assert_eq!(lab.phases(), ["Ready", "Ready"]);
+    eventually("mem-0 goes on with what it wrote", || has_taken(&lab, "mem-0", TAKEN_MIB));
+
+    // All that the first one took is beyond what the host keeps: the second can take nothing, until that is given back.
+    lab.up(&file(keeps));
+    take(&lab, "mem-1", LEFT_MIB / 4);
+    lab.wait_for("mem-1", "Held");
+    lab.ok(&["reset", "mem-0"]);
+    lab.wait_for("mem-1", "Ready");
+    eventually("mem-1 goes on with what it wrote", || has_taken(&lab, "mem-1", LEFT_MIB / 4));
+    lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+}
