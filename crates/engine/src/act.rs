@@ -102,9 +102,12 @@ impl Actor {
     /// the next command goes on from there.
     pub(crate) async fn run(&self, action: Action, mut job: Job) -> Result<Phase, EngineError> {
         let way = if job.template.is_some() { Way::Memory } else { Way::Boot };
-        match self.take(steps(action, way), &mut job).await {
+        let taken = self.take(steps(action, way), &mut job).await;
+        // A machine that is held has come up so far, and waits for room: a boot would take more.
+        let waits = taken.is_err() && self.is_held(&job.record.name).await?;
+        match taken {
             // What cannot be started from memory is started by a boot: nobody has reached it yet.
-            Err(error) if way == Way::Memory && !matches!(error, EngineError::Interrupted) => {
+            Err(error) if way == Way::Memory && !waits && !matches!(error, EngineError::Interrupted) => {
                 let name = &job.record.name;
                 self.listener.note(format!(
                     "{name}: boots, because it could not start from memory: {}",
@@ -115,6 +118,11 @@ impl Actor {
             }
             taken => taken,
         }
+    }
+
+    async fn is_held(&self, name: &MachineName) -> Result<bool, EngineError> {
+        let entry = self.journal.machine(name).await?;
+        Ok(entry.is_some_and(|entry| entry.phase == Phase::Held))
     }
 
     async fn take(&self, steps: Vec<Step>, job: &mut Job) -> Result<Phase, EngineError> {

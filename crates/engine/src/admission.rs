@@ -3,6 +3,9 @@
 //! Σ(guest RAM + cap + QEMU's own) + bases + growth reserve + host reserve ≤ what the host has. A tmpfs that
 //! outgrows RAM deadlocks the host (the kernel's tmpfs documentation), so there is no warning level. A folder that several
 //! disks share is a file system with a size of its own: the same sum is made for each.
+//!
+//! A host that says `overcommit` counts running machines as what was measured of them, and keeps a reserve for what they
+//! may still take. Caps count whole all the same.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,6 +28,19 @@ pub struct Capacity {
     pub folders: BTreeMap<PathBuf, ByteSize>,
 }
 
+/// What the RAM of machines counts as, QEMU itself included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ram {
+    /// All that they may ever use.
+    Whole,
+    /// The same, because nothing like them was measured yet.
+    Unmeasured,
+    /// What was measured of them, all together.
+    Measured(ByteSize),
+    /// What was measured of the largest machine that is like them, for each.
+    Expected(ByteSize),
+}
+
 /// Machines of one pool that are alike, and the image copy they stand on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demand {
@@ -32,6 +48,8 @@ pub struct Demand {
     pub whose: String,
     /// How many.
     pub machines: u32,
+    /// What their RAM counts as.
+    pub ram: Ram,
     /// What each looks like.
     pub shape: MachineShape,
     /// The folder that their disks share; `None`: each has a tmpfs of its own.
@@ -53,6 +71,19 @@ pub struct Saved {
     pub in_ram: bool,
     /// The folder that its disk shares with others.
     pub folder: Option<PathBuf>,
+}
+
+impl Demand {
+    /// Both as one, if they are alike.
+    pub(crate) fn with(&self, other: &Self) -> Option<Self> {
+        let ram = match (self.ram, other.ram) {
+            (Ram::Measured(one), Ram::Measured(two)) => Ram::Measured(one + two),
+            (one, two) if one == two => one,
+            _ => return None,
+        };
+        let both = Self { machines: self.machines + other.machines, ram, ..self.clone() };
+        (Self { machines: self.machines, ram: self.ram, ..other.clone() } == *self).then_some(both)
+    }
 }
 
 /// The RAM copy of an image.
@@ -87,6 +118,9 @@ pub struct Sum {
     pub needed: ByteSize,
     /// What there is.
     pub available: ByteSize,
+    /// Pools whose machines count whole although what was measured may be counted: nothing was yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmeasured: Vec<String>,
 }
 
 /// One summand.
@@ -118,7 +152,7 @@ impl Sum {
 
     fn of(lines: Vec<Line>, available: ByteSize) -> Self {
         let needed = lines.iter().map(|line| line.size).sum();
-        Self { lines, needed, available }
+        Self { lines, needed, available, unmeasured: Vec::new() }
     }
 }
 
@@ -157,7 +191,13 @@ impl<'a> Load<'a> {
         lines.extend(self.bases.iter().map(base_line));
         lines.push(self.growth_line());
         lines.push(Line { what: "reserve for the host".into(), size: self.host.reserve.memory });
-        Sum::of(lines, capacity.memory)
+        if let Some(overcommit) = self.host.overcommit {
+            let what = "reserve for what machines may still take".into();
+            lines.push(Line { what, size: overcommit.reserve });
+        }
+        let unmeasured = self.demands.iter().filter(|demand| demand.ram == Ram::Unmeasured);
+        let unmeasured: BTreeSet<_> = unmeasured.map(|demand| demand.whose.clone()).collect();
+        Sum { unmeasured: unmeasured.into_iter().collect(), ..Sum::of(lines, capacity.memory) }
     }
 
     /// The sums over the folders that disks share.
@@ -187,10 +227,19 @@ impl<'a> Load<'a> {
 }
 
 fn machine_lines(demand: &Demand) -> Vec<Line> {
-    let mut lines = vec![
-        per_machine(demand, "guest RAM", demand.shape.memory),
-        per_machine(demand, "QEMU itself", QEMU_OVERHEAD),
-    ];
+    let (whose, number) = (&demand.whose, demand.machines);
+    let mut lines = match demand.ram {
+        Ram::Whole | Ram::Unmeasured => vec![
+            per_machine(demand, "guest RAM", demand.shape.memory),
+            per_machine(demand, "QEMU itself", QEMU_OVERHEAD),
+        ],
+        Ram::Measured(size) => {
+            vec![Line { what: format!("{whose}: {number} × guest RAM and QEMU, as measured"), size }]
+        }
+        Ram::Expected(each) => {
+            vec![per_machine(demand, "guest RAM and QEMU, as measured of its largest", each)]
+        }
+    };
     if in_ram(&demand.shape) {
         lines.push(cap_line(demand));
     }

@@ -161,6 +161,22 @@ impl Engine {
     ) -> Result<UpReport, EngineError> {
         let begun = std::time::Instant::now();
         let _lock = self.lock(listener, stop).await?;
+        let mut report = self.bring_about(documents, listener, stop).await?;
+        // One that was held while it booted, and was let go on meanwhile, is waited for by a plan that sees it boot.
+        if report.machines.iter().any(|(_, phase, _)| *phase == Phase::Booting) {
+            report.machines = self.bring_about(documents, listener, stop).await?.machines;
+        }
+        Ok(UpReport { took: begun.elapsed(), ..report })
+    }
+
+    /// Carries one plan out.
+    async fn bring_about(
+        &self,
+        documents: &Documents,
+        listener: &Listener,
+        stop: &CancellationToken,
+    ) -> Result<UpReport, EngineError> {
+        let begun = std::time::Instant::now();
         let first = self.plan(documents).await?;
         first.admitted()?;
         if first.makes() {

@@ -193,9 +193,15 @@ impl EngineError {
         match self {
             Self::Admission { sum, .. } => {
                 let over = ByteSize::from_bytes(sum.needed.bytes() - sum.available.bytes());
-                vec![format!(
+                let unmeasured = sum.unmeasured.iter().map(|pool| {
+                    format!(
+                        "nothing was measured yet of the pool {pool}, so its machines count whole: start it with `replicas: 1`, then raise that"
+                    )
+                });
+                let lower = format!(
                     "{over} too much: lower replicas, memory, disk.cap or the Host's growth.reserve, or take other pools down first: `winstead get pools`"
-                )]
+                );
+                unmeasured.chain([lower]).collect()
             }
             Self::UnknownImage { nearest, .. } | Self::Unknown { nearest, .. } => {
                 nearest.iter().map(|name| format!("did you mean `{name}`?")).collect()
@@ -226,7 +232,7 @@ impl EngineError {
                 )]
             }
             Self::Held { machine, .. } => {
-                vec![format!("`winstead describe {machine}` shows how full its disk is")]
+                vec![format!("`winstead describe {machine}` shows its disk, its memory and since when")]
             }
             Self::Several { failed, .. } => failed.first().map_or(Vec::new(), |(_, error)| error.hints()),
             Self::Journal(error) if error.is_disk_full() => {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use uuid::Uuid;
-use winstead_hypervisor::qemu::{self, Accelerator, Version};
+use winstead_hypervisor::qemu::{self, Accelerator, Ram, Version};
 use winstead_process::ProcessId;
 use winstead_spec::{
     ByteSize, Disk, DiskFormat, GuestOs, MachineName, MachineShape, Name, Network, Pool, Probe, Readiness,
@@ -12,7 +12,7 @@ use winstead_spec::{
 use winstead_store::{Location, Placement};
 
 use crate::{
-    ImageRef, MachineRecord,
+    Home, ImageRef, MachineRecord, configure,
     facts::Facts,
     machine::{Origin, Role},
     template::Template,
@@ -111,4 +111,11 @@ pub(crate) fn facts(minor: u32, accelerator: Accelerator) -> Facts {
         store: winstead_store::Features::default(),
         host_cpu: None,
     }
+}
+
+/// The same machine, as if it had been started from a template's memory.
+pub(crate) fn clone_of_memory(record: MachineRecord) -> MachineRecord {
+    let facts = facts(2, Accelerator::Tcg);
+    let config = configure::qemu(&Home::at("/home"), &record, &facts, None, (false, Ram::Saved));
+    MachineRecord { qemu: Some(config), ..record }
 }

@@ -24,7 +24,7 @@ pub enum Phase {
     Booting,
     /// The guest answered.
     Ready,
-    /// Paused: its overlay is full and the reserve is gone.
+    /// Paused: its overlay is full and the reserve is gone, or the host has no memory left for it.
     Held,
     /// It cannot go on; the reason is recorded.
     Failed,

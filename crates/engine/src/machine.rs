@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, path::PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use winstead_hypervisor::qemu::MachineConfig;
+use winstead_hypervisor::qemu::{self, MachineConfig};
 use winstead_process::ProcessId;
 use winstead_spec::{
     ByteSize, DirectKernel, DiskFormat, GuestOs, MachineName, MachineShape, Name, Network, Readiness,
@@ -135,6 +135,18 @@ impl MachineRecord {
             GuestOs::Linux => "root",
             GuestOs::Windows => "Administrator",
         }
+    }
+
+    /// What of `resident` is this machine's alone. What machines have in common that started from the same memory is
+    /// their template's; one that booted has all of it for itself.
+    #[must_use]
+    pub fn private(&self, resident: &qemu::Resident) -> ByteSize {
+        if self.is_clone() { resident.private() } else { resident.proportional() }
+    }
+
+    /// Whether its QEMU was started from a template's memory.
+    pub(crate) fn is_clone(&self) -> bool {
+        self.qemu.as_ref().is_some_and(|config| config.ram == qemu::Ram::Saved)
     }
 
     /// Where SSH answers, if that is known yet.

@@ -59,12 +59,13 @@ fn journalled(home: &Home, record: &MachineRecord) -> Option<ProcessId> {
 
 fn look(home: &Home, entry: Entry, mounts: &Mounts) -> Seen {
     let record = &entry.record;
-    let running =
-        if entry.phase.runs() { process(home, record).is_some() } else { journalled(home, record).is_some() };
+    let process = if entry.phase.runs() { process(home, record) } else { journalled(home, record) };
+    let running = process.is_some();
+    let resident = process.and_then(|process| qemu::resident(process).ok());
     let (presence, used) = winstead_store::survey(&record.location, mounts);
     let disk = presence == Presence::Present;
     let connected = !running || holds_its_tap(record).unwrap_or(true);
-    Seen { entry, running, connected, disk, used }
+    Seen { entry, running, connected, disk, used, resident }
 }
 
 fn look_at_template(home: &Home, template: &Template) -> SeenTemplate {
@@ -92,13 +93,7 @@ fn divisible(
 ) -> Result<ByteSize, EngineError> {
     let memory = winstead_store::host_memory()
         .map_err(|error| EngineError::host("read the host's memory")(error.into()))?;
-    let resident = machines.values().filter(|seen| seen.running).filter_map(|seen| {
-        let process = seen.entry.record.process?;
-        let resident = qemu::resident(process).ok()?;
-        // What it shares with others that started from the same memory is the template's.
-        let is_clone = seen.entry.record.qemu.as_ref().is_some_and(|config| config.ram == qemu::Ram::Saved);
-        Some(if is_clone { resident.private() } else { resident.proportional() })
-    });
+    let resident = machines.values().filter_map(Seen::private);
     let templates = templates.values().map(|seen| {
         let in_ram = seen.template.machine.shape.disk.store == StoreKind::Ram;
         seen.ram() + if in_ram { seen.disk } else { ByteSize::default() }

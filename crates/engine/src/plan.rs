@@ -14,6 +14,7 @@ use std::{
 };
 
 use serde::Serialize;
+use winstead_hypervisor::qemu::Resident;
 use winstead_spec::{ByteSize, Host, MachineName, Name, Pool, StoreKind};
 use winstead_store::Placement;
 
@@ -82,6 +83,16 @@ pub struct Seen {
     pub disk: bool,
     /// What its overlay uses.
     pub used: ByteSize,
+    /// What its QEMU takes of the host's RAM; `None` when it does not run, or nobody may look.
+    pub resident: Option<Resident>,
+}
+
+impl Seen {
+    /// What of it is this machine's alone.
+    #[must_use]
+    pub fn private(&self) -> Option<ByteSize> {
+        self.resident.map(|resident| self.entry.record.private(&resident))
+    }
 }
 
 /// A template as the journal knows it and as it really is.
@@ -121,6 +132,10 @@ pub struct Plan {
     pub folders: Vec<FolderSum>,
     /// Why it cannot be done, beside the sums.
     pub refusals: Vec<String>,
+    /// Under measured overcommit, whether nothing of it needs more RAM than is taken already. Then the sum over RAM is
+    /// told and refuses nothing: what runs may have taken of the reserve, which is what that is for.
+    #[serde(skip)]
+    pub runs_on: bool,
 }
 
 /// What changes for one machine.
@@ -180,7 +195,8 @@ impl Plan {
     /// When something does not fit, with the sum, or the plan cannot be carried out.
     pub fn admitted(&self) -> Result<(), EngineError> {
         let folders = self.folders.iter().map(|of| (format!("store {}", of.folder.display()), &of.sum));
-        let mut sums = std::iter::once(("memory".to_owned(), &self.memory)).chain(folders);
+        let memory = (!self.runs_on).then(|| ("memory".to_owned(), &self.memory));
+        let mut sums = memory.into_iter().chain(folders);
         if let Some((what, sum)) = sums.find(|(_, sum)| !sum.fits()) {
             return Err(EngineError::Admission { what, sum: sum.clone() });
         }
@@ -242,8 +258,10 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
         .filter(|wanted| wanted.image.is_none())
         .map(|wanted| &wanted.pool.image)
         .collect();
+    let needs_nothing = |change: &Change| matches!(change.action, Action::Await | Action::Destroy);
     Plan {
         builds: builds.into_iter().cloned().collect(),
+        runs_on: desired.host.overcommit.is_some() && changes.iter().all(needs_nothing),
         changes,
         unchanged,
         given_up,

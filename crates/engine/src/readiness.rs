@@ -171,9 +171,10 @@ impl Wait<'_> {
                 let entry = self.journal.machine(&self.record.name).await?;
                 if let Some(entry) = entry.filter(|entry| matches!(entry.phase, Phase::Held | Phase::Failed))
                 {
-                    return Ok(EngineError::MachineFailed {
-                        machine: self.record.name.clone(),
-                        reason: entry.message,
+                    let (machine, reason) = (self.record.name.clone(), entry.message);
+                    return Ok(match entry.phase {
+                        Phase::Held => EngineError::Held { machine, reason },
+                        _ => EngineError::MachineFailed { machine, reason },
                     });
                 }
             }

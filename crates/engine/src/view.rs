@@ -145,6 +145,10 @@ pub struct MemoryStatus {
     pub guest_bytes: u64,
     /// What its QEMU really uses, shared pages divided among those that share them; unknown when it does not run.
     pub resident_bytes: Option<u64>,
+    /// Of `residentBytes`, what is this machine's alone: measured overcommit counts it. Of a machine that booted it is all.
+    pub private_bytes: Option<u64>,
+    /// The rest of `residentBytes`: its part of the memory that it shares with machines that started from the same template.
+    pub shared_bytes: Option<u64>,
 }
 
 /// Something that is true or not, as in Kubernetes.
@@ -382,6 +386,9 @@ pub struct HostSpec {
     pub growth_reserve_bytes: u64,
     /// What one growth adds.
     pub growth_step_bytes: u64,
+    /// What machines may take beyond what was measured; absent when each counts as all that it may ever use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overcommit_reserve_bytes: Option<u64>,
 }
 
 impl HostSpec {
@@ -390,6 +397,7 @@ impl HostSpec {
             reserve_bytes: host.reserve.memory.bytes(),
             growth_reserve_bytes: host.growth.reserve.bytes(),
             growth_step_bytes: host.growth.step.bytes(),
+            overcommit_reserve_bytes: host.overcommit.map(|overcommit| overcommit.reserve.bytes()),
         }
     }
 }

@@ -17,6 +17,16 @@ pub struct Host {
     pub stores: HostStores,
     /// What happens when an overlay reaches its cap.
     pub growth: Growth,
+    /// Whether machines may count as what was measured of them; `None`: each counts as all that it may ever use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overcommit: Option<Overcommit>,
+}
+
+/// Running machines count as what was measured of them, not as all that they may ever use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overcommit {
+    /// What machines may take beyond what was measured, all together, before anything more is started.
+    pub reserve: ByteSize,
 }
 
 /// RAM that machines never get.
@@ -56,6 +66,7 @@ impl Host {
             reserve: Reserve { memory: ByteSize::from_mib(1024) },
             stores: HostStores::default(),
             growth: Growth { reserve: ByteSize::from_mib(1024), step: ByteSize::from_mib(64) },
+            overcommit: None,
         }
     }
 }

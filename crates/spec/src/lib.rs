@@ -20,7 +20,7 @@ mod tree;
 mod units;
 
 pub use digest::{Sha256, Sha256Error};
-pub use host::{Growth, Host, HostStores, Reserve};
+pub use host::{Growth, Host, HostStores, Overcommit, Reserve};
 pub use image::{
     DebianRecipe, DirectKernel, DiskFormat, FileRecipe, GuestOs, Image, Recipe, SeedKind, UrlRecipe,
 };

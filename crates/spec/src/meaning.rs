@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     Bridge, ByteSize, DebianRecipe, DirectKernel, Disk, FileRecipe, Firmware, Growth, GuestOs, Host,
-    HostStores, Image, MachineShape, Network, Pool, Probe, Readiness, Recipe, Reserve, SeedKind, Start,
-    UrlRecipe,
+    HostStores, Image, MachineShape, Network, Overcommit, Pool, Probe, Readiness, Recipe, Reserve, SeedKind,
+    Start, UrlRecipe,
     parse::Origin,
     problem::{Complaint, Problem},
     raw::{self, HostSpec, ImageSpec, PoolSpec},
@@ -220,6 +220,16 @@ pub(crate) fn host(origin: &Origin<'_>, spec: &HostSpec, problems: &mut Vec<Prob
         let expected = format!("at most spec.growth.reserve ({})", growth.reserve);
         problems.push(origin.problem("spec.growth.step", Complaint::new(message).expected(expected)));
     }
+    if spec.overcommit.as_ref().is_some_and(|overcommit| !overcommit.measured) {
+        let message = "only what was measured can be counted instead of whole machines";
+        let complaint = Complaint::new(message).expected("`true`, or no `overcommit` at all");
+        problems.push(origin.problem("spec.overcommit.measured", complaint));
+    }
+    if spec.overcommit.is_some() && spec.memory.reserve.0.bytes() == 0 {
+        let message = "with `overcommit`, machines are held when no more than this is left";
+        let complaint = Complaint::new(message).expected("more than 0B");
+        problems.push(origin.problem("spec.memory.reserve", complaint));
+    }
     let folder = &origin.source.folder;
     let path = |path: &Option<String>| path.as_ref().map(|path| join(folder, path));
     Host {
@@ -227,5 +237,6 @@ pub(crate) fn host(origin: &Origin<'_>, spec: &HostSpec, problems: &mut Vec<Prob
         reserve: Reserve { memory: spec.memory.reserve.0 },
         stores: HostStores { ram: path(&spec.stores.ram), disk: path(&spec.stores.disk) },
         growth,
+        overcommit: spec.overcommit.as_ref().map(|overcommit| Overcommit { reserve: overcommit.reserve.0 }),
     }
 }

@@ -267,6 +267,20 @@ pub(crate) struct HostSpec {
     pub(crate) stores: Stores,
     /// What happens when a machine's disk reaches its cap: it grows by `step` while `reserve` lasts.
     pub(crate) growth: Growth,
+    /// Lets more machines run than the RAM would carry if all of them used all of theirs at once. Default: none, and no machine is ever held for the host's RAM.
+    pub(crate) overcommit: Option<Overcommit>,
+}
+
+/// Running machines count as what was measured of them, not as all that they may ever use. The risk: when they take more after all, those that grow are paused before the host runs out, and stay so until memory is given back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Overcommit {
+    /// `true`: a running machine counts as its measured private memory, one that is to be started as the largest that was measured of its pool. Caps of disks in RAM count whole all the same.
+    #[schemars(extend("const" = true))]
+    pub(crate) measured: bool,
+    /// What all machines together may take beyond what was measured, at least 1MiB. It must be free before a machine is started. When no more than `memory.reserve` is left, machines that grow are held; when half of this is free beyond that, they go on.
+    #[schemars(extend("x-minimum" = "1MiB", "x-maximum" = "16TiB"))]
+    pub(crate) reserve: Size,
 }
 
 /// A host's RAM.

@@ -137,6 +137,7 @@ impl<'a> Shape<'a> {
         }
         match self.kind() {
             Some("integer") => self.whole_number(),
+            Some("boolean") if self.keyword("const") == Some(&Value::Bool(true)) => "`true`".to_owned(),
             Some("boolean") => "`true` or `false`".to_owned(),
             Some("array") => "a list".to_owned(),
             Some("object") => "a mapping of keys to values".to_owned(),

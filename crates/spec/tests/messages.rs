@@ -183,6 +183,15 @@ fn rules_between_keys_name_both_sides() {
     agents.yaml:4:8: spec.growth.step: larger than the whole reserve; expected at most spec.growth.reserve (32 MiB)
     "#);
     assert_eq!(host("local", "{growth: {reserve: 0B}}"), "fine");
+    let overcommit = |inner: &str| host("local", &format!("{{overcommit: {inner}}}"));
+    insta::assert_snapshot!(overcommit("{measured: false, reserve: 1GiB}"), @"agents.yaml:4:31: spec.overcommit.measured: only what was measured can be counted instead of whole machines; expected `true`, or no `overcommit` at all");
+    insta::assert_snapshot!(overcommit("{}"), @r#"
+    agents.yaml:4:8: spec.overcommit.measured: is missing; expected `true`
+    agents.yaml:4:8: spec.overcommit.reserve: is missing; expected a size like 8GiB
+    "#);
+    insta::assert_snapshot!(overcommit("{measured: true, reserve: 0B}"), @r#"agents.yaml:4:46: spec.overcommit.reserve: "0B" is less than 1MiB; expected at least 1MiB"#);
+    insta::assert_snapshot!(host("local", "{memory: {reserve: 0B}, overcommit: {measured: true, reserve: 1GiB}}"), @"agents.yaml:4:26: spec.memory.reserve: with `overcommit`, machines are held when no more than this is left; expected more than 0B");
+    assert_eq!(overcommit("{measured: true, reserve: 2GiB}"), "fine");
 }
 
 #[test]

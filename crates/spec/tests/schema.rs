@@ -138,6 +138,9 @@ fn schema_and_reader_refuse_the_same_documents() {
         pool(json!({ "image": "a", "network": { "bridge": { "existing": "b", "subnet": "10.0.0.0/24" } } })),
         pool(json!({ "image": "a", "ready": { "deadline": "5min" } })),
         document("Host", &json!({ "memory": { "reserve": 1 } })),
+        document("Host", &json!({ "overcommit": { "reserve": "1GiB" } })),
+        document("Host", &json!({ "overcommit": { "measured": true } })),
+        document("Host", &json!({ "overcommit": { "measured": false, "reserve": "1GiB" } })),
     ] {
         assert!(problem(&wrong).is_some(), "the schema lets pass: {wrong}");
         assert!(accepted(&wrong).is_none(), "the reader lets pass: {wrong}");

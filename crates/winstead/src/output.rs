@@ -183,7 +183,7 @@ mod tests {
         let gib = |n: u64| ByteSize::from_mib(n * 1024);
         let line = |what: &str, size| Line { what: what.to_owned(), size };
         let lines = vec![line("agents: 8 × 4 GiB guest RAM", gib(32)), line("reserve for the host", gib(1))];
-        insta::assert_snapshot!(sum(&Sum { lines, needed: gib(33), available: gib(8) }), @r"
+        insta::assert_snapshot!(sum(&Sum { lines, needed: gib(33), available: gib(8), unmeasured: Vec::new() }), @r"
         agents: 8 × 4 GiB guest RAM  32 GiB
         reserve for the host          1 GiB
         -----------------------------------

@@ -9,10 +9,12 @@ use uuid::Uuid;
 use winstead_process::ProcessId;
 use winstead_spec::{ByteSize, Host, MachineName, Name};
 
-use super::{Entry, Growth, Journal, JournalError, PoolRecord, Shared, SharedKind, Snapshot, Transition};
+use super::{
+    Entry, Growth, Held, Journal, JournalError, Lack, PoolRecord, Shared, SharedKind, Snapshot, Transition,
+};
 use crate::{MachineRecord, Phase, template::Template};
 
-const MACHINE: &str = "SELECT machine.record, phase, held_from, message, cap, times
+const MACHINE: &str = "SELECT machine.record, phase, held, message, cap, times
     FROM machine LEFT JOIN growth ON growth.uid = machine.uid";
 
 impl Journal {
@@ -83,20 +85,64 @@ impl Journal {
         .await
     }
 
-    /// Moves a machine to a phase, before that is acted on, and returns where it was. From `Held`, `to` = `Held`'s
-    /// origin is the way back. `Gone` ends its row; its history stays.
+    /// Moves a machine to a phase, before that is acted on, and returns where it was. `Gone` ends its row; its history
+    /// stays.
     ///
     /// # Errors
-    /// [`JournalError::Transition`] when the table does not allow it from where the machine is now.
+    /// [`JournalError::Transition`] when the table does not allow it from where the machine is now. A held machine runs
+    /// again only by [`Journal::release`]: whoever waited for it does not know that it is paused.
+    ///
+    /// # Panics
+    /// For `Held`, which has a reason: [`Journal::hold`].
     pub async fn advance(&self, name: &MachineName, to: Phase, message: &str) -> Result<Phase, JournalError> {
+        assert_ne!(to, Phase::Held, "what a machine lacks belongs to it");
+        self.move_machine(name, to, None, message).await
+    }
+
+    /// Moves a machine to `Held`, with what it lacks, before or right after it is paused, and returns where it was.
+    ///
+    /// # Errors
+    /// As [`Journal::advance`].
+    pub async fn hold(&self, name: &MachineName, lack: Lack, message: &str) -> Result<Phase, JournalError> {
+        self.move_machine(name, Phase::Held, Some(lack), message).await
+    }
+
+    /// Moves a machine that is held for want of this back to where it was, and returns whether it did: not when it is
+    /// held for something else, or a command moved it meanwhile.
+    ///
+    /// # Errors
+    /// When the journal cannot be written.
+    pub async fn release(&self, name: &MachineName, lack: Lack, message: &str) -> Result<bool, JournalError> {
+        let (key, machine, message) = (name.to_string(), name.clone(), message.to_owned());
+        self.write(move |transaction| {
+            let query = format!("{MACHINE} WHERE name = ?1");
+            let found = transaction.query_row(&query, [&key], entry).optional()?;
+            let Some(found) = found.filter(|entry| entry.lacks(lack)) else { return Ok(false) };
+            let to = found.held.map_or(found.phase, |held| held.from);
+            move_to(transaction, &key, to, (&message, None))?;
+            let line = transition(&machine, Some(found.phase), to, &message);
+            remember(transaction, &found.record.uid, &line)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn move_machine(
+        &self,
+        name: &MachineName,
+        to: Phase,
+        lack: Option<Lack>,
+        message: &str,
+    ) -> Result<Phase, JournalError> {
         let (key, machine, message) = (name.to_string(), name.clone(), message.to_owned());
         let from = self
             .write(move |transaction| {
                 let Some((uid, from)) = standing(transaction, &key)? else { return Ok(None) };
-                if !from.may_become(to) {
+                if !from.may_become(to) || (from == Phase::Held && to.runs()) {
                     return Ok(Some((from, false)));
                 }
-                move_to(transaction, &key, (from, to), &message)?;
+                let held = lack.map(|lack| Held { from, lack, since: Timestamp::now() });
+                move_to(transaction, &key, to, (&message, held))?;
                 remember(transaction, &uid, &transition(&machine, Some(from), to, &message))?;
                 Ok(Some((from, true)))
             })
@@ -126,7 +172,7 @@ impl Journal {
             let found = transaction.query_row(&query, [&key], entry).optional()?;
             let its = |entry: &Entry| entry.phase.runs() && entry.record.process == Some(process);
             let Some(found) = found.filter(its) else { return Ok(false) };
-            move_to(transaction, &key, (found.phase, Phase::Failed), &message)?;
+            move_to(transaction, &key, Phase::Failed, (&message, None))?;
             let line = transition(&machine, Some(found.phase), Phase::Failed, &message);
             remember(transaction, &found.record.uid, &line)?;
             Ok(true)
@@ -246,7 +292,7 @@ impl Journal {
         self.write(move |transaction| {
             let sql = "INSERT OR REPLACE INTO shared(kind, name, record) VALUES (?1, ?2, ?3)";
             transaction.execute(sql, params![shared.kind().key(), name.to_string(), text(&shared)])?;
-            move_to(transaction, &name.to_string(), (Phase::Destroying, Phase::Gone), "")?;
+            move_to(transaction, &name.to_string(), Phase::Gone, ("", None))?;
             let line = transition(&name, Some(Phase::Destroying), Phase::Gone, "its memory is saved");
             remember(transaction, &uid, &line)
         })
@@ -346,9 +392,9 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         (Some(cap), Some(times)) => Some(Growth { cap: loaded(cap), times: loaded(times).bytes() }),
         _ => None,
     };
-    let held_from = row.get::<_, Option<String>>(2)?.map(|text| parsed(2, &text)).transpose()?;
+    let held = row.get_ref(2)?.as_str_or_null()?.map(|_| json(row, 2)).transpose()?;
     let phase = parsed(1, &row.get::<_, String>(1)?)?;
-    Ok(Entry { record: json(row, 0)?, phase, held_from, message: row.get(3)?, growth })
+    Ok(Entry { record: json(row, 0)?, phase, held, message: row.get(3)?, growth })
 }
 
 fn standing(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<Option<(Uuid, Phase)>> {
@@ -362,15 +408,15 @@ fn standing(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<Optio
 fn move_to(
     transaction: &Transaction<'_>,
     name: &str,
-    (from, to): (Phase, Phase),
-    message: &str,
+    to: Phase,
+    (message, held): (&str, Option<Held>),
 ) -> rusqlite::Result<()> {
     if to == Phase::Gone {
         return transaction.execute("DELETE FROM machine WHERE name = ?1", [name]).map(drop);
     }
-    let held_from = (to == Phase::Held).then(|| from.to_string());
-    let sql = "UPDATE machine SET phase = ?2, message = ?3, held_from = ?4 WHERE name = ?1";
-    transaction.execute(sql, params![name, to.to_string(), message, held_from]).map(drop)
+    let sql = "UPDATE machine SET phase = ?2, message = ?3, held = ?4 WHERE name = ?1";
+    let held = held.as_ref().map(text);
+    transaction.execute(sql, params![name, to.to_string(), message, held]).map(drop)
 }
 
 fn grown_in_all(transaction: &Transaction<'_>) -> rusqlite::Result<ByteSize> {

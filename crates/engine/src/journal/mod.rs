@@ -4,7 +4,7 @@
 //! different processes (a command, the supervisor) take turns by `BEGIN IMMEDIATE`. Who writes what is fixed:
 //! a machine's record, pools and shared things only by the command that holds the home's lock; growths by the
 //! supervisor, and forgotten by the command that makes an overlay anew or sets its cap;
-//! phases by both, but only along the table of [`crate::lifecycle`].
+//! why a machine is held by the supervisor; phases by both, but only along the table of [`crate::lifecycle`].
 
 mod connection;
 mod error;
@@ -14,7 +14,7 @@ mod schema;
 
 pub use connection::Journal;
 pub use error::JournalError;
-pub use records::{Entry, Growth, PoolRecord, Shared, SharedKind, Snapshot, Transition};
+pub use records::{Entry, Growth, Held, Lack, PoolRecord, Shared, SharedKind, Snapshot, Transition};
 
 #[cfg(test)]
 mod tests;

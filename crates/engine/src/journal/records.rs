@@ -15,15 +15,42 @@ pub struct Entry {
     pub record: MachineRecord,
     /// Where it is in its life.
     pub phase: Phase,
-    /// For `Held`: where it goes back to.
-    pub held_from: Option<Phase>,
+    /// For `Held`: what it waits for.
+    pub held: Option<Held>,
     /// Why it is there.
     pub message: String,
     /// Its overlay's growth, if it grew.
     pub growth: Option<Growth>,
 }
 
+/// Why a machine is held. It stays true over the end of the supervisor that held it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Where it goes back to.
+    pub from: Phase,
+    /// What it waits for.
+    pub lack: Lack,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What a held machine waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Lack {
+    /// Room on its disk.
+    Disk,
+    /// Memory of the host.
+    Memory,
+}
+
 impl Entry {
+    /// Whether it is held for want of this.
+    #[must_use]
+    pub fn lacks(&self, what: Lack) -> bool {
+        self.held.is_some_and(|held| held.lack == what)
+    }
+
     /// The cap in force: the file's, or what it grew to if that is more.
     #[must_use]
     pub fn cap(&self) -> ByteSize {

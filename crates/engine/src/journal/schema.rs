@@ -3,7 +3,8 @@
 use rusqlite::Connection;
 
 /// One script for each schema version: the first makes version 1, the next turns 1 into 2.
-const MIGRATIONS: &[&str] = &[r"
+const MIGRATIONS: &[&str] = &[
+    r"
     CREATE TABLE setting(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
     CREATE TABLE pool(name TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
     CREATE TABLE machine(
@@ -33,7 +34,14 @@ const MIGRATIONS: &[&str] = &[r"
         entry TEXT NOT NULL
     ) STRICT;
     CREATE INDEX history_machine ON history(machine, seq);
-"];
+",
+    r"
+    ALTER TABLE machine ADD COLUMN held TEXT;
+    UPDATE machine SET held = json_object('from', held_from, 'lack', 'disk', 'since', strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
+        WHERE held_from IS NOT NULL;
+    ALTER TABLE machine DROP COLUMN held_from;
+",
+];
 
 /// The schema version that this release writes.
 pub(super) const CURRENT: i64 = MIGRATIONS.len() as i64;

@@ -7,7 +7,8 @@ use winstead_spec::{ByteSize, Host};
 use super::*;
 use crate::{Faults, MachineRecord, Phase, fixtures};
 
-const OLD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/journals/v1.sqlite");
+/// The journals of older schemas, and what the machine in each lacks.
+const OLD: [(&str, Lack); 2] = [("v1.sqlite", Lack::Disk), ("v2.sqlite", Lack::Memory)];
 
 fn record(index: u32) -> MachineRecord {
     fixtures::record(&fixtures::pool("p", 1), index, fixtures::image(7))
@@ -38,16 +39,25 @@ async fn only_the_tables_transitions_are_taken_and_all_are_remembered() {
     journal.add(record(0)).await.unwrap();
     let early = journal.advance(&name, Phase::Ready, "").await.unwrap_err();
     assert_eq!(early.to_string(), "move p-0 to Ready: it is Planned");
-    for phase in [Phase::Provisioning, Phase::Booting, Phase::Ready, Phase::Held] {
+    for phase in [Phase::Provisioning, Phase::Booting, Phase::Ready] {
         journal.advance(&name, phase, "because").await.unwrap();
     }
-    assert_eq!(journal.machine(&name).await.unwrap().unwrap().held_from, Some(Phase::Ready));
+    assert_eq!(journal.hold(&name, Lack::Memory, "because").await.unwrap(), Phase::Ready);
+    let held = journal.machine(&name).await.unwrap().unwrap();
+    assert_eq!(held.held.map(|held| (held.from, held.lack)), Some((Phase::Ready, Lack::Memory)));
+    assert!(journal.hold(&name, Lack::Disk, "because").await.is_err(), "it keeps its first reason");
+    assert!(!journal.release(&name, Lack::Disk, "").await.unwrap(), "it is held for something else");
+    let waited = journal.advance(&name, Phase::Ready, "ssh answers").await.unwrap_err();
+    assert_eq!(waited.to_string(), "move p-0 to Ready: it is Held");
+    assert!(journal.release(&name, Lack::Memory, "there is room").await.unwrap());
+    let released = journal.machine(&name).await.unwrap().unwrap();
+    assert_eq!((released.phase, released.held), (Phase::Ready, None));
     journal.advance(&name, Phase::Destroying, "").await.unwrap();
     journal.advance(&name, Phase::Gone, "").await.unwrap();
     assert_eq!(journal.machine(&name).await.unwrap(), None);
     let history = journal.history(&name).await.unwrap();
     let phases: Vec<String> = history.iter().map(|line| line.to.to_string()).collect();
-    assert_eq!(phases.join(" "), "Planned Provisioning Booting Ready Held Destroying Gone");
+    assert_eq!(phases.join(" "), "Planned Provisioning Booting Ready Held Ready Destroying Gone");
     journal.add(MachineRecord { uid: Uuid::from_u128(77), ..record(0) }).await.unwrap();
     assert_eq!(journal.history(&name).await.unwrap().len(), 1, "another machine of that name");
 }
@@ -82,7 +92,7 @@ fn a_cap_that_the_file_raised_above_what_grew_takes_nothing_from_the_reserve() {
     let grown = |cap| Entry {
         record: record(0),
         phase: Phase::Ready,
-        held_from: None,
+        held: None,
         message: String::new(),
         growth: Some(Growth { cap: ByteSize::from_mib(cap), times: 1 }),
     };
@@ -152,33 +162,41 @@ async fn a_newer_schema_and_a_file_that_is_no_database_are_told_apart() {
     assert!(matches!(garbage, JournalError::Sqlite { .. }), "{garbage:?}");
 }
 
-/// `v1.sqlite` was written by the first release; every later one must go on with it.
+/// `v1.sqlite` was written by the first release; every later one must go on with it, and with those between.
 #[tokio::test]
 async fn an_old_journal_is_opened_with_everything_in_it() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journal.sqlite");
-    if fs_err::copy(OLD, &path).is_err() {
-        write_old().await;
-        panic!("{OLD} was not there and has been written; it belongs to the sources");
+    for (name, lack) in OLD {
+        let (old, path) = (old(name), folder.path().join(name));
+        if fs_err::copy(&old, &path).is_err() {
+            write_old(&old).await;
+            panic!("{old} was not there and has been written; it belongs to the sources");
+        }
+        let journal = Journal::open(&path, Faults::default()).await.unwrap();
+        let entry = journal.machine(&record(0).name).await.unwrap().unwrap();
+        assert_eq!((entry.phase, entry.grown()), (Phase::Held, ByteSize::from_mib(64)), "{name}");
+        assert_eq!(entry.held.map(|held| (held.from, held.lack)), Some((Phase::Ready, lack)), "{name}");
+        assert_eq!(entry.record, record(0));
+        assert_eq!(journal.history(&record(0).name).await.unwrap().len(), 5);
     }
-    let journal = Journal::open(&path, Faults::default()).await.unwrap();
-    let entry = journal.machine(&record(0).name).await.unwrap().unwrap();
-    assert_eq!((entry.phase, entry.grown()), (Phase::Held, ByteSize::from_mib(64)));
-    assert_eq!(entry.record, record(0));
-    assert_eq!(journal.history(&record(0).name).await.unwrap().len(), 5);
+}
+
+fn old(name: &str) -> String {
+    format!("{}/tests/journals/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Writes what the test above reads: when a release changes the schema, its own file joins those of the older ones.
-async fn write_old() {
+async fn write_old(path: &str) {
     let folder = tempfile::tempdir().unwrap();
     let journal = journal(&folder).await;
     let name = record(0).name;
     journal.add(record(0)).await.unwrap();
-    for phase in [Phase::Provisioning, Phase::Booting, Phase::Ready, Phase::Held] {
+    for phase in [Phase::Provisioning, Phase::Booting, Phase::Ready] {
         journal.advance(&name, phase, "because").await.unwrap();
     }
+    journal.hold(&name, Lack::Memory, "because").await.unwrap();
     let entry = journal.machine(&name).await.unwrap().unwrap();
     journal.grow(&entry, &Host::local()).await.unwrap();
-    let copy = format!("VACUUM INTO '{OLD}'");
+    let copy = format!("VACUUM INTO '{path}'");
     rusqlite::Connection::open(folder.path().join("journal.sqlite")).unwrap().execute_batch(&copy).unwrap();
 }

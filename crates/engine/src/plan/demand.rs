@@ -5,13 +5,13 @@ use std::{
     path::PathBuf,
 };
 
-use winstead_spec::{ByteSize, MachineName, Name, Start, StoreKind};
+use winstead_spec::{ByteSize, MachineName, MachineShape, Name, Sha256, Start, StoreKind};
 use winstead_store::Placement;
 
 use super::{Action, Change, Desired, DesiredPool, Observed, Seen, SeenTemplate, machines_of};
 use crate::{
-    MachineRecord,
-    admission::{Demand, Load, Saved},
+    MachineRecord, Phase,
+    admission::{Demand, Load, Ram, Saved},
 };
 
 type Templates<'a> = BTreeMap<&'a MachineName, &'a SeenTemplate>;
@@ -61,7 +61,7 @@ fn load<'a>(desired: &'a Desired, observed: &Observed, templates: &Templates<'_>
     let named: BTreeSet<&Name> = desired.pools.iter().map(|wanted| &wanted.pool.name).collect();
     let others = observed.machines.iter().filter(|(name, _)| !named.contains(&name.pool));
     let wanted = desired.pools.iter().flat_map(|wanted| of_pool(desired, wanted, observed));
-    let demands = added_up(wanted.chain(others.map(|(_, seen)| of_machine(seen))));
+    let demands = added_up(wanted.chain(others.map(|(_, seen)| of_machine(desired, seen, observed))));
     let saved = templates.values().map(|seen| saved(seen)).collect();
     let grown: ByteSize = observed.machines.values().map(|seen| seen.entry.grown()).sum();
     Load::new(demands, (saved, &observed.bases), grown, &desired.host)
@@ -80,9 +80,12 @@ fn saved(seen: &SeenTemplate) -> Saved {
 
 fn of_pool(desired: &Desired, wanted: &DesiredPool, observed: &Observed) -> Vec<Demand> {
     let machines = machines_of(observed, &wanted.pool.name);
+    let digest = wanted.image.as_ref().map(|image| &image.digest);
+    let like = Like { pool: &wanted.pool.name, shape: &wanted.pool.machine, digest };
     let demand = |index| Demand {
         whose: wanted.pool.name.to_string(),
         machines: 1,
+        ram: ram(desired, &like, machines.get(&index).copied(), observed),
         shape: wanted.pool.machine.clone(),
         folder: folder(desired.placement(wanted, machines.get(&index).copied())),
         image: wanted.image.as_ref().map(|image| (image.digest.clone(), image.stored_size)),
@@ -92,22 +95,65 @@ fn of_pool(desired: &Desired, wanted: &DesiredPool, observed: &Observed) -> Vec<
     let is_there = || observed.templates.values().any(|seen| starts_from(wanted, seen));
     let template = (from_memory && wanted.pool.replicas > 0 && !is_there()).then(|| Demand {
         whose: format!("template of {}", wanted.pool.name),
+        ram: Ram::Whole,
         ..demand(wanted.pool.replicas)
     });
     (0..wanted.pool.replicas).map(demand).chain(template).collect()
 }
 
-fn of_machine(seen: &Seen) -> Demand {
-    of_record(&seen.entry.record)
+fn of_machine(desired: &Desired, seen: &Seen, observed: &Observed) -> Demand {
+    let record = &seen.entry.record;
+    let like = Like { pool: &record.name.pool, shape: &record.shape, digest: Some(&record.image.digest) };
+    Demand { ram: ram(desired, &like, Some(seen), observed), ..of_record(record) }
 }
 
 fn of_record(record: &MachineRecord) -> Demand {
     Demand {
         whose: record.name.pool.to_string(),
         machines: 1,
+        ram: Ram::Whole,
         shape: record.shape.clone(),
         folder: folder(&record.location.placement),
         image: Some((record.image.digest.clone(), record.image.stored_size)),
+    }
+}
+
+/// What a machine will be: those that are like it tell what it will hold.
+struct Like<'a> {
+    pool: &'a Name,
+    shape: &'a MachineShape,
+    digest: Option<&'a Sha256>,
+}
+
+impl Like<'_> {
+    /// What a machine that is like this was measured to hold. One that was never ready has not taken yet what it will.
+    fn measured(&self, seen: &Seen) -> Option<ByteSize> {
+        let (record, shape) = (&seen.entry.record, self.shape);
+        // What it may write and how it started is no part of what it is.
+        let was = MachineShape { disk: shape.disk, start: shape.start.clone(), ..record.shape.clone() };
+        let settled = matches!(seen.entry.phase, Phase::Ready | Phase::Held);
+        let alike = was == *shape && self.digest == Some(&record.image.digest);
+        seen.private().filter(|_| settled && alike)
+    }
+
+    /// The largest that was measured of its pool. A machine that boots holds more than one that shares what it began
+    /// with.
+    fn largest(&self, observed: &Observed) -> Option<ByteSize> {
+        let boots = self.shape.start == Start::Boot;
+        let tells = |seen: &&&Seen| !(boots && seen.entry.record.is_clone());
+        let machines = machines_of(observed, self.pool);
+        machines.values().filter(tells).filter_map(|seen| self.measured(seen)).max()
+    }
+}
+
+/// What a machine's RAM counts as.
+fn ram(desired: &Desired, like: &Like<'_>, seen: Option<&Seen>, observed: &Observed) -> Ram {
+    if desired.host.overcommit.is_none() {
+        return Ram::Whole;
+    }
+    match seen.and_then(|seen| like.measured(seen)) {
+        Some(private) => Ram::Measured(private),
+        None => like.largest(observed).map_or(Ram::Unmeasured, Ram::Expected),
     }
 }
 
@@ -115,10 +161,9 @@ fn of_record(record: &MachineRecord) -> Demand {
 fn added_up(demands: impl Iterator<Item = Demand>) -> Vec<Demand> {
     let mut sum: Vec<Demand> = Vec::new();
     for demand in demands {
-        match sum.last_mut() {
-            Some(last) if (Demand { machines: last.machines, ..demand.clone() }) == *last => {
-                last.machines += 1;
-            }
+        let with_last = sum.last().and_then(|last| last.with(&demand));
+        match (sum.last_mut(), with_last) {
+            (Some(last), Some(both)) => *last = both,
             _ => sum.push(demand),
         }
     }

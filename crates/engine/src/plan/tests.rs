@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     Step,
     admission::Base,
-    fixtures::{image, pool, record},
+    fixtures::{clone_of_memory, image, pool, record},
     journal::Growth,
 };
 
@@ -17,9 +17,15 @@ fn wanted(pool: Pool, byte: u8) -> Desired {
 
 fn machine(name: &MachineName, wanted: &DesiredPool) -> Seen {
     let record = record(&wanted.pool, name.index, wanted.image.clone().unwrap());
-    let entry =
-        Entry { record, phase: Phase::Planned, held_from: None, message: String::new(), growth: None };
-    let planned = Seen { entry, running: false, connected: true, disk: false, used: ByteSize::default() };
+    let entry = Entry { record, phase: Phase::Planned, held: None, message: String::new(), growth: None };
+    let planned = Seen {
+        entry,
+        running: false,
+        connected: true,
+        disk: false,
+        used: ByteSize::default(),
+        resident: None,
+    };
     let mut made = act(planned, wanted, Action::Create).unwrap();
     made.used = ByteSize::from_mib(3);
     made
@@ -368,6 +374,93 @@ fn admission_counts_every_machine_of_the_home_and_each_image_once() {
     assert_eq!(planned.folders, [], "every disk has a tmpfs of its own");
 }
 
+/// A pool of six on a host that counts what was measured: the first two run and hold so many MiB, the rest is new.
+fn overcommitted(held: [u64; 2]) -> (Desired, Observed) {
+    let before = wanted(pool("p", 2), 1);
+    let mut observed = carried_out(&before, room(), &plan(&before, &room()));
+    for (seen, held) in observed.machines.values_mut().zip(held) {
+        let (rss, pss) = (ByteSize::from_mib(held), Some(ByteSize::from_mib(held)));
+        seen.resident = Some(Resident { rss, pss, shared: Some(ByteSize::from_mib(40)), files: None });
+    }
+    let mut desired = wanted(pool("p", 6), 1);
+    desired.host.overcommit = Some(winstead_spec::Overcommit { reserve: ByteSize::from_mib(512) });
+    (desired, observed)
+}
+
+/// The lines of a sum that are about machines' RAM.
+fn ram_lines(planned: &Plan) -> Vec<String> {
+    let ours = |line: &&crate::admission::Line| line.what.starts_with('p') && !line.what.contains("cap");
+    planned.memory.lines.iter().filter(ours).map(|line| format!("{}: {}", line.what, line.size)).collect()
+}
+
+#[test]
+fn measured_overcommit_counts_what_runs_as_measured_and_what_is_new_as_the_largest_of_its_pool() {
+    let (desired, observed) = overcommitted([120, 100]);
+    let planned = plan(&desired, &observed);
+    insta::assert_snapshot!(shown(&planned.memory), @r"
+    p: 2 × guest RAM and QEMU, as measured: 220 MiB
+    p: 2 × 64 MiB overlay cap: 128 MiB
+    p: 4 × 120 MiB guest RAM and QEMU, as measured of its largest: 480 MiB
+    p: 4 × 64 MiB overlay cap: 256 MiB
+    image 010101010101, one copy: 300 MiB
+    reserve for growing overlays: 1 GiB
+    reserve for the host: 1 GiB
+    reserve for what machines may still take: 512 MiB
+    ");
+    assert_eq!(planned.memory.unmeasured, [] as [String; 0]);
+}
+
+#[test]
+fn of_machines_that_share_memory_only_what_is_their_own_is_counted() {
+    let (mut desired, mut observed) = overcommitted([120, 100]);
+    let saved = |seen: &mut Seen| seen.entry.record = clone_of_memory(seen.entry.record.clone());
+    observed.machines.values_mut().for_each(saved);
+    desired.pools[0].pool.machine.start = winstead_spec::Start::Memory { warm: Vec::new() };
+    let own = [
+        "p: 2 × guest RAM and QEMU, as measured: 140 MiB",
+        "p: 4 × 80 MiB guest RAM and QEMU, as measured of its largest: 320 MiB",
+    ];
+    assert_eq!(ram_lines(&plan(&desired, &observed)), own);
+    desired.pools[0].pool.machine.start = winstead_spec::Start::Boot;
+    let planned = plan(&desired, &observed);
+    assert_eq!(planned.memory.unmeasured, ["p"], "what starts from memory tells nothing of what boots");
+}
+
+#[test]
+fn what_was_not_measured_counts_whole_and_the_refusal_says_how_to_begin() {
+    let (mut desired, mut observed) = overcommitted([120, 100]);
+    for seen in observed.machines.values_mut() {
+        (seen.entry.phase, seen.entry.record.was_ready) = (Phase::Booting, false);
+    }
+    observed.capacity.memory = ByteSize::from_mib(1);
+    let refused = plan(&desired, &observed);
+    let hints = refused.admitted().unwrap_err().hints();
+    let begin = "nothing was measured yet of the pool p, so its machines count whole: start it with `replicas: 1`, then raise that";
+    assert_eq!(hints[0], begin);
+    let whole = ["p: 6 × 256 MiB guest RAM: 1.5 GiB", "p: 6 × 320 MiB QEMU itself: 1.9 GiB"];
+    assert_eq!(ram_lines(&refused), whole);
+    for (cpus, byte, unmeasured) in [(1, 1, false), (2, 1, true), (1, 2, true)] {
+        let (_, observed) = overcommitted([120, 100]);
+        desired.pools[0].pool.machine.cpus = cpus;
+        desired.pools[0].image = Some(image(byte));
+        assert_eq!(!plan(&desired, &observed).memory.unmeasured.is_empty(), unmeasured, "{cpus} {byte}");
+    }
+}
+
+#[test]
+fn what_runs_on_is_not_refused_when_it_has_taken_of_the_reserve() {
+    let (mut desired, mut observed) = overcommitted([120, 100]);
+    observed.capacity.memory = ByteSize::from_mib(1);
+    assert!(!plan(&desired, &observed).is_admitted());
+    desired.pools[0].pool.replicas = 2;
+    let planned = plan(&desired, &observed);
+    assert!(planned.is_empty() && planned.is_admitted() && !planned.memory.fits());
+    desired.pools[0].pool.replicas = 1;
+    assert!(plan(&desired, &observed).is_admitted(), "taking one away gives memory back");
+    desired.host.overcommit = None;
+    assert!(!plan(&desired, &observed).is_admitted(), "without it the sum is hard");
+}
+
 #[test]
 fn a_base_counts_until_the_last_machine_has_left_it_and_growth_also_over_a_lowered_reserve() {
     let before = wanted(pool("p", 1), 1);
@@ -466,6 +559,33 @@ proptest! {
         let second = plan(&desired, &after);
         prop_assert!(second.changes.is_empty(), "{:?}", second.changes);
         prop_assert_eq!(after.machines.len(), replicas as usize);
+    }
+
+    /// What was measured is nobody's business unless the host counts it; and then a machine of which nothing was
+    /// measured counts as ever.
+    #[test]
+    fn without_overcommit_the_sum_is_what_it_was(
+        replicas in 0_u32..6,
+        machines in proptest::collection::vec((any_phase(), proptest::option::of(0_u64..4096)), 0..6),
+    ) {
+        let mut desired = wanted(pool("p", replicas), 1);
+        let mut unmeasured = room();
+        for (index, (phase, _)) in machines.iter().enumerate() {
+            let name = MachineName { pool: "p".parse().unwrap(), index: u32::try_from(index).unwrap() };
+            let mut seen = machine(&name, &desired.pools[0]);
+            seen.entry.phase = *phase;
+            unmeasured.machines.insert(name, seen);
+        }
+        let mut measured = unmeasured.clone();
+        for (seen, (_, held)) in measured.machines.values_mut().zip(&machines) {
+            seen.resident =
+                held.map(|mib| Resident { rss: ByteSize::from_mib(mib), pss: None, shared: None, files: None });
+        }
+        let hard = plan(&desired, &unmeasured);
+        prop_assert_eq!(&plan(&desired, &measured), &hard);
+        let reserve = ByteSize::from_mib(512);
+        desired.host.overcommit = Some(winstead_spec::Overcommit { reserve });
+        prop_assert_eq!(plan(&desired, &unmeasured).memory.needed, hard.memory.needed + reserve);
     }
 }
 

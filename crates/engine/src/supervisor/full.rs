@@ -7,7 +7,10 @@ use winstead_spec::{ByteSize, MachineName};
 use winstead_store::Placement;
 
 use super::watch::{Watch, is_unbounded};
-use crate::{EngineError, Phase, journal::Entry};
+use crate::{
+    EngineError,
+    journal::{Entry, Lack},
+};
 
 /// A folder that others use too and that has less than this is full, whatever the caps say: eight clusters of an
 /// overlay.
@@ -18,6 +21,10 @@ const ROOM: ByteSize = ByteSize::from_mib(1);
 pub(super) async fn relieve(watch: &Watch, monitor: &mut Client) -> Result<(), EngineError> {
     let begun = Instant::now();
     let Some(entry) = watch.entry().await? else { return Ok(()) };
+    if entry.lacks(Lack::Memory) {
+        // It stays paused. Let go on one day, it asks again.
+        return Ok(());
+    }
     let host = watch.journal.host().await?;
     // A larger cap makes no room where the folder itself is full.
     if let Some(folder) = full_folder(&entry.record.location.placement, free) {
@@ -36,7 +43,8 @@ pub(super) async fn relieve(watch: &Watch, monitor: &mut Client) -> Result<(), E
     Ok(())
 }
 
-/// Lets a held machine go on when there is room again: a larger cap, a larger reserve, or space given back.
+/// Lets a machine go on that is held for its disk when there is room again: a larger cap, a larger reserve, or space
+/// given back.
 pub(super) async fn try_release(
     watch: &Watch,
     entry: &Entry,
@@ -59,10 +67,11 @@ pub(super) async fn try_release(
     grow(entry, cap)?;
     resume(monitor).await?;
     tracing::info!(machine = %watch.name, %cap, "released");
-    watch.advance(entry.held_from.unwrap_or(Phase::Ready), "there is room again").await
+    watch.journal.release(&watch.name, Lack::Disk, "there is room again").await?;
+    Ok(())
 }
 
-/// Stops the guest of a store that cannot say "full" by itself.
+/// Stops the guest, which nothing stops by itself: its store cannot say "full", or the host has no memory left.
 pub(super) async fn pause(monitor: &mut Client) -> Result<(), EngineError> {
     monitor.pause().await.map_err(|error| EngineError::host("pause the guest")(error.into()))
 }
@@ -78,8 +87,8 @@ fn grow(entry: &Entry, cap: ByteSize) -> Result<(), EngineError> {
 }
 
 async fn hold(watch: &Watch, why: &str) -> Result<(), EngineError> {
-    tracing::warn!(machine = %watch.name, why, "held");
-    watch.advance(Phase::Held, why).await
+    watch.hold(Lack::Disk, why).await?;
+    Ok(())
 }
 
 fn free(folder: &Path) -> Option<ByteSize> {

@@ -4,12 +4,19 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use fs_err as fs;
 use rustix::fs::{FlockOperation, flock};
-use tokio::task::{Id, JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::{Id, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 use winstead_process::{Command, ProcessId};
 use winstead_spec::MachineName;
 
-use super::{templates::Unused, watch::Watch};
+use super::{
+    pressure::{Order, Pressure},
+    templates::Unused,
+    watch::Watch,
+};
 use crate::{EngineError, Home, Options, error::chain, journal::Journal};
 
 /// How often the journal is asked whether it has changed: one pragma, no row is read.
@@ -117,6 +124,7 @@ async fn take(lock: &std::fs::File) -> rustix::io::Result<()> {
 
 async fn watch_all(home: &Home, journal: &Journal, stop: &CancellationToken) -> Result<(), EngineError> {
     let mut watchers = Watchers::default();
+    let mut pressure = Pressure::default();
     let end = stop.child_token();
     let mut version = None;
     // A supervisor is started before its first machine is recorded: it must not end before that.
@@ -135,11 +143,18 @@ async fn watch_all(home: &Home, journal: &Journal, stop: &CancellationToken) -> 
             }
             unused = Unused::of(&snapshot, journal).await?;
             for (name, _) in snapshot.machines.iter().filter(|(_, entry)| entry.phase.runs()) {
-                watchers
-                    .add(name, || Watch::new(home.clone(), journal.clone(), name.clone(), end.clone()).run());
+                let watch = || Watch::new(home.clone(), journal.clone(), name.clone(), end.clone());
+                watchers.add(name, |orders| watch().run(orders));
             }
         } else if !seen_any && born.elapsed() > START {
             break;
+        }
+        // What nobody uses goes before a machine is held.
+        if remove_templates(&mut unused, (home, journal), stop).await {
+            // What we write ourselves is no news from the journal.
+            version = None;
+        } else {
+            look_at_memory(&mut pressure, journal, &watchers).await;
         }
         tokio::select! {
             orderly = watchers.one_ended() => {
@@ -152,27 +167,41 @@ async fn watch_all(home: &Home, journal: &Journal, stop: &CancellationToken) -> 
             () = tokio::time::sleep(GLANCE) => {}
             () = stop.cancelled() => break,
         }
-        match unused.remove_due(home, journal, stop).await {
-            // What we write ourselves is no news from the journal.
-            Ok(true) => version = None,
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "a template that nobody needs is still there");
-                // Not in a tight loop: until something changes.
-                unused = Unused::default();
-            }
-        }
     }
     end.cancel();
     while watchers.tasks.join_next().await.is_some() {}
     Ok(())
 }
 
+/// Removes templates whose time is over or whose room is needed, and returns whether it did.
+async fn remove_templates(
+    unused: &mut Unused,
+    (home, journal): (&Home, &Journal),
+    stop: &CancellationToken,
+) -> bool {
+    let removed = unused.remove_due(home, journal, stop).await;
+    removed.unwrap_or_else(|error| {
+        tracing::warn!(error = chain(&error), "a template that nobody needs is still there");
+        // Not in a tight loop: until something changes.
+        *unused = Unused::default();
+        false
+    })
+}
+
+/// Passes on what the host's memory asks for. A look that fails is no reason to leave the machines alone.
+async fn look_at_memory(pressure: &mut Pressure, journal: &Journal, watchers: &Watchers) {
+    match pressure.look(journal).await {
+        Ok(Some((name, order))) => watchers.tell(&name, order),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(error = chain(&error), "the host's memory is not seen"),
+    }
+}
+
 /// The tasks that watch machines, one each.
 #[derive(Default)]
 struct Watchers {
     tasks: JoinSet<()>,
-    watched: BTreeMap<MachineName, Id>,
+    watched: BTreeMap<MachineName, (Id, mpsc::Sender<Order>)>,
 }
 
 impl Watchers {
@@ -180,11 +209,20 @@ impl Watchers {
     fn add<F: Future<Output = ()> + Send + 'static>(
         &mut self,
         name: &MachineName,
-        watch: impl FnOnce() -> F,
+        watch: impl FnOnce(mpsc::Receiver<Order>) -> F,
     ) {
         if !self.watched.contains_key(name) {
-            let id = self.tasks.spawn(watch()).id();
-            self.watched.insert(name.clone(), id);
+            let (sender, orders) = mpsc::channel(1);
+            let id = self.tasks.spawn(watch(orders)).id();
+            self.watched.insert(name.clone(), (id, sender));
+        }
+    }
+
+    /// Tells a machine's watcher what to do. One that is busy with the last order is told again at the next look.
+    fn tell(&self, name: &MachineName, order: Order) {
+        if let Some((_, sender)) = self.watched.get(name) {
+            let told = sender.try_send(order);
+            tracing::debug!(machine = %name, told = told.is_ok(), "ordered");
         }
     }
 
@@ -199,7 +237,7 @@ impl Watchers {
             }
             None => return std::future::pending().await,
         };
-        self.watched.retain(|_, known| *known != id);
+        self.watched.retain(|_, (known, _)| *known != id);
         orderly
     }
 }
@@ -212,10 +250,10 @@ mod tests {
     async fn a_watcher_that_panics_is_replaced() {
         let mut watchers = Watchers::default();
         let name: MachineName = "p-0".parse().unwrap();
-        watchers.add(&name, || async { panic!("a bug") });
+        watchers.add(&name, |_| async { panic!("a bug") });
         assert!(!watchers.one_ended().await);
         let (told, watched) = tokio::sync::oneshot::channel();
-        watchers.add(&name, || async { told.send(()).unwrap() });
+        watchers.add(&name, |_| async { told.send(()).unwrap() });
         watched.await.unwrap();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Mutex, time::Duration};
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use winstead_guest::console::{self, Panic};
 use winstead_hypervisor::qemu::{
@@ -12,10 +13,13 @@ use winstead_process::ProcessId;
 use winstead_spec::{ByteSize, MachineName};
 use winstead_store::{Placement, Presence};
 
-use super::full;
+use super::{
+    full,
+    pressure::{self, Order},
+};
 use crate::{
     EngineError, Home, Phase,
-    journal::{Entry, Journal},
+    journal::{Entry, Journal, Lack},
     observe,
     readiness::last_words,
 };
@@ -47,6 +51,8 @@ pub(super) struct Watch {
 enum Wake {
     /// QEMU stopped the guest, or the guest reported its own panic.
     Event(qmp::Event),
+    /// The host's memory asks for it.
+    Order(Order),
     /// Nothing happened.
     Glance,
     /// The guest's kernel panicked and said so on its console.
@@ -67,16 +73,16 @@ impl Watch {
         Self { home, journal, name, stop, held_at: Mutex::new(None) }
     }
 
-    /// Watches until the machine runs no more.
-    pub(super) async fn run(self) {
-        if let Err(error) = self.watch().await {
+    /// Watches until the machine runs no more, and obeys what `orders` say meanwhile: nobody else talks to its monitor.
+    pub(super) async fn run(self, mut orders: mpsc::Receiver<Order>) {
+        if let Err(error) = self.watch(&mut orders).await {
             tracing::warn!(machine = %self.name, error = crate::error::chain(&error), "watching ended");
             // The supervisor starts a new watcher while the machine runs: not in a tight loop.
             tokio::time::sleep(CLOSE_GLANCE).await;
         }
     }
 
-    async fn watch(&self) -> Result<(), EngineError> {
+    async fn watch(&self, orders: &mut mpsc::Receiver<Order>) -> Result<(), EngineError> {
         let Some((mut monitor, process, pace)) = self.connect().await? else { return Ok(()) };
         self.look(process, &mut monitor).await?;
         self.wake(&mut monitor).await?;
@@ -87,6 +93,7 @@ impl Watch {
         loop {
             let wake = tokio::select! {
                 Some(panic) = &mut panic => Wake::Panic(panic),
+                Some(order) = orders.recv() => Wake::Order(order),
                 wake = self.wait(pace, &mut monitor) => wake,
             };
             match wake {
@@ -99,6 +106,7 @@ impl Watch {
                     powered_off |= is_power_off(&event);
                     self.event(&event, process, &mut monitor).await?;
                 }
+                Wake::Order(order) => pressure::obey(self, &order, &mut monitor).await?,
                 Wake::Glance => {
                     let Some(entry) = self.entry().await?.filter(|entry| entry.phase.runs()) else {
                         return Ok(());
@@ -178,9 +186,12 @@ impl Watch {
     }
 
     /// Lets a guest go on that a supervisor before us paused, and did not live to let go on: in a store without caps of
-    /// its own.
+    /// its own. Pauses one that it held for the host's memory, and did not live to pause.
     async fn wake(&self, monitor: &mut Client) -> Result<(), EngineError> {
         let Some(entry) = self.entry().await? else { return Ok(()) };
+        if entry.lacks(Lack::Memory) {
+            return full::pause(monitor).await;
+        }
         if !should_run(&entry) || state(monitor).await? != RunState::Paused {
             return Ok(());
         }
@@ -201,8 +212,11 @@ impl Watch {
         if !location.overlay().is_file() && winstead_store::exists(location) == Presence::Absent {
             return self.fail(process, "its disk is gone: the store was unmounted or deleted").await;
         }
-        if entry.phase == Phase::Held {
-            return full::try_release(self, entry, monitor).await;
+        match entry.held.map(|held| held.lack) {
+            Some(Lack::Disk) => return full::try_release(self, entry, monitor).await,
+            // The host's memory is looked at for all machines together, which then order it.
+            Some(Lack::Memory) => return Ok(()),
+            None => {}
         }
         if is_unbounded(entry) && is_over(entry) {
             full::pause(monitor).await?;
@@ -237,11 +251,16 @@ impl Watch {
         Ok(())
     }
 
-    /// Moves the machine, unless a command moved it somewhere else meanwhile: the command's word counts.
-    pub(super) async fn advance(&self, to: Phase, why: &str) -> Result<(), EngineError> {
+    /// Journals that the machine is held, and returns whether it did: not when a command moved it somewhere else
+    /// meanwhile, whose word counts, or it is held already.
+    pub(super) async fn hold(&self, lack: Lack, why: &str) -> Result<bool, EngineError> {
         use crate::journal::JournalError::{Transition, Unknown};
-        match self.journal.advance(&self.name, to, why).await {
-            Err(Transition { .. } | Unknown(_)) | Ok(_) => Ok(()),
+        match self.journal.hold(&self.name, lack, why).await {
+            Ok(_) => {
+                tracing::warn!(machine = %self.name, why, "held");
+                Ok(true)
+            }
+            Err(Transition { .. } | Unknown(_)) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
@@ -253,7 +272,7 @@ fn should_run(entry: &Entry) -> bool {
     alive && is_unbounded(entry) && !entry.record.origin.awaits_identity()
 }
 
-async fn state(monitor: &mut Client) -> Result<RunState, EngineError> {
+pub(super) async fn state(monitor: &mut Client) -> Result<RunState, EngineError> {
     monitor.query_status().await.map_err(|error| EngineError::host("ask QEMU how its guest is")(error.into()))
 }
 
@@ -302,7 +321,7 @@ mod tests {
         let mut record = fixtures::record(&fixtures::pool("p", 1), 0, fixtures::image(7));
         record.location.placement = Placement::SharedRam { folder: "/dev/shm/w".into() };
         let (phase, message) = (Phase::Booting, String::new());
-        let mut entry = Entry { record, phase, held_from: None, message, growth: None };
+        let mut entry = Entry { record, phase, held: None, message, growth: None };
         assert!(should_run(&entry));
         entry.record.origin.template = Some("template-010101010101-0".parse().unwrap());
         assert!(!should_run(&entry));

@@ -2,10 +2,9 @@
 
 use tokio_util::sync::CancellationToken;
 use winstead_guest::ssh::Endpoint;
-use winstead_hypervisor::qemu;
 use winstead_image::Version;
 use winstead_process::ProcessId;
-use winstead_spec::{API_VERSION, MachineName, Name};
+use winstead_spec::{API_VERSION, ByteSize, MachineName, Name};
 
 use super::{
     Condition, DamagedVersion, DiskStatus, Host, HostSpec, HostStatus, Image, ImageStatus, ImageTemplate,
@@ -203,6 +202,7 @@ fn endpoint(seen: &Seen) -> Option<Endpoint> {
 fn machine(seen: &Seen, supervised: bool) -> Machine {
     let (entry, record) = (&seen.entry, &seen.entry.record);
     let endpoint = endpoint(seen);
+    let (resident, private) = (seen.resident.map(|resident| resident.proportional()), seen.private());
     Machine {
         api_version: API_VERSION,
         kind: "Machine",
@@ -235,7 +235,9 @@ fn machine(seen: &Seen, supervised: bool) -> Machine {
             },
             memory: MemoryStatus {
                 guest_bytes: record.shape.memory.bytes(),
-                resident_bytes: resident(record.process.filter(|_| seen.running)),
+                resident_bytes: resident.map(ByteSize::bytes),
+                private_bytes: private.map(ByteSize::bytes),
+                shared_bytes: resident.zip(private).map(|(all, private)| (all - private).bytes()),
             },
             started_at: record.started_at,
             ready_at: record.ready_at,
@@ -274,11 +276,6 @@ fn template_view(seen: &SeenTemplate, observed: &Observed) -> Template {
             users: users.map(|seen| seen.entry.record.name.to_string()).collect(),
         },
     }
-}
-
-fn resident(process: Option<ProcessId>) -> Option<u64> {
-    let resident = qemu::resident(process?).ok()?;
-    Some(resident.proportional().bytes())
 }
 
 fn conditions(seen: &Seen, supervised: bool) -> Vec<Condition> {
@@ -362,8 +359,6 @@ fn metadata(name: &str, uid: Option<String>, pool: Option<&str>) -> Metadata {
 
 #[cfg(test)]
 mod tests {
-    use winstead_spec::ByteSize;
-
     use super::*;
     use crate::{
         fixtures,
@@ -378,8 +373,15 @@ mod tests {
             let record = fixtures::record(&pool, index, fixtures::image(7));
             let name = record.name.clone();
             let (phase, message) = (Phase::Ready, String::new());
-            let entry = Entry { record, phase, held_from: None, message, growth: None };
-            let seen = Seen { entry, running, connected: true, disk: true, used: ByteSize::default() };
+            let entry = Entry { record, phase, held: None, message, growth: None };
+            let seen = Seen {
+                entry,
+                running,
+                connected: true,
+                disk: true,
+                used: ByteSize::default(),
+                resident: None,
+            };
             observed.machines.insert(name, seen);
         }
         let (digest, applied_at) = (fixtures::image(7).digest, jiff::Timestamp::UNIX_EPOCH);

@@ -70,10 +70,14 @@ fn machine_text(described: &Described) -> String {
     let (machine, status) = (&described.machine, &described.machine.status);
     let time = |time: Option<jiff::Timestamp>| time.map(|time| format!("{time:.0}")).unwrap_or_default();
     let labels = machine.metadata.labels.iter().map(|(key, value)| format!("{key}={value}"));
-    let resident = status
-        .memory
+    let memory = &status.memory;
+    let parts = memory.private_bytes.zip(memory.shared_bytes).filter(|(_, shared)| *shared > 0);
+    let parts = parts.map_or_else(String::new, |(private, shared)| {
+        format!(" ({} of its own, {} shared)", size(private), size(shared))
+    });
+    let resident = memory
         .resident_bytes
-        .map_or_else(String::new, |bytes| format!(", {} really used", size(bytes)));
+        .map_or_else(String::new, |bytes| format!(", {} really used{parts}", size(bytes)));
     let mut text = facts([
         ("Name", machine.metadata.name.clone()),
         ("Uid", machine.metadata.uid.clone().unwrap_or_default()),

@@ -29,7 +29,8 @@ Examples:
   winstead plan -f pools/ --exit-code       0: nothing to do, 10: changes, 3: it does not fit
 
 The sum counts everything that may ever be used: the RAM of all guests, QEMU itself, the caps of
-all disks in RAM, one copy of each image, and the host's reserves. What does not fit is not started.";
+all disks in RAM, one copy of each image, and the host's reserves. What does not fit is not started.
+Where the Host says `overcommit`, machines that run count as what was measured of them.";
 
 /// Shows what `up` would change, and whether it fits into this computer.
 ///
@@ -162,9 +163,12 @@ fn table(ui: &Ui, view: &PlanView<'_>) -> String {
     }
     let folders = plan.folders.iter().map(|of| (format!("Store {}", of.folder.display()), &of.sum));
     for (what, sum) in std::iter::once(("Memory".to_owned(), &plan.memory)).chain(folders) {
-        // What does not fit is told by the error, with its sum.
-        if !sum.lines.is_empty() && sum.fits() {
+        // What is refused is told by the error, with its sum.
+        if !sum.lines.is_empty() && (sum.fits() || view.admitted) {
             text.push_str(&format!("\n{what}\n{}", output::sum(sum)));
+        }
+        if view.admitted && !sum.fits() {
+            text.push_str("what runs already is not refused; nothing more would be started\n");
         }
     }
     text

@@ -19,7 +19,7 @@ pub(crate) fn machines(list: &List<Machine>, wide: bool) -> String {
     let noteworthy = wide || list.items.iter().any(|machine| !note(machine).is_empty());
     let mut headings = vec!["NAME", "PHASE", "IMAGE", "DISK", "GUEST RAM", "RESIDENT", "SSH", "AGE"];
     if wide {
-        headings.extend(["STORE", "CPUS", "DIGEST", "ADDRESSES", "GENERATION"]);
+        headings.extend(["PRIVATE", "SHARED", "STORE", "CPUS", "DIGEST", "ADDRESSES", "GENERATION"]);
     }
     if noteworthy {
         headings.push("NOTE");
@@ -41,22 +41,28 @@ pub(crate) fn machines(list: &List<Machine>, wide: bool) -> String {
 
 fn machine_cells(machine: &Machine, now: Timestamp) -> Vec<String> {
     let status = &machine.status;
-    let resident = status.memory.resident_bytes.map_or_else(|| "-".to_owned(), size);
     vec![
         machine.metadata.name.clone(),
         status.phase.to_string(),
         status.image.name.clone(),
         format!("{} of {}", size(status.disk.used_bytes), size(status.disk.cap_bytes)),
         size(status.memory.guest_bytes),
-        resident,
+        known(status.memory.resident_bytes),
         status.ssh.as_ref().map_or_else(|| "-".to_owned(), |ssh| format!("{}:{}", ssh.host, ssh.port)),
         status.started_at.map_or_else(|| "-".to_owned(), |started| ago(started, now)),
     ]
 }
 
+/// A size, if it is known.
+fn known(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "-".to_owned(), size)
+}
+
 fn wide_cells(machine: &Machine) -> Vec<String> {
     let status = &machine.status;
     vec![
+        known(status.memory.private_bytes),
+        known(status.memory.shared_bytes),
         store(status.disk.store).to_owned(),
         machine.spec.cpus.to_string(),
         short_digest(&status.image.digest).to_owned(),

@@ -414,7 +414,7 @@ pub(crate) fn qemu(lab: &Lab) -> u32 {
     by_command(lab, "qemu-system")
 }
 
-fn supervisor(lab: &Lab) -> u32 {
+pub(crate) fn supervisor(lab: &Lab) -> u32 {
     by_command(lab, "supervise")
 }
 

@@ -10,4 +10,5 @@ mod life;
 mod many;
 mod memory;
 mod networks;
+mod pressure;
 mod rights;
