@@ -218,6 +218,11 @@ pub(crate) fn host(origin: &Origin<'_>, spec: &HostSpec, problems: &mut Vec<Prob
         let complaint = Complaint::new(message).expected("`true`, or no `overcommit` at all");
         problems.push(origin.problem("spec.overcommit.measured", complaint));
     }
+    if spec.overcommit.is_some() && spec.memory.reserve.0.bytes() == 0 {
+        let message = "with `overcommit`, machines are held when no more than this is left";
+        let complaint = Complaint::new(message).expected("more than 0B");
+        problems.push(origin.problem("spec.memory.reserve", complaint));
+    }
     let folder = &origin.source.folder;
     let path = |path: &Option<String>| path.as_ref().map(|path| join(folder, path));
     Host {

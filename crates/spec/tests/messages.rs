@@ -186,6 +186,7 @@ fn rules_between_keys_name_both_sides() {
     agents.yaml:4:8: spec.overcommit.reserve: is missing; expected a size like 8GiB
     "#);
     insta::assert_snapshot!(overcommit("{measured: true, reserve: 0B}"), @r#"agents.yaml:4:46: spec.overcommit.reserve: "0B" is less than 1MiB; expected at least 1MiB"#);
+    insta::assert_snapshot!(host("local", "{memory: {reserve: 0B}, overcommit: {measured: true, reserve: 1GiB}}"), @"agents.yaml:4:26: spec.memory.reserve: with `overcommit`, machines are held when no more than this is left; expected more than 0B");
     assert_eq!(overcommit("{measured: true, reserve: 2GiB}"), "fine");
 }
 

@@ -4,7 +4,7 @@
 //! different processes (a command, the supervisor) take turns by `BEGIN IMMEDIATE`. Who writes what is fixed:
 //! a machine's record, pools and shared things only by the command that holds the home's lock; growths by the
 //! supervisor, and forgotten by the command that makes an overlay anew or sets its cap;
-//! phases by both, but only along the table of [`crate::lifecycle`].
+//! why a machine is held by the supervisor; phases by both, but only along the table of [`crate::lifecycle`].
 
 mod connection;
 mod error;

@@ -295,7 +295,7 @@ fn overcommitted(held: [u64; 2]) -> (Desired, Observed) {
     let mut observed = carried_out(&before, room(), &plan(&before, &room()));
     for (seen, held) in observed.machines.values_mut().zip(held) {
         let (rss, pss) = (ByteSize::from_mib(held), Some(ByteSize::from_mib(held)));
-        seen.resident = Some(Resident { rss, pss, shared: Some(ByteSize::from_mib(40)) });
+        seen.resident = Some(Resident { rss, pss, shared: Some(ByteSize::from_mib(40)), files: None });
     }
     let mut desired = wanted(pool("p", 6), 1);
     desired.host.overcommit = Some(winstead_spec::Overcommit { reserve: ByteSize::from_mib(512) });
@@ -494,7 +494,7 @@ proptest! {
         let mut measured = unmeasured.clone();
         for (seen, (_, held)) in measured.machines.values_mut().zip(&machines) {
             seen.resident =
-                held.map(|mib| Resident { rss: ByteSize::from_mib(mib), pss: None, shared: None });
+                held.map(|mib| Resident { rss: ByteSize::from_mib(mib), pss: None, shared: None, files: None });
         }
         let hard = plan(&desired, &unmeasured);
         prop_assert_eq!(&plan(&desired, &measured), &hard);

@@ -43,7 +43,8 @@ pub(super) async fn relieve(watch: &Watch, monitor: &mut Client) -> Result<(), E
     Ok(())
 }
 
-/// Lets a machine go on that is held for its disk when there is room again: a larger cap, a larger reserve, or space given back.
+/// Lets a machine go on that is held for its disk when there is room again: a larger cap, a larger reserve, or space
+/// given back.
 pub(super) async fn try_release(
     watch: &Watch,
     entry: &Entry,

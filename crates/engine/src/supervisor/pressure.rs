@@ -30,8 +30,9 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// When it comes to holding, a look at the machines is followed by so many times its own length without one: it takes a
 /// quarter of a core at most.
 const REST: u32 = 3;
-/// What a machine may take between two looks without being the cause: a guest at rest touches new memory as well.
-const NOISE: ByteSize = ByteSize::from_mib(1);
+/// What a machine may take between two looks without being the cause: a guest at rest touches new memory as well, and
+/// one that somebody logs in to some MiB.
+const NOISE: ByteSize = ByteSize::from_mib(4);
 
 /// What a machine's watcher is told to do, and why, for the machine's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -212,14 +213,15 @@ fn may_be_held(entry: &Entry) -> bool {
     matches!(entry.phase, Phase::Booting | Phase::Ready) && record.role == Role::Machine && is_itself
 }
 
-/// What a machine takes of the host's RAM alone, its disk there included; `None` when its QEMU does not run.
+/// What a machine takes of the host's RAM alone, its disk there included; `None` when its QEMU does not run. QEMU's own
+/// program does not count: its pages fall to whoever still runs it, and the host has them for the taking.
 fn holds(record: &MachineRecord) -> Option<ByteSize> {
     let resident = qemu::resident(record.process?).ok()?;
     let disk = match record.shape.disk.store {
         StoreKind::Ram => winstead_store::usage(&record.location).map(|usage| usage.used).unwrap_or_default(),
         StoreKind::Disk => ByteSize::default(),
     };
-    Some(record.private(&resident) + disk)
+    Some(record.private(&resident) - resident.files.unwrap_or_default() + disk)
 }
 
 /// Does with a machine what the host's memory asks for, if it is still in the state that it was seen in.
@@ -299,7 +301,8 @@ mod tests {
             (900, "a-0 0/900, b-0 0/200", ""),
             (501, "a-0 0/900", ""),
             (10, "a-0 0/900", ""),
-            (900, "a-0 1/900, b-0 0/200", "hold a-0"),
+            (900, "a-0 4/900, b-0 3/200", "hold a-0"),
+            (900, "a-0 3/900", ""),
             // Nobody is let go in need, nor before there is room to take some.
             (900, "a-0 7, b-0 90/200", "hold b-0"),
             (900, "a-0 7", ""),

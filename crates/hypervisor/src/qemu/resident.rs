@@ -16,6 +16,8 @@ pub struct Resident {
     pub pss: Option<ByteSize>,
     /// Its part of the pages of files in RAM: of a guest that was started from saved memory what it has not changed.
     pub shared: Option<ByteSize>,
+    /// Its part of the pages of programs and libraries: it becomes more when others that run the same ones end.
+    pub files: Option<ByteSize>,
 }
 
 impl Resident {
@@ -46,10 +48,11 @@ pub fn resident(process: ProcessId) -> io::Result<Resident> {
     if let Ok(text) = fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup"))
         && let Some(rss) = kib(&text, "Rss:")
     {
-        return Ok(Resident { rss, pss: kib(&text, "Pss:"), shared: kib(&text, "Pss_Shmem:") });
+        let [pss, shared, files] = ["Pss:", "Pss_Shmem:", "Pss_File:"].map(|key| kib(&text, key));
+        return Ok(Resident { rss, pss, shared, files });
     }
     let status = fs_err::read_to_string(format!("/proc/{pid}/status"))?;
-    Ok(Resident { rss: kib(&status, "VmRSS:").ok_or_else(gone)?, pss: None, shared: None })
+    Ok(Resident { rss: kib(&status, "VmRSS:").ok_or_else(gone)?, pss: None, shared: None, files: None })
 }
 
 /// The size in the line that begins with `key`.

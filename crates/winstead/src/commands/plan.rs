@@ -149,6 +149,9 @@ fn table(ui: &Ui, view: &PlanView<'_>) -> String {
         if !sum.lines.is_empty() && (sum.fits() || view.admitted) {
             text.push_str(&format!("\n{what}\n{}", output::sum(sum)));
         }
+        if view.admitted && !sum.fits() {
+            text.push_str("what runs already is not refused; nothing more would be started\n");
+        }
     }
     text
 }
