@@ -30,9 +30,11 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// When it comes to holding, a look at the machines is followed by so many times its own length without one: it takes a
 /// quarter of a core at most.
 const REST: u32 = 3;
-/// What a machine may take between two looks without being the cause: a guest at rest touches new memory as well, and
-/// one that somebody logs in to some MiB.
-const NOISE: ByteSize = ByteSize::from_mib(4);
+/// The most that a machine may take between two looks without being the cause: a guest at rest touches new memory as
+/// well, and an emulated one that somebody logs in to more than 4 MiB.
+const NOISE: ByteSize = ByteSize::from_mib(16);
+/// Nor more than this part of what is left above half of what the host keeps: the less is left, the less may be taken.
+const PART: u64 = 32;
 
 /// What a machine's watcher is told to do, and why, for the machine's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,9 +181,7 @@ fn pause(took: Duration, urgent: bool) -> Duration {
 fn decide(available: ByteSize, marks: Marks, machines: &[Standing]) -> Option<Verdict> {
     let name = |machine: &Standing| machine.name.clone();
     if available <= marks.hold {
-        // Far below, whatever grows is stopped: it may be the sum of many that each take little.
-        let far_below = available.bytes() <= marks.hold.bytes() / 2;
-        let least = if far_below { ByteSize::from_bytes(1) } else { NOISE };
+        let least = least_growth(available, marks.hold);
         let growing = machines.iter().filter_map(|machine| match machine.state {
             State::Runs { holds, grew } if grew >= least => Some((grew, holds, machine)),
             _ => None,
@@ -197,6 +197,13 @@ fn decide(available: ByteSize, marks: Marks, machines: &[Standing]) -> Option<Ve
         State::Runs { .. } => None,
     });
     waiting.min_by_key(|(since, _)| *since).map(|(_, machine)| Verdict::Release(name(machine)))
+}
+
+/// The growth from which on a machine counts as the cause. In the end it is any: that may be the sum of many that each take
+/// little.
+fn least_growth(available: ByteSize, keeps: ByteSize) -> ByteSize {
+    let left = available.bytes().saturating_sub(keeps.bytes() / 2);
+    ByteSize::from_bytes((left / PART).clamp(1, NOISE.bytes()))
 }
 
 fn waiting(entry: &Entry) -> Option<Standing> {
@@ -300,8 +307,9 @@ mod tests {
             (900, "a-0 0/900, b-0 0/200", ""),
             (501, "a-0 0/900", ""),
             (10, "a-0 0/900", ""),
-            (900, "a-0 4/900, b-0 3/200", "hold a-0"),
-            (900, "a-0 3/900", ""),
+            (900, "a-0 13/900, b-0 12/200", "hold a-0"),
+            (900, "a-0 12/900", ""),
+            (600, "a-0 4/900", "hold a-0"),
             // Nobody is let go in need, nor before there is room to take some.
             (900, "a-0 7, b-0 90/200", "hold b-0"),
             (900, "a-0 7", ""),
@@ -322,6 +330,11 @@ mod tests {
     #[test]
     fn many_that_each_take_little_are_held_when_half_of_what_the_host_keeps_is_gone() {
         let little = State::Runs { holds: mib(200), grew: ByteSize::from_bytes(4096) };
+        assert_eq!(
+            least_growth(mib(20_000), mib(20_000)),
+            mib(16),
+            "no more than that, however much is kept"
+        );
         let machines = [Standing { name: "a-0".parse().unwrap(), state: little }];
         let marks = Marks::of(&host(Some(400)));
         assert_eq!(decide(mib(501), marks, &machines), None);
