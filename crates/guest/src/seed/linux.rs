@@ -58,7 +58,7 @@ fn hosts(name: &str) -> String {
 }
 
 /// What is off here is off because it takes time at boot: router solicitations, duplicate address detection of a
-/// link-local address, LLMNR and mDNS.
+/// link-local address, LLDP, LLMNR and mDNS.
 fn own_network(card: &GuestNetwork) -> String {
     network(&format!("MACAddress={}", card.mac), card.address, card.nameserver)
 }
@@ -75,7 +75,7 @@ fn network(card: &str, address: Address, nameserver: Option<Ipv4Addr>) -> String
     if let Some(nameserver) = nameserver {
         writeln!(text, "DNS={nameserver}").expect("writing to a String cannot fail");
     }
-    text.push_str("LinkLocalAddressing=no\nIPv6AcceptRA=no\nLLMNR=no\nMulticastDNS=no\n");
+    text.push_str("LinkLocalAddressing=no\nIPv6AcceptRA=no\nLLDP=no\nLLMNR=no\nMulticastDNS=no\n");
     if address == Address::Dhcp {
         // A DHCP server knows the guest by its hardware address, which stays over a reset; systemd's own
         // identifier would too, but leases are reserved and looked up by hardware address.

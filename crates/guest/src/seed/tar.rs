@@ -137,6 +137,7 @@ mod tests {
         DNS=10.0.2.3
         LinkLocalAddressing=no
         IPv6AcceptRA=no
+        LLDP=no
         LLMNR=no
         MulticastDNS=no
         --- etc/resolv.conf 0 644
@@ -157,6 +158,7 @@ mod tests {
         DHCP=ipv4
         LinkLocalAddressing=no
         IPv6AcceptRA=no
+        LLDP=no
         LLMNR=no
         MulticastDNS=no
 
