@@ -331,7 +331,7 @@ impl Actor {
             }
             (SeedKind::FwCfg, None) => {
                 let network = configure::neutral_network(&job.record);
-                let seed = seed::neutral_tar(*job.record.uid.as_bytes(), network)?;
+                let seed = seed::neutral_tar(*job.record.uid.as_bytes(), &network)?;
                 write_private(&folder.join("seed.tar"), &seed)?
             }
             (SeedKind::NoCloud, Some(identity)) => {

@@ -85,12 +85,12 @@ pub(crate) fn identity(record: &MachineRecord, host_key: KeyPair, client: &KeyPa
     }
 }
 
-/// Where those that start from a template's memory have their address from: all alike, so that nothing in the guest has to
-/// be told. DHCP knows them by their cards.
-pub(crate) fn neutral_network(template: &MachineRecord) -> Address {
+/// The network of those that start from a template's memory, but for their cards: all alike, so that nothing in the guest
+/// has to be told. DHCP knows them by their cards.
+pub(crate) fn neutral_network(template: &MachineRecord) -> GuestNetwork {
     match template.network {
-        Network::User => GuestNetwork::user(String::new()).address,
-        Network::Bridge(_) => Address::Dhcp,
+        Network::User => GuestNetwork::user(String::new()),
+        Network::Bridge(_) => GuestNetwork { mac: String::new(), address: Address::Dhcp, nameserver: None },
     }
 }
 

@@ -25,25 +25,30 @@ pub(super) fn files(identity: &Identity) -> Vec<SeedFile> {
         public("root/.ssh/authorized_keys", 0o600, identity.authorized_keys_text()),
         public("etc/systemd/network/10-winstead.network", 0o644, own_network(&identity.network)),
     ];
-    if let Some(nameserver) = identity.network.nameserver {
-        files.push(public("etc/resolv.conf", 0o644, format!("nameserver {nameserver}\n")));
-    }
+    files.extend(identity.network.nameserver.map(resolver));
     files
 }
 
 /// All files of a guest that is nobody yet.
-pub(super) fn neutral_files(machine_id: [u8; 16], address: Address) -> Vec<SeedFile> {
-    let mut card = network("Type=ether", address, None);
-    if let Address::Static { .. } = address {
+pub(super) fn neutral_files(machine_id: [u8; 16], own: &GuestNetwork) -> Vec<SeedFile> {
+    let mut card = network("Type=ether", own.address, own.nameserver);
+    if let Address::Static { .. } = own.address {
         // Its cable is plugged in only when it is somebody: then nothing is left to be done.
         card.push_str("ConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\n");
     }
-    vec![
+    let mut files = vec![
         public("etc/systemd/network/10-winstead.network", 0o644, card),
         public("etc/hostname", 0o644, format!("{NEUTRAL}\n")),
         public("etc/hosts", 0o644, hosts(NEUTRAL)),
         public("etc/machine-id", 0o444, format!("{}\n", hexadecimal(&machine_id))),
-    ]
+    ];
+    files.extend(own.nameserver.map(resolver));
+    files
+}
+
+/// Where it is, nothing that DHCP says is put in its place.
+fn resolver(nameserver: Ipv4Addr) -> SeedFile {
+    public("etc/resolv.conf", 0o644, format!("nameserver {nameserver}\n"))
 }
 
 /// 127.0.1.1 is Debian's place for a host's own name (Debian reference, 5.1.1).
@@ -52,7 +57,7 @@ fn hosts(name: &str) -> String {
 }
 
 /// What is off here is off because it takes time at boot: router solicitations, duplicate address detection of a
-/// link-local address, LLMNR and mDNS.
+/// link-local address, LLDP, LLMNR and mDNS.
 fn own_network(card: &GuestNetwork) -> String {
     network(&format!("MACAddress={}", card.mac), card.address, card.nameserver)
 }
@@ -69,7 +74,7 @@ fn network(card: &str, address: Address, nameserver: Option<Ipv4Addr>) -> String
     if let Some(nameserver) = nameserver {
         writeln!(text, "DNS={nameserver}").expect("writing to a String cannot fail");
     }
-    text.push_str("LinkLocalAddressing=no\nIPv6AcceptRA=no\nLLMNR=no\nMulticastDNS=no\n");
+    text.push_str("LinkLocalAddressing=no\nIPv6AcceptRA=no\nLLDP=no\nLLMNR=no\nMulticastDNS=no\n");
     if address == Address::Dhcp {
         // A DHCP server knows the guest by its hardware address, which stays over a reset; systemd's own
         // identifier would too, but leases are reserved and looked up by hardware address.

@@ -3,7 +3,7 @@
 use ::tar::{Builder, EntryType, Header};
 use winstead_spec::GuestOs;
 
-use crate::seed::{Address, Contents, Identity, SeedError, SeedFile, linux, windows};
+use crate::seed::{Contents, GuestNetwork, Identity, SeedError, SeedFile, linux, windows};
 
 /// The largest `fw_cfg` file that guests read reliably (64 KiB).
 pub const SEED_LIMIT: usize = 64 * 1024;
@@ -22,11 +22,11 @@ pub fn files(identity: &Identity) -> Result<Vec<SeedFile>, SeedError> {
 
 /// The archive that a template starts with: a guest that is nobody yet. It has a machine-id, because a guest without
 /// one would make its own and keep it; it has no key, so that none is in the memory that others start from. Whatever its
-/// network card is called later, it uses `network`.
+/// network card is called later and whatever its address is, it uses the rest of `network`.
 ///
 /// # Errors
 /// When it cannot be packed.
-pub fn neutral_tar(machine_id: [u8; 16], network: Address) -> Result<Vec<u8>, SeedError> {
+pub fn neutral_tar(machine_id: [u8; 16], network: &GuestNetwork) -> Result<Vec<u8>, SeedError> {
     packed(&linux::neutral_files(machine_id, network))
 }
 
@@ -96,6 +96,22 @@ mod tests {
         text.replace(key.private_openssh.expose(), "PRIVATE\n").replace(&key.public_openssh, "PUBLIC")
     }
 
+    /// Otherwise a template watches for name servers that DHCP names, and each machine that starts from it empties its own
+    /// list as soon as its cable is plugged in.
+    #[test]
+    fn a_template_has_the_name_server_that_all_who_start_from_it_have() {
+        let user = GuestNetwork::user(String::new());
+        let (with, without) = (user.clone(), GuestNetwork { nameserver: None, ..user });
+        let resolver = |network| {
+            linux::neutral_files([0; 16], network).into_iter().find(|file| file.path == "etc/resolv.conf")
+        };
+        assert_eq!(
+            resolver(&with),
+            linux::files(&identity()).into_iter().find(|file| file.path == "etc/resolv.conf")
+        );
+        assert_eq!(resolver(&without), None);
+    }
+
     #[test]
     fn a_linux_guest_on_the_user_network_gets_these_files() {
         insta::assert_snapshot!(listed(&identity()), @r"
@@ -124,6 +140,7 @@ mod tests {
         DNS=10.0.2.3
         LinkLocalAddressing=no
         IPv6AcceptRA=no
+        LLDP=no
         LLMNR=no
         MulticastDNS=no
         --- etc/resolv.conf 0 644
@@ -144,6 +161,7 @@ mod tests {
         DHCP=ipv4
         LinkLocalAddressing=no
         IPv6AcceptRA=no
+        LLDP=no
         LLMNR=no
         MulticastDNS=no
 

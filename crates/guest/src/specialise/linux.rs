@@ -29,74 +29,75 @@ $nanos += $late % 1_000_000_000;
 $seconds += ($late - $late % 1_000_000_000) / 1_000_000_000 + int($nanos / 1_000_000_000);
 syscall(227, 0, pack('qq', $seconds, $nanos % 1_000_000_000)) == 0 or failed();",
     ),
-    // All files of the seed: host name, machine-id, SSH host key, who may log in, network. The SSH server and the bus read
-    // theirs from there: the template's socket starts a server for each connection, and no key was ever in its memory.
+    // All files of the seed: host name, machine-id, SSH host key, who may log in, network. The journal, the SSH server and
+    // the bus read theirs from there later.
     Task::new(
         Step::Files,
         r"while (length $seed) {
     my ($path, $mode, $size) = unpack('Z*Z*Z*', $seed);
     substr($seed, 0, length($path . $mode . $size) + 3, '');
     my $bytes = substr($seed, 0, $size, '');
-    if ($path =~ m{/$}) { mkdir $path; } else { put($path, $bytes); }
-    chmod(oct($mode), $path) or failed();
+    if (substr($path, -1) eq '/') {
+        mkdir $path, 0700;
+        chmod(oct($mode), $path) or failed();
+    } else {
+        unlink $path;
+        # O_WRONLY, O_CREAT, O_EXCL
+        put($path, 1 | 64 | 128, $bytes, oct($mode));
+    }
 }",
     ),
     // The kernel's host name: sethostname.
     Task::new(Step::HostName, "syscall(170, $name, length $name) == 0 or failed();"),
-    // The kernel cannot change its own: mount, MS_BIND.
+    // The kernel cannot change its own: the template has mounted files where programs look. O_WRONLY, O_TRUNC.
     Task::new(
         Step::BootAndProduct,
-        r"mkdir '/run/winstead';
-for (['boot_id', $boot, '/proc/sys/kernel/random/boot_id'], ['product_uuid', $uuid, '/sys/class/dmi/id/product_uuid']) {
-    my ($file, $value, $place) = @$_;
-    $file = '/run/winstead/' . $file;
-    put($file, $value . chr(10));
-    chmod(0444, $file) or failed();
-    my $none = '';
-    syscall(165, $file, $place, $none, 4096, 0) == 0 or failed();
-}",
-    ),
-    // The journal goes on under the new machine-id and boot: its service is killed, and started again by systemd. What
-    // only loses its files, or is asked to end, makes new ones under the old machine-id as long as messages come in.
-    Task::new(
-        Step::Journal,
-        r"open(my $journal, '<', '/sys/fs/cgroup/system.slice/systemd-journald.service/cgroup.procs') or failed();
-my @old = split(' ', <$journal>);
-kill('KILL', @old);
-select(undef, undef, undef, 0.002) while kill(0, @old);
-my $own = '/run/log/journal/' . $uuid =~ tr/-//dr;
-for my $folder (grep { $_ ne $own } glob '/run/log/journal/*') {
-    for my $file (glob $folder . '/*') { unlink $file or failed(); }
-    rmdir $folder or failed();
-}",
+        r"put('/run/winstead/boot_id', 1 | 512, $boot . chr(10));
+put('/run/winstead/product_uuid', 1 | 512, $uuid . chr(10));",
     ),
     // SIOCSIFHWADDR; virtio's driver takes it while the card is up. Our images make their DHCP identity from it.
     Task::new(
         Step::HardwareAddress,
         r"socket(my $any, 2, 2, 0) or failed();
-for my $card (map { m{([^/]+)$} } glob '/sys/class/net/*') {
-    next if $card eq 'lo';
-    my $request = pack('a16Sa6x16', $card, 1, pack('H2' x 6, split(/:/, $mac)));
-    ioctl($any, 0x8924, $request) or failed();
+opendir(my $cards, '/sys/class/net') or failed();
+while (my $card = readdir $cards) {
+    next if $card eq 'lo' or $card eq '.' or $card eq '..';
+    ioctl($any, 0x8924, pack('a16SH12x16', $card, 1, $mac)) or failed();
+}",
+    ),
+    // Last: from here on, others run in the guest. The journal begins, under the machine-id and boot that it reads now: in
+    // the template its service waits for this.
+    Task::new(Step::Journal, "wake('systemd-journald');"),
+    // It starts with the key that it reads now: it waits, too, and listens when this is done. Ten seconds: where it does not
+    // start, whoever waits for it says so.
+    Task::new(
+        Step::SshServer,
+        r"wake('ssh');
+for (1 .. 5000) {
+    last if -e '/run/sshd.pid';
+    select(undef, undef, undef, 0.002);
 }",
     ),
 ];
 
-/// What comes before the steps: how they fail, how they write files, and what came in on the standard input.
-const BEGIN: &str = r"use strict;
-my $at = 'begin';
+/// What comes before the steps: how they fail, how they write files, and what came in on the standard input. What a guest
+/// does for the first time is translated under emulation, so it does without modules, patterns and buffered files.
+const BEGIN: &str = r"my $at = 'begin';
 sub failed { die 'failed at ', $at, ': ', $!, chr(10) }
+umask 0;
 sub put {
-    my ($path, $bytes) = @_;
-    unlink $path;
-    umask 077;
-    open(my $file, '>', $path) or failed();
-    print $file $bytes or failed();
-    close($file) or failed();
+    my ($path, $how, $bytes, $mode) = @_;
+    sysopen(my $file, $path, $how, $mode) or failed();
+    syswrite($file, $bytes) == length($bytes) or failed();
 }
-binmode STDIN;
-local $/;
-my $seed = <STDIN>;
+sub wake {
+    my $pipe = '/run/winstead/asleep/' . $_[0];
+    # O_WRONLY: until somebody waits at the other end.
+    sysopen(my $opened, $pipe, 1) or failed();
+    unlink $pipe or failed();
+}
+my $seed = '';
+1 while sysread(STDIN, $seed, 65536, length $seed);
 my $random = substr($seed, 0, 64, '');
 ";
 
@@ -124,7 +125,7 @@ fn program(values: &Values<'_>, tasks: &[Task]) -> String {
     let head = format!(
         "my ($name, $mac, $uuid, $boot, $late) = ('{}', '{}', '{}', '{}', {});\n",
         values.identity.host_name,
-        values.identity.network.mac,
+        values.identity.network.mac.replace(':', ""),
         uuid_text(&values.identity.machine_id),
         uuid_text(&values.boot),
         values.late,
@@ -198,7 +199,7 @@ mod tests {
             let command = winstead_process::Command::new("perl").args(options).args(["-e", &program]);
             command.input(input(&files).to_vec())
         };
-        run(TASKS, &["-c"]).run(&stop).await.unwrap();
+        run(TASKS, &["-Mstrict", "-c"]).run(&stop).await.unwrap();
         let only_files: Vec<Task> = TASKS.iter().filter(|task| task.step == Step::Files).copied().collect();
         // Twice: what is there already is replaced.
         for _ in 0..2 {

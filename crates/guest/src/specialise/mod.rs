@@ -5,7 +5,7 @@
 //! data ([`tasks`]), so that they can be shown, pinned, and tested with one step left out.
 //!
 //! A guest runs them as one program, in the language that every one of its kind has: Perl on Linux, PowerShell on
-//! Windows. Under emulation each further process costs a tenth of a second, and all steps together take half of one
+//! Windows. Under emulation each further process costs a tenth of a second, and all steps together take a third of one
 //! (Linux; the list for Windows has not been run yet).
 
 mod linux;
@@ -55,7 +55,7 @@ pub enum Step {
     Lease,
     /// The network card's address, and with it the DHCP identity.
     HardwareAddress,
-    /// The SSH server forgets the keys that it started with (Windows).
+    /// The SSH server starts with the keys that are the machine's own.
     SshServer,
     /// The system's log goes on as the machine's own: the journal (Linux), the event logs (Windows).
     Journal,

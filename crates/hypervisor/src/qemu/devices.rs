@@ -6,7 +6,7 @@ use serde_json::json;
 use winstead_spec::{DiskFormat, GuestOs};
 
 use super::{
-    Backend, FirmwareConfig, MachineConfig, SeedConfig,
+    Backend, FirmwareConfig, MachineConfig, Ram, SeedConfig,
     config::{self, AGENT_SOCKET, COMMAND_SOCKET, CONSOLE_LOG, CONSOLE_SOCKET, SUPERVISOR_SOCKET},
     line::{Line, path, value},
 };
@@ -107,7 +107,11 @@ pub(crate) fn network(line: &mut Line, config: &MachineConfig) {
     }
     // romfile= (nothing): no PXE in front of the disk.
     let mac = value(&config.nic.mac);
-    line.option("-device", format!("virtio-net-pci,id=nic0{plug},mac={mac},romfile="));
+    // As after a move to another computer, QEMU would have a restored guest tell its network five times where it is: work for
+    // nothing, its cable is not plugged in and its card is about to be another one. (`announce-rounds` 0 says the same, but
+    // QEMU 7.2 and 10.0 then crash when the guest reboots.)
+    let silent = if config.ram == Ram::Own { "" } else { ",guest_announce=off" };
+    line.option("-device", format!("virtio-net-pci,id=nic0{plug},mac={mac},romfile={silent}"));
 }
 
 /// What the guest takes its identity from.

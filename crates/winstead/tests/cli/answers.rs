@@ -108,7 +108,7 @@ fn the_steps_of_a_start_from_memory_say_what_becomes_a_machines_own() {
     assert_eq!(actions, ["template", "create"]);
     let own = steps[1]["steps"].as_array().unwrap().iter().filter_map(Value::as_str);
     let own: Vec<&str> = own.filter(|step| step.contains("identity:")).collect();
-    insta::assert_snapshot!(own.join("\n"), @"give it its own identity: random numbers, clock, files, host name, boot and product id, log, hardware address");
+    insta::assert_snapshot!(own.join("\n"), @"give it its own identity: random numbers, clock, files, host name, boot and product id, hardware address, log, SSH server");
 }
 
 #[test]

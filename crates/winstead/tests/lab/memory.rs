@@ -37,6 +37,7 @@ const LOOK: &[(&str, &str)] = &[
     ("drawn", "cat /run/drawn"),
     ("host key", "cat /etc/ssh/ssh_host_ed25519_key.pub"),
     ("warmed", "cat /run/warmed"),
+    ("name server", "cat /etc/resolv.conf"),
 ];
 /// What no two machines have in common.
 const OWN: &[&str] = &[
@@ -50,6 +51,8 @@ const OWN: &[&str] = &[
     "drawn",
     "host key",
 ];
+/// What a guest on QEMU's user network resolves names by.
+const NAME_SERVER: &str = "nameserver 10.0.2.3";
 /// By how much a guest's clock may be wrong, beyond what the question itself took.
 const CLOCK: Duration = Duration::from_millis(50);
 const CLOCK_SAMPLES: usize = 5;
@@ -164,6 +167,7 @@ fn mistaken(lab: &Lab, seen: &BTreeMap<String, Seen>) -> BTreeSet<&'static str> 
         let expected: [(&'static str, &str); 4] =
             [("host name", &name), ("machine-id", &id), ("journal", &id), ("product", &uid)];
         wrong.extend(expected.iter().filter(|(what, value)| seen.get(what) != *value).map(|(what, _)| what));
+        wrong.extend((seen.get("name server") != NAME_SERVER).then_some("name server"));
         wrong.extend((!seen.has_started_from_memory()).then_some("warmed"));
         wrong.extend((seen.clock > CLOCK).then_some("clock"));
     }
