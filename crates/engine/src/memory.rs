@@ -45,15 +45,36 @@ const GLANCE: Duration = Duration::from_secs(2);
 /// How long a keeper may take to be there.
 const START: Duration = Duration::from_secs(10);
 /// Runs in a template when its agent answers: waits until systemd has started all that it will (`degraded` is at rest,
-/// too), reads the programs that each machine needs first, so that they are in the memory that all share, and lets SSH be
-/// answered by whoever starts from it.
+/// too), and reads the programs that each machine needs first, so that they are in the memory that all share.
 const SETTLE: &str = "\
 state=$(systemctl is-system-running --wait)
 [ \"$state\" = running ] || [ \"$state\" = degraded ] || { echo \"the guest is $state\" >&2; exit 1; }
-perl -e 'use strict; my @all = glob q(/*)'
-sshd -t 2>/dev/null
-cat /usr/lib/openssh/sshd-* >/dev/null 2>&1
-systemctl start winstead-ssh.socket";
+first=\"/usr/bin/perl /usr/sbin/sshd $(echo /usr/lib/openssh/sshd-*) /bin/bash\"
+cat $first $(ldd $first | sed -n 's/.* => \\(.*\\) (.*/\\1/p' | sort -u) >/dev/null 2>&1
+true";
+/// Runs in a template last: what must begin in each machine as its own waits to be woken (the image says what and how), and
+/// nothing of the template's own journal is left. The kernel cannot change a boot's and a computer's identity: files in their
+/// place can be. Later than the pool's commands, which may log more than fits into a socket.
+const LULL: &str = "\
+set -e
+mkdir -p /run/winstead/asleep
+for own in /proc/sys/kernel/random/boot_id /sys/class/dmi/id/product_uuid; do
+    cp $own /run/winstead/
+    chmod 0444 /run/winstead/${own##*/}
+    mount --bind /run/winstead/${own##*/} $own
+done
+units=
+for file in /usr/lib/winstead/asleep.d/*.conf; do
+    unit=$(basename \"$file\" .conf)
+    units=\"$units $unit\"
+    mkfifo -m 0600 \"/run/winstead/asleep/$unit\"
+    mkdir -p \"/run/systemd/system/$unit.service.d\"
+    cp \"$file\" \"/run/systemd/system/$unit.service.d/asleep.conf\"
+done
+systemctl daemon-reload
+systemctl restart $units
+rm -rf /run/log/journal/*
+sync";
 
 /// Keeps the RAM of a template that lies in `folder`, handed over as descriptor 3, until the folder is gone or `stop` is
 /// cancelled.
@@ -192,9 +213,9 @@ impl Actor {
         let socket = self.home.run(&job.record.name).join(qemu::AGENT_SOCKET);
         let limit = job.record.ready.deadline.duration();
         let mut agent = Agent::connect_within(&socket, Limits::default(), &self.stop).await?;
-        let [settle, sync] = [SETTLE, "sync"].map(|text| ["/bin/sh", "-c", text].map(str::to_owned));
+        let [settle, lull] = [SETTLE, LULL].map(|text| ["/bin/sh", "-c", text].map(str::to_owned));
         let warm = template::warm(&job.record).unwrap_or_default().iter().map(Vec::as_slice);
-        for command in std::iter::once(settle.as_slice()).chain(warm).chain([sync.as_slice()]) {
+        for command in std::iter::once(settle.as_slice()).chain(warm).chain([lull.as_slice()]) {
             let Some((program, arguments)) = command.split_first() else { continue };
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             let ended = agent.run(program, &arguments, b"", limit).await?;

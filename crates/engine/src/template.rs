@@ -13,7 +13,7 @@ use winstead_spec::{
 use crate::{MachineRecord, facts::Facts};
 
 /// Raised whenever what is saved changes its meaning.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// A finished template.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

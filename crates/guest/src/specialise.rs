@@ -5,7 +5,7 @@
 //! data, so that they can be shown, pinned, and tested with one step left out.
 //!
 //! A Linux guest runs them as one Perl program (Debian's perl-base is in every system): under emulation each further
-//! process costs a tenth of a second, and all steps together take half of one.
+//! process costs a tenth of a second.
 
 use std::time::Duration;
 
@@ -34,16 +34,17 @@ pub enum Step {
     Random,
     /// The clock goes on by what it stood still.
     Clock,
-    /// All files of the seed: host name, machine-id, SSH host key, who may log in, network. The SSH server and the bus read
-    /// theirs from there: the template's socket starts a server for each connection, and no key was ever in its memory.
+    /// All files of the seed: host name, machine-id, SSH host key, who may log in, network. The journal, the SSH server and the
+    /// bus read theirs from there later.
     Files,
     /// The kernel's host name.
     HostName,
     /// What programs read as this boot's identity and as the computer's: the kernel cannot change its own.
     BootAndProduct,
-    /// The journal goes on under the new machine-id and boot: its service is killed, and started again by systemd. What
-    /// only loses its files, or is asked to end, makes new ones under the old machine-id as long as messages come in.
+    /// The journal begins, under the machine-id and boot that it reads now: in the template its service waits for this.
     Journal,
+    /// The SSH server starts, with the key that it reads now: it waits, too. It listens when this is done.
+    Ssh,
     /// The network card's address, and with it the DHCP identity, which our images make from it.
     HardwareAddress,
 }
@@ -56,8 +57,10 @@ pub const LINUX: &[Step] = &[
     Step::Files,
     Step::HostName,
     Step::BootAndProduct,
-    Step::Journal,
     Step::HardwareAddress,
+    // Last: from here on, others run in the guest.
+    Step::Journal,
+    Step::Ssh,
 ];
 
 impl Step {
@@ -84,63 +87,63 @@ syscall(227, 0, pack('qq', $seconds, $nanos % 1_000_000_000)) == 0 or failed();"
     my ($path, $mode, $size) = unpack('Z*Z*Z*', $seed);
     substr($seed, 0, length($path . $mode . $size) + 3, '');
     my $bytes = substr($seed, 0, $size, '');
-    if ($path =~ m{/$}) { mkdir $path; } else { put($path, $bytes); }
-    chmod(oct($mode), $path) or failed();
+    if (substr($path, -1) eq '/') {
+        mkdir $path, 0700;
+        chmod(oct($mode), $path) or failed();
+    } else {
+        unlink $path;
+        # O_WRONLY, O_CREAT, O_EXCL
+        put($path, 1 | 64 | 128, $bytes, oct($mode));
+    }
 }"
             }
             // sethostname
             Self::HostName => "syscall(170, $name, length $name) == 0 or failed();",
-            // mount, MS_BIND
+            // O_WRONLY, O_TRUNC: the template has mounted them where programs look.
             Self::BootAndProduct => {
-                r"mkdir '/run/winstead';
-for (['boot_id', $boot, '/proc/sys/kernel/random/boot_id'], ['product_uuid', $uuid, '/sys/class/dmi/id/product_uuid']) {
-    my ($file, $value, $place) = @$_;
-    $file = '/run/winstead/' . $file;
-    put($file, $value . chr(10));
-    chmod(0444, $file) or failed();
-    my $none = '';
-    syscall(165, $file, $place, $none, 4096, 0) == 0 or failed();
-}"
+                r"put('/run/winstead/boot_id', 1 | 512, $boot . chr(10));
+put('/run/winstead/product_uuid', 1 | 512, $uuid . chr(10));"
             }
-            Self::Journal => {
-                r"open(my $journal, '<', '/sys/fs/cgroup/system.slice/systemd-journald.service/cgroup.procs') or failed();
-my @old = split(' ', <$journal>);
-kill('KILL', @old);
-select(undef, undef, undef, 0.002) while kill(0, @old);
-my $own = '/run/log/journal/' . $uuid =~ tr/-//dr;
-for my $folder (grep { $_ ne $own } glob '/run/log/journal/*') {
-    for my $file (glob $folder . '/*') { unlink $file or failed(); }
-    rmdir $folder or failed();
+            Self::Journal => "wake('systemd-journald');",
+            // Ten seconds: where it does not start, whoever waits for it says so.
+            Self::Ssh => {
+                r"wake('ssh');
+for (1 .. 5000) {
+    last if -e '/run/sshd.pid';
+    select(undef, undef, undef, 0.002);
 }"
             }
             // SIOCSIFHWADDR; virtio's driver takes it while the card is up.
             Self::HardwareAddress => {
                 r"socket(my $any, 2, 2, 0) or failed();
-for my $card (map { m{([^/]+)$} } glob '/sys/class/net/*') {
-    next if $card eq 'lo';
-    my $request = pack('a16Sa6x16', $card, 1, pack('H2' x 6, split(/:/, $mac)));
-    ioctl($any, 0x8924, $request) or failed();
+opendir(my $cards, '/sys/class/net') or failed();
+while (my $card = readdir $cards) {
+    next if $card eq 'lo' or $card eq '.' or $card eq '..';
+    ioctl($any, 0x8924, pack('a16SH12x16', $card, 1, $mac)) or failed();
 }"
             }
         }
     }
 }
 
-/// What comes before the steps: how they fail, how they write files, and what came in on the standard input.
-const BEGIN: &str = r"use strict;
-my $at = 'begin';
+/// What comes before the steps: how they fail, how they write files, and what came in on the standard input. What a guest
+/// does for the first time is translated under emulation, so it does without modules, patterns and buffered files.
+const BEGIN: &str = r"my $at = 'begin';
 sub failed { die 'failed at ', $at, ': ', $!, chr(10) }
+umask 0;
 sub put {
-    my ($path, $bytes) = @_;
-    unlink $path;
-    umask 077;
-    open(my $file, '>', $path) or failed();
-    print $file $bytes or failed();
-    close($file) or failed();
+    my ($path, $how, $bytes, $mode) = @_;
+    sysopen(my $file, $path, $how, $mode) or failed();
+    syswrite($file, $bytes) == length($bytes) or failed();
 }
-binmode STDIN;
-local $/;
-my $seed = <STDIN>;
+sub wake {
+    my $pipe = '/run/winstead/asleep/' . $_[0];
+    # O_WRONLY: until somebody waits at the other end.
+    sysopen(my $opened, $pipe, 1) or failed();
+    unlink $pipe or failed();
+}
+my $seed = '';
+1 while sysread(STDIN, $seed, 65536, length $seed);
 my $random = substr($seed, 0, 64, '');
 ";
 
@@ -224,7 +227,7 @@ fn program(identity: &Identity, boot: [u8; 16], late: i64, steps: &[Step]) -> St
     let mut program = format!(
         "my ($name, $mac, $uuid, $boot, $late) = ('{}', '{}', '{}', '{}', {late});\n{BEGIN}",
         identity.host_name,
-        identity.network.mac,
+        identity.network.mac.replace(':', ""),
         uuid(&identity.machine_id),
         uuid(&boot),
     );
@@ -312,7 +315,7 @@ mod tests {
             let command = winstead_process::Command::new("perl").args(options).args(["-e", &program]);
             command.input(input(&files).to_vec())
         };
-        run(LINUX, &["-c"]).run(&stop).await.unwrap();
+        run(LINUX, &["-Mstrict", "-c"]).run(&stop).await.unwrap();
         // Twice: what is there already is replaced.
         for _ in 0..2 {
             run(&[Step::Files], &[]).run(&stop).await.unwrap();

@@ -92,10 +92,11 @@ const TEXTS: &[(&str, &str)] = &[
     ("etc/ssh/sshd_config.d/10-winstead.conf", SSHD),
     ("etc/systemd/journald.conf.d/10-winstead.conf", JOURNALD),
     ("etc/systemd/system/ssh.service", SSH_SERVICE),
-    ("etc/systemd/system/winstead-ssh.socket", SSH_SOCKET),
-    ("etc/systemd/system/winstead-ssh@.service", SSH_INSTANCE),
     ("etc/systemd/system/winstead-resolv.path", RESOLV_PATH),
     ("etc/systemd/system/winstead-resolv.service", RESOLV_SERVICE),
+    ("usr/lib/winstead/asleep", ASLEEP),
+    ("usr/lib/winstead/asleep.d/ssh.conf", SSH_ASLEEP),
+    ("usr/lib/winstead/asleep.d/systemd-journald.conf", JOURNALD_ASLEEP),
 ];
 
 /// No PAM: it opens a session for every login, which nothing here uses and which costs an emulated guest half a
@@ -109,12 +110,11 @@ UseDNS no
 HostKey /etc/ssh/ssh_host_ed25519_key
 ";
 
-/// Not compressed: it is small, and the code that does it costs an emulated guest more than it saves.
+/// Not compressed: it is small, and an emulated guest first translates 6,000 instructions of the code that would do it.
 const JOURNALD: &str = "[Journal]\nStorage=volatile\nRuntimeMaxUse=16M\nCompress=no\n";
 
 /// Debian's unit waits for the network and tests its configuration first. sshd needs neither to listen: this one
-/// starts as soon as files can be written. Without a host key, in a template whose memory others start from, it waits to be
-/// started.
+/// starts as soon as files can be written. Without a host key, in a template whose memory others start from, it does not.
 const SSH_SERVICE: &str = "\
 [Unit]
 Description=OpenSSH server
@@ -138,35 +138,37 @@ WantedBy=sysinit.target
 Alias=sshd.service
 ";
 
-/// Started in a template only, whose memory others start from: the server itself starts with the first connection, so no
-/// host key is in that memory, and nothing has to be started in a clone. A clone that reboots has the usual server.
-const SSH_SOCKET: &str = "\
-[Unit]
-Description=OpenSSH server of a machine that starts from saved memory
-DefaultDependencies=no
-Conflicts=shutdown.target ssh.service
-Before=shutdown.target
-
-[Socket]
-ListenStream=22
-Accept=yes
-MaxConnections=256
+/// Runs in a template, whose memory others start from, in place of a program that must begin as somebody: until a machine
+/// that knows who it is opens the pipe, it is a shell that waits. Whatever the service manager has to do for a service has
+/// been done by then, once for all machines; and what the program reads and draws, it reads and draws in each of them. Where
+/// there is no pipe (any more), the program simply starts.
+const ASLEEP: &str = "\
+# asleep UNIT PROGRAM ARGUMENT...
+pipe=/run/winstead/asleep/$1
+shift
+if [ -p \"$pipe\" ]; then
+    systemd-notify --ready
+    : <\"$pipe\"
+fi
+exec \"$@\"
 ";
 
-/// What a login left running goes on, as with the usual server.
-const SSH_INSTANCE: &str = "\
+/// For a template, which has no host key. The file tells whoever wakes the server that it listens.
+const SSH_ASLEEP: &str = "\
 [Unit]
-Description=OpenSSH server for one connection
-DefaultDependencies=no
-CollectMode=inactive-or-failed
+ConditionPathExists=
 
 [Service]
-ExecStart=-/usr/sbin/sshd -i
-StandardInput=socket
-KillMode=process
-RuntimeDirectory=sshd
-RuntimeDirectoryMode=0755
-RuntimeDirectoryPreserve=yes
+ExecStart=
+ExecStart=/bin/sh /usr/lib/winstead/asleep ssh /usr/sbin/sshd -D -o PidFile=/run/sshd.pid
+";
+
+/// A shell that waits answers no watchdog.
+const JOURNALD_ASLEEP: &str = "\
+[Service]
+WatchdogSec=0
+ExecStart=
+ExecStart=/bin/sh /usr/lib/winstead/asleep systemd-journald /usr/lib/systemd/systemd-journald
 ";
 
 /// A seed that knows the name server writes resolv.conf itself. On a bridge whose DHCP names it, this copies what
