@@ -5,8 +5,7 @@
 //! data ([`tasks`]), so that they can be shown, pinned, and tested with one step left out.
 //!
 //! A guest runs them as one program, in the language that every one of its kind has: Perl on Linux, PowerShell on
-//! Windows. Under emulation each further process costs a tenth of a second, and all steps together take a third of one
-//! (Linux; the list for Windows has not been run yet).
+//! Windows (whose list has not been run yet). Under emulation each further process costs a tenth of a second.
 
 mod linux;
 #[cfg(test)]
