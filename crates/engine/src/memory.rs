@@ -227,16 +227,7 @@ impl Actor {
         let [settle, lull] = [SETTLE, LULL].map(|text| ["/bin/sh", "-c", text].map(str::to_owned));
         let warm = template::warm(&job.record).unwrap_or_default().iter().map(Vec::as_slice);
         for command in std::iter::once(settle.as_slice()).chain(warm).chain([lull.as_slice()]) {
-            let Some((program, arguments)) = command.split_first() else { continue };
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            let failed = |how: String| format!("`{}` {how}", winstead_process::shown(command));
-            let ended = agent.run(program, &arguments, b"", limit).await;
-            let ended = ended.map_err(|error| failed(format!("has not ended: {}", chain(&error))))?;
-            if ended.code != Some(0) {
-                let said = String::from_utf8_lossy(&ended.errors).trim().to_owned();
-                let code = ended.code.map_or_else(|| "by a signal".to_owned(), |code| format!("with {code}"));
-                return Err(failed(format!("ended {code}: {said:?}")).into());
-            }
+            run_within(limit, command, &mut agent).await?;
         }
         Ok(())
     }
@@ -326,6 +317,21 @@ impl Actor {
     }
 }
 
+/// Runs a command that must succeed in a template; its name and words are told when it does not.
+async fn run_within(limit: Duration, command: &[String], agent: &mut Agent) -> Result<(), String> {
+    let Some((program, arguments)) = command.split_first() else { return Ok(()) };
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let failed = |how: String| format!("`{}` {how}", winstead_process::shown(command));
+    let ended = agent.run(program, &arguments, b"", limit).await;
+    let ended = ended.map_err(|error| failed(format!("has not ended: {}", chain(&error))))?;
+    if ended.code == Some(0) {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&ended.errors).trim().to_owned();
+    let code = ended.code.map_or_else(|| "by a signal".to_owned(), |code| format!("with {code}"));
+    Err(failed(format!("ended {code}: {said:?}")))
+}
+
 /// Whether a template is what was saved. Its memory cannot have changed, only be lost.
 async fn check(home: &Home, template: &Template, stop: &CancellationToken) -> Result<(), String> {
     if !is_kept(home, template) {
@@ -347,6 +353,11 @@ async fn check(home: &Home, template: &Template, stop: &CancellationToken) -> Re
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use serde_json::{Value, json};
+    use tokio::{
+        io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+        net::UnixListener,
+    };
     use uuid::Uuid;
     use winstead_hypervisor::qemu::Accelerator;
     use winstead_spec::{DirectKernel, Firmware, GuestOs, Start};
@@ -428,5 +439,51 @@ mod tests {
         fs::remove_dir(&folder).unwrap();
         fs::create_dir(&folder).unwrap();
         tokio::time::timeout(GLANCE * 3, keeper).await.expect("it goes on for a folder that is not its own");
+    }
+
+    /// An agent whose programs end as `status` says.
+    async fn agent_that_says(status: Value, folder: &Path) -> Agent {
+        let socket = folder.join("agent.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (from, mut to) = stream.into_split();
+            let mut lines = BufReader::new(from).split(b'\n');
+            while let Some(line) = lines.next_segment().await.unwrap() {
+                // What comes before was said to make whoever listens begin anew.
+                let Some(start) = line.iter().position(|byte| *byte == b'{') else { continue };
+                let asked: Value = serde_json::from_slice(&line[start..]).unwrap();
+                let answer = match asked["execute"].as_str().unwrap() {
+                    "guest-exec" => json!({"pid": 7}),
+                    "guest-exec-status" => status.clone(),
+                    _ => asked["arguments"]["id"].clone(),
+                };
+                let text = format!("{}\n", json!({"return": answer}));
+                to.write_all(&[b"\xff", text.as_bytes()].concat()).await.unwrap();
+            }
+        });
+        Agent::connect_within(&socket, Limits::default(), &CancellationToken::new()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_warm_command_that_fails_or_never_ends_is_named() {
+        let command = ["cargo", "--frozen"].map(str::to_owned);
+        for (status, told) in [
+            (json!({"exited": true, "exitcode": 0}), None),
+            (
+                json!({"exited": true, "exitcode": 7, "err-data": "bm8gbHVjawo="}),
+                Some("`cargo --frozen` ended with 7: \"no luck\""),
+            ),
+            (json!({"exited": true, "signal": 9}), Some("`cargo --frozen` ended by a signal: \"\"")),
+            (json!({"exited": false}), Some("`cargo --frozen` has not ended: ")),
+        ] {
+            let place = tempfile::tempdir().unwrap();
+            let mut agent = agent_that_says(status, place.path()).await;
+            let ran = run_within(Duration::from_millis(300), &command, &mut agent).await;
+            match told {
+                None => assert_eq!(ran, Ok(())),
+                Some(told) => assert!(ran.clone().is_err_and(|said| said.starts_with(told)), "{ran:?}"),
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{WARM, file_with, keepers, lab, look, templates};
+use super::{WARM, file_with, keepers, lab, look};
 use crate::lab::{Lab, eventually};
 
 #[test]
@@ -40,25 +40,15 @@ fn a_template_outlives_its_last_machine_for_as_long_as_its_pool_says() {
     up(0, "keepTemplate: 1s");
     eventually("its time is over", || lab.processes().is_empty());
     lab.assert_nothing_left();
-    lab.ok(&["down", "--all"]);
-}
 
-#[test]
-fn a_kept_template_goes_when_somebody_says_so_or_its_pool_goes() {
-    let Some(lab) = lab() else { return };
-    let kept = |replicas| file_with(&lab, replicas, &[WARM], "agent", "keepTemplate: 1h");
-    lab.up(&kept(1));
-    lab.up(&kept(0));
+    // Or somebody does not want it any more.
+    up(1, "keepTemplate: 1h");
+    up(0, "keepTemplate: 1h");
     let shown = lab.ok(&["template", "rm", "--unused", "--dry-run"]);
-    assert_eq!((shown, templates(&lab).len()), (format!("- {}\n", name(&only(&lab))), 1));
+    assert_eq!(shown, format!("- {}\n", name(&only(&lab))));
     lab.ok(&["template", "rm", "--unused"]);
     lab.assert_nothing_left();
-
-    lab.up(&kept(1));
-    lab.up(&kept(0));
-    only(&lab);
-    lab.ok(&["down", "mem"]);
-    lab.assert_nothing_left();
+    lab.ok(&["down", "--all"]);
 }
 
 /// The only template of this home.
