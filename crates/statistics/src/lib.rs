@@ -1,0 +1,45 @@
+#![forbid(unsafe_code)]
+//! What measurements say, and what they do not: the statistics behind "does RAM make it predictable?".
+//!
+//! Pure: no I/O, no clock, and randomness only from a [`Seed`] that the caller gives, so that everybody can
+//! compute a report again from its result file.
+//!
+//! | the question | who answers it |
+//! |---|---|
+//! | How long do operations take? | [`Latencies`] of each run, made of a [`Histogram`] for those that succeeded and one for those that failed |
+//! | How sure is this p99? | [`Bootstrap::percentile`], over whole runs |
+//! | Do builds take longer in B, one time for each run? | [`mann_whitney()`], and [`Summary`] with [`median_interval`] of each arm |
+//! | Do more jobs fail in B? | [`Proportion::wilson`] of each arm, [`difference`] between them, [`fisher`] where few failed |
+//! | How many jobs until one can see it? | [`Power::jobs_per_arm`] |
+//!
+//! What all of them take for granted:
+//! - **A run is the unit**, not a sample: samples of one run share its disk, its cache and its neighbours.
+//!   Five runs of each arm at least, the arms interleaved.
+//! - **Percentiles are never averaged.** Histograms are merged, then asked.
+//! - **A time-out or an error is a sample, never a gap.**
+//! - **No outlier is removed**: the tail is what this is about.
+//! - **"No difference shown" is not "no difference"**: its interval says what is still possible.
+//!
+//! Where formulas come from stands in each file's head; each is tested against published examples and SciPy
+//! (`tests/reference`).
+
+pub mod bootstrap;
+mod distribution;
+pub mod histogram;
+pub mod interval;
+pub mod latencies;
+pub mod mann_whitney;
+pub mod percentile;
+pub mod proportion;
+pub mod random;
+pub mod summary;
+
+pub use bootstrap::{Bootstrap, BootstrapError, MINIMUM_RUNS};
+pub use histogram::Histogram;
+pub use interval::{Confidence, Interval};
+pub use latencies::Latencies;
+pub use mann_whitney::{MannWhitney, mann_whitney};
+pub use percentile::Percentile;
+pub use proportion::{Power, Proportion, difference, fisher};
+pub use random::Seed;
+pub use summary::{Summary, median_interval};
