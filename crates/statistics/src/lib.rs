@@ -11,6 +11,8 @@
 //! | Do builds take longer in B, one time for each run? | [`mann_whitney()`], and [`Summary`] with [`median_interval`] of each arm |
 //! | Do more jobs fail in B? | [`Proportion::wilson`] of each arm, [`difference`] between them, [`fisher`] where few failed |
 //! | How many jobs until one can see it? | [`Power::jobs_per_arm`] |
+//! | How many machines does this host carry? | [`knee()`] for a latency that must hold; [`scalability()`] for where throughput bends |
+//! | Did we measure what we think? | [`littles_law()`] |
 //!
 //! What all of them take for granted:
 //! - **A run is the unit**, not a sample: samples of one run share its disk, its cache and its neighbours.
@@ -27,19 +29,25 @@ pub mod bootstrap;
 mod distribution;
 pub mod histogram;
 pub mod interval;
+pub mod knee;
 pub mod latencies;
+pub mod littles_law;
 pub mod mann_whitney;
 pub mod percentile;
 pub mod proportion;
 pub mod random;
+pub mod scalability;
 pub mod summary;
 
 pub use bootstrap::{Bootstrap, BootstrapError, MINIMUM_RUNS};
 pub use histogram::Histogram;
 pub use interval::{Confidence, Interval};
+pub use knee::{Knee, LoadLatency, knee};
 pub use latencies::Latencies;
+pub use littles_law::{LittlesLaw, littles_law};
 pub use mann_whitney::{MannWhitney, mann_whitney};
 pub use percentile::Percentile;
 pub use proportion::{Power, Proportion, difference, fisher};
 pub use random::Seed;
+pub use scalability::{Load, Peak, Scalability, scalability};
 pub use summary::{Summary, median_interval};
