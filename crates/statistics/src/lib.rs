@@ -8,6 +8,7 @@
 //! |---|---|
 //! | How long do operations take? | [`Latencies`] of each run, made of a [`Histogram`] for those that succeeded and one for those that failed |
 //! | How sure is this p99? | [`Bootstrap::percentile`], over whole runs |
+//! | **Is B slower than A?** | [`Question::compare`]: one sentence, p99 decides. [`Bootstrap::ratio`] and [`Bootstrap::difference`] are its numbers |
 //! | Do builds take longer in B, one time for each run? | [`mann_whitney()`], and [`Summary`] with [`median_interval`] of each arm |
 //! | Do more jobs fail in B? | [`Proportion::wilson`] of each arm, [`difference`] between them, [`fisher`] where few failed |
 //! | How many jobs until one can see it? | [`Power::jobs_per_arm`] |
@@ -38,6 +39,7 @@ pub mod proportion;
 pub mod random;
 pub mod scalability;
 pub mod summary;
+pub mod verdict;
 
 pub use bootstrap::{Bootstrap, BootstrapError, MINIMUM_RUNS};
 pub use histogram::Histogram;
@@ -51,3 +53,4 @@ pub use proportion::{Power, Proportion, difference, fisher};
 pub use random::Seed;
 pub use scalability::{Load, Peak, Scalability, scalability};
 pub use summary::{Summary, median_interval};
+pub use verdict::{Arm, Comparison, Question, Verdict};
