@@ -23,6 +23,9 @@
 //! module's tests. Where five runs differ by 50 %, only about 80 % of the intervals hold the truth: a p99
 //! that rests on one bad run needs more runs, not better formulas.
 //!
+//! Arms are resampled independently, also when their runs were interleaved (ABBA): minutes that were bad for both
+//! make the interval of a ratio wider than need be, never too narrow.
+//!
 //! Must not be used with fewer than [`MINIMUM_RUNS`], for [`Percentile::MAX`] (the maximum of all operations
 //! that could be run has no estimate), or where runs are not alike (a warm-up, another hour of the day).
 
@@ -61,6 +64,9 @@ pub enum BootstrapError {
     /// A run without samples: an error of the measuring, not a fast run.
     #[error("run {0} has no samples")]
     EmptyRun(usize),
+    /// The maximum of all operations that could be run has no estimate: it grows with their number.
+    #[error("the maximum has no interval; ask for a percentile")]
+    Maximum,
     /// Too few resamples for a standard error.
     #[error("{0} resamples are too few, at least 1000 are needed")]
     TooFewResamples(u32),
@@ -139,10 +145,13 @@ impl Bootstrap {
         if self.resamples < MINIMUM_RESAMPLES {
             return Err(BootstrapError::TooFewResamples(self.resamples));
         }
+        if percentile == Percentile::MAX {
+            return Err(BootstrapError::Maximum);
+        }
         if let Some(empty) = runs.iter().position(|run| run.count() == 0) {
             return Err(BootstrapError::EmptyRun(empty));
         }
-        let arm = Arm::new(runs);
+        let arm = Cumulated::new(runs);
         let once = vec![1; runs.len()];
         let replicates: Vec<f64> =
             (0..self.resamples).map(|_| (scale.to)(arm.percentile(percentile, &arm.drawn(random)))).collect();
@@ -191,7 +200,7 @@ fn unbiased_variance(replicates: &[f64], runs: usize) -> f64 {
 
 /// The runs of one arm as cumulated counts, so that a percentile of merged runs is found by bisection instead
 /// of by adding up whole histograms: 10 000 resamples of ten runs take milliseconds.
-struct Arm {
+struct Cumulated {
     runs: usize,
     /// The values of all buckets that any run counted something in, ascending.
     nanos: Vec<u64>,
@@ -199,7 +208,7 @@ struct Arm {
     cumulated: Vec<u64>,
 }
 
-impl Arm {
+impl Cumulated {
     fn new(runs: &[Histogram]) -> Self {
         let mut nanos: Vec<u64> = runs.iter().flat_map(Histogram::buckets).map(|(nanos, _)| nanos).collect();
         nanos.sort_unstable();
@@ -333,6 +342,7 @@ mod tests {
             Bootstrap { resamples, ..quick(Seed(1)) }.percentile(arm, Percentile::P50)
         };
         assert_eq!(ask(&arm[..4], 1000), Err(BootstrapError::TooFewRuns(4)));
+        assert_eq!(quick(Seed(1)).percentile(&arm, Percentile::MAX), Err(BootstrapError::Maximum));
         assert_eq!(ask(&arm, 100), Err(BootstrapError::TooFewResamples(100)));
         arm[2] = Histogram::new();
         assert_eq!(ask(&arm, 1000), Err(BootstrapError::EmptyRun(2)));
@@ -348,10 +358,10 @@ mod tests {
         ) {
             let runs: Vec<Histogram> = counts.iter().map(|samples| {
                 let mut run = Histogram::new();
-                samples.iter().for_each(|(nanos, times)| run.record_nanos(*nanos, *times));
+                samples.iter().for_each(|(nanos, times)| run.record_bin(*nanos, *times).expect("few"));
                 run
             }).collect();
-            let arm = Arm::new(&runs);
+            let arm = Cumulated::new(&runs);
             let times = arm.drawn(&mut Random::new(Seed(seed)));
             let drawn = |(run, n): (_, &u64)| std::iter::repeat_n(run, usize::try_from(*n).expect("small"));
             let merged = Histogram::merged(runs.iter().zip(&times).flat_map(drawn));

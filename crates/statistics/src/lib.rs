@@ -23,6 +23,25 @@
 //! - **No outlier is removed**: the tail is what this is about.
 //! - **"No difference shown" is not "no difference"**: its interval says what is still possible.
 //!
+//! ```
+//! use std::time::Duration;
+//! use winstead_statistics::{Arm, Bootstrap, Latencies, Question, Seed};
+//!
+//! // Five runs of each arm; in earnest they come from a load generator.
+//! let measured = |micros: u64| -> Vec<Latencies> {
+//!     let run = |level: u64| {
+//!         let mut run = Latencies::new();
+//!         (0..2000).for_each(|n| run.record(Duration::from_micros(micros + level + n % 100)));
+//!         run
+//!     };
+//!     (0..5).map(run).collect()
+//! };
+//! let (disk, ram) = (measured(900), measured(400));
+//! let found = Question::at_p99(Bootstrap::with_seed(Seed(1)))
+//!     .compare(Arm { name: "disk", runs: &disk }, Arm { name: "RAM", runs: &ram });
+//! assert_eq!(found.to_string(), "RAM is faster at p99 by 2.00× (1.99-2.01)");
+//! ```
+//!
 //! Where formulas come from stands in each file's head; each is tested against published examples and SciPy
 //! (`tests/reference`).
 

@@ -91,9 +91,9 @@ pub enum ScalabilityError {
         /// What was given.
         throughput: f64,
     },
-    /// No law with λ > 0 describes the data: throughput grows faster than the number of machines.
-    #[error("throughput grows faster than the number of machines, which no scalability law describes")]
-    Superlinear,
+    /// No law with λ > 0 fits: the numbers are too large or too small to reckon with.
+    #[error("no scalability law fits")]
+    NoFit,
 }
 
 const MINIMUM_LOADS: usize = 4;
@@ -106,13 +106,11 @@ const MINIMUM_LOADS: usize = 4;
 /// When there are too few loads or runs, something is no throughput, or no law fits.
 pub fn scalability(loads: &[Load], bootstrap: Bootstrap) -> Result<Scalability, ScalabilityError> {
     check(loads)?;
-    let law = fit(&points(loads)).ok_or(ScalabilityError::Superlinear)?;
+    let law = fit(&points(loads)).ok_or(ScalabilityError::NoFit)?;
     let mut random = Random::new(bootstrap.seed);
+    let again = |_| fit(&points(&resampled(loads, &mut random)));
     let laws: Vec<Law> =
-        (0..bootstrap.resamples).filter_map(|_| fit(&points(&resampled(loads, &mut random)))).collect();
-    if laws.is_empty() {
-        return Err(ScalabilityError::Superlinear);
-    }
+        (0..bootstrap.resamples.max(1)).map(again).collect::<Option<_>>().ok_or(ScalabilityError::NoFit)?;
     let tail = tail(loads, bootstrap);
     let between = |of: fn(&Law) -> f64| {
         let mut values: Vec<f64> = laws.iter().map(of).collect();
@@ -228,6 +226,17 @@ mod tests {
         );
         let found = scalability(&measured(STRAIGHT, &[1, 2, 4, 8], 0.03, 3), quick(3)).expect("a law");
         assert_eq!(found.peak, Peak::NotShown { measured_to: 8 });
+    }
+
+    #[test]
+    fn throughput_that_grows_faster_than_the_machines_is_off_the_law_and_has_no_peak() {
+        let loads = [(1, 100.0), (2, 250.0), (4, 600.0), (8, 1500.0)].map(|(machines, mean)| Load {
+            machines,
+            throughputs: vec![mean, mean * 1.01, mean, mean, mean],
+        });
+        let found = scalability(&loads, quick(5)).expect("a law");
+        assert_eq!((found.sigma.high, found.peak), (0.0, Peak::NotShown { measured_to: 8 }));
+        assert!(found.worst_deviation > 0.5, "{found:?}");
     }
 
     #[test]

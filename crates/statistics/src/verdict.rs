@@ -210,6 +210,7 @@ impl From<BootstrapError> for Reason {
         match error {
             BootstrapError::TooFewRuns(fewest) => Self::TooFewRuns { fewest },
             BootstrapError::EmptyRun(_) => Self::EmptyRun,
+            BootstrapError::Maximum => Self::TooFewSamples { beyond: 0 },
             BootstrapError::TooFewResamples(resamples) => Self::TooFewResamples { resamples },
         }
     }

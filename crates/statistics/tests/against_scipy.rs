@@ -1,6 +1,8 @@
 //! What SciPy and NumPy say of the same data (`reference/reference.json`, written by
 //! `reference/reference.py`).
 
+use std::time::Duration;
+
 use serde::{Deserialize, de::DeserializeOwned};
 use winstead_statistics::{
     Confidence, Histogram, Percentile, Proportion, Summary, fisher, mann_whitney,
@@ -152,7 +154,7 @@ fn percentiles_of_a_histogram_are_numpys_within_a_thousandth() {
     }
     let case: Case = reference("histogram");
     let mut histogram = Histogram::new();
-    case.nanos.iter().for_each(|nanos| histogram.record_nanos(*nanos, 1));
+    case.nanos.iter().for_each(|nanos| histogram.record(Duration::from_nanos(*nanos)));
     for (millionths, exact) in &case.percentiles {
         let percentile = Percentile::from_millionths(*millionths).expect("a percentile");
         let found = histogram.percentile(percentile).expect("samples").as_nanos() as f64;

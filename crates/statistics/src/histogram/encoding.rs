@@ -15,7 +15,7 @@ use std::io::{Read, Write};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 
-use super::{LONGEST_NANOS, SIGNIFICANT_DIGITS};
+use super::{LONGEST_NANOS, MOST_SAMPLES, SIGNIFICANT_DIGITS, TooManySamples};
 
 type Counts = hdrhistogram::Histogram<u64>;
 
@@ -32,9 +32,6 @@ const LONGEST_RAW: usize = HEADER + 9 * 33 * 1024;
 const LONGEST_PACKED: usize = LONGEST_RAW + LONGEST_RAW / 1000 + 64;
 const _: () = assert!(BUCKETS <= 33 * 1024);
 const LONGEST_TEXT: usize = (LONGEST_PACKED + 8) / 3 * 4 + 4;
-/// 2⁴⁰ samples, more than one for each nanosecond of a quarter of an hour. So sums over runs cannot overflow.
-const MOST_SAMPLES: u64 = 1 << 40;
-
 /// Why a text is not one of our histograms.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -64,8 +61,8 @@ pub enum DecodeError {
     #[error("histogram counts samples beyond its range")]
     OutOfRange,
     /// More samples than can be measured.
-    #[error("histogram counts more than 2^40 samples")]
-    TooMany,
+    #[error(transparent)]
+    TooMany(#[from] TooManySamples),
     /// More samples longer than an hour than samples at the end of the range.
     #[error("histogram has more saturated samples than its highest bucket")]
     Saturated,
@@ -145,7 +142,7 @@ fn read_counts(raw: &[u8], mut counts: Counts) -> Result<Counts, DecodeError> {
         let count = u64::try_from(number).unwrap_or(0);
         total = total.saturating_add(count);
         if total > MOST_SAMPLES {
-            return Err(DecodeError::TooMany);
+            return Err(TooManySamples.into());
         }
         if count > 0 {
             let value = (index < BUCKETS).then(|| value_of(index)).ok_or(DecodeError::OutOfRange)?;
@@ -272,7 +269,7 @@ mod tests {
     #[test]
     fn what_another_implementation_wrote_is_read() {
         let mut expected = Histogram::new();
-        SAMPLES.iter().for_each(|nanos| expected.record_nanos(*nanos, 1));
+        SAMPLES.iter().for_each(|nanos| expected.add(*nanos, 1));
         assert_eq!(read(FROM_PYTHON).expect("valid"), expected.counts);
     }
 
@@ -307,7 +304,7 @@ mod tests {
     fn even_the_largest_histogram_can_be_read_back() {
         let (mut histogram, mut random) = (Histogram::new(), Random::new(Seed(11)));
         // Counts without a pattern, in every bucket: nothing for zlib to pack.
-        (0..BUCKETS).for_each(|index| histogram.record_nanos(value_of(index), random.next() >> 40));
+        (0..BUCKETS).for_each(|index| histogram.add(value_of(index), random.next() >> 40));
         let text = encode(&histogram.counts);
         assert_eq!(read(&text).expect("ours"), histogram.counts);
     }
@@ -327,7 +324,7 @@ mod tests {
         let with = |payload: &[u8]| read(&packed(&[&header(payload.len()), payload].concat()));
         let mut many = Vec::new();
         write_varint(&mut many, i64::MAX);
-        assert!(matches!(with(&many), Err(DecodeError::TooMany)));
+        assert!(matches!(with(&many), Err(DecodeError::TooMany(_))));
         // i64::MIN: the one number that has no opposite.
         assert!(matches!(with(&[&[0xff; 9][..], &[2]].concat()), Err(DecodeError::OutOfRange)));
         assert!(matches!(with(&[0x80]), Err(DecodeError::Cut)));
@@ -341,7 +338,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read(samples in prop::collection::vec((1..=LONGEST_NANOS, 1u64..1000), 0..50)) {
             let mut histogram = Histogram::new();
-            samples.iter().for_each(|(nanos, times)| histogram.record_nanos(*nanos, *times));
+            samples.iter().for_each(|(nanos, times)| histogram.add(*nanos, *times));
             prop_assert_eq!(read(&encode(&histogram.counts)).expect("ours"), histogram.counts);
         }
 
