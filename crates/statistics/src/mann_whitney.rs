@@ -18,7 +18,7 @@ pub struct MannWhitney {
     /// How `p` was found.
     pub method: Method,
     /// The probability that a number of the candidate is larger than one of the baseline, ties as half: U /
-    /// (m · n). 0.5 is no difference (Vargha and Delaney 2000, eq. 14: Â).
+    /// (m · n). 0.5 is no difference (Vargha and Delaney 2000: Â).
     pub superiority: f64,
     /// By how much the candidate's numbers are larger, in their unit: the median of all pairwise differences
     /// (Hodges and Lehmann 1963).
@@ -29,11 +29,11 @@ pub struct MannWhitney {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
-    /// From all ways to divide the ranks (Mann and Whitney 1947, the recurrence of section 3). Up to 20
+    /// From all ways to divide the ranks (Mann and Whitney 1947). Up to 20
     /// numbers in each set, no ties.
     Exact,
-    /// From the normal distribution, its variance corrected for ties (Lehmann 1975, "Nonparametrics", eq.
-    /// 1.35 and A.18) and U for continuity by ½.
+    /// From the normal distribution, its variance corrected for ties (Lehmann 1975,
+    /// "Nonparametrics", chapter 1) and U for continuity by ½.
     Normal,
 }
 

@@ -118,11 +118,11 @@ impl Power {
     pub const CUSTOMARY: Self = Self { alpha: 0.05, power: 0.8 };
 
     /// How many jobs each arm needs to show that a share of `before` has become `after` (or the other way
-    /// round): Fleiss 1981, "Statistical Methods for Rates and Proportions", section 3.2, without the
+    /// round): Fleiss 1981, "Statistical Methods for Rates and Proportions", chapter 3, without the
     /// correction for continuity; the formula of R's `power.prop.test`. `None` unless both shares lie between
     /// 0 and 1 and differ, and α and the power make sense.
     ///
-    /// A plan, not a judgement: it needs the shares before they are known, and Fisher's test needs about a
+    /// A plan, not a judgement: it needs the shares before they are known, and Fisher's test needs up to a
     /// sixth more.
     #[must_use]
     pub fn jobs_per_arm(self, before: f64, after: f64) -> Option<u64> {

@@ -355,6 +355,18 @@ mod tests {
     }
 
     #[test]
+    fn a_difference_that_a_histogram_cannot_resolve_is_none() {
+        let steady = |nanos| {
+            let mut run = Latencies::new();
+            (0..2000).for_each(|_| run.record(Duration::from_nanos(nanos)));
+            vec![run; 5]
+        };
+        let found = |nanos| compare(&question(), &steady(1_000_000), &steady(nanos)).primary.verdict;
+        assert!(matches!(found(1_001_500), Verdict::NoDifferenceShown { ratio } if ratio.low > 1.0));
+        assert!(matches!(found(1_004_000), Verdict::Slower { .. }));
+    }
+
+    #[test]
     fn secondary_percentiles_are_wider_and_say_that_they_do_not_decide() {
         let question = Question { secondary: vec![Percentile::P50, Percentile::P95], ..question() };
         let found = compare(&question, &runs(6, 10.0, 6), &runs(6, 18.0, 7));
