@@ -189,7 +189,7 @@ fn deviation(law: Law, load: &Load) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::Seed;
+    use crate::{interval::Confidence, random::Seed};
 
     fn measured(law: Law, machines: &[u32], noise: f64, seed: u64) -> Vec<Load> {
         let mut random = Random::new(Seed(seed));
@@ -237,6 +237,23 @@ mod tests {
         };
         let claimed = (0..40).filter(|seed| peak(*seed) != Peak::NotShown { measured_to: 8 }).count();
         assert!(claimed <= 6, "{claimed} of 40");
+    }
+
+    #[test]
+    fn no_peak_is_claimed_where_its_cause_may_be_nothing() {
+        let loads = measured(BENT, &[1, 2, 4, 8, 16], 0.0, 6);
+        let ends = |low| Interval::around(0.02, low, 0.04, Confidence::P95);
+        let machines = Interval::around(6.9, 5.0, 9.0, Confidence::P95);
+        assert_eq!(peak(BENT, ends(0.0), machines, &loads), Peak::NotShown { measured_to: 16 });
+        assert_eq!(peak(BENT, ends(0.01), machines, &loads), Peak::Measured { machines });
+    }
+
+    /// Four loads of five runs: t of 16 degrees of freedom is 2.120 in the tables, √(5/4) times that 2.370, and
+    /// Φ(−2.370) is 0.0089.
+    #[test]
+    fn tails_are_moved_out_for_few_runs() {
+        let loads = measured(BENT, &[1, 2, 4, 8], 0.0, 7);
+        assert!((tail(&loads, quick(7)) - 0.0089).abs() < 5e-5);
     }
 
     #[test]
