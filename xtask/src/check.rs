@@ -7,8 +7,10 @@ use fs_err as fs;
 use crate::{command::Command, place, report};
 
 /// Crates that are to compile for Windows, with the reason. The others drive Linux's own QEMU, tmpfs and bridges.
-const PORTABLE: &[(&str, &str)] =
-    &[("winstead-spec", "the agent and a client on Windows read the same files")];
+const PORTABLE: &[(&str, &str)] = &[
+    ("winstead-spec", "the agent and a client on Windows read the same files"),
+    ("winstead-statistics", "a guest with Windows records latencies, and results are judged anywhere"),
+];
 const WINDOWS: &str = "x86_64-pc-windows-gnu";
 
 enum Outcome {
