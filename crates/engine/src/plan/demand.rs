@@ -38,9 +38,9 @@ pub(super) fn fitting<'a>(
 
 /// The templates that no machine will stand on, those first that wait longest.
 fn needless<'a>(desired: &Desired, observed: &'a Observed, changes: &[Change]) -> Vec<&'a MachineName> {
-    let leaves =
-        |name| changes.iter().any(|change| change.action == Action::Destroy && change.machine == name);
-    let staying = observed.machines.iter().filter(|(name, _)| !leaves((*name).clone()));
+    let leaving = changes.iter().filter(|change| change.action == Action::Destroy);
+    let leaving: BTreeSet<&MachineName> = leaving.map(|change| &change.machine).collect();
+    let staying = observed.machines.iter().filter(|(name, _)| !leaving.contains(name));
     let used: BTreeSet<&MachineName> =
         staying.filter_map(|(_, seen)| seen.entry.record.origin.template.as_ref()).collect();
     let wanted = |seen: &SeenTemplate| desired.pools.iter().any(|pool| starts_from(pool, seen));
