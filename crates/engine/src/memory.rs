@@ -57,6 +57,10 @@ true";
 /// place can be. Later than the pool's commands, which may log more than fits into a socket.
 const LULL: &str = "\
 set -e
+[ -d /usr/lib/winstead/asleep.d ] || {
+    echo \"the image was built by an older winstead; \\`winstead image build --fresh\\` builds it anew\" >&2
+    exit 1
+}
 mkdir -p /run/winstead/asleep
 for own in /proc/sys/kernel/random/boot_id /sys/class/dmi/id/product_uuid; do
     cp $own /run/winstead/
@@ -224,10 +228,14 @@ impl Actor {
         let socket = self.home.run(&job.record.name).join(qemu::AGENT_SOCKET);
         let limit = job.record.ready.deadline.duration();
         let mut agent = Agent::connect_within(&socket, Limits::default(), &self.stop).await?;
-        let [settle, lull] = [SETTLE, LULL].map(|text| ["/bin/sh", "-c", text].map(str::to_owned));
-        let warm = template::warm(&job.record).unwrap_or_default().iter().map(Vec::as_slice);
-        for command in std::iter::once(settle.as_slice()).chain(warm).chain([lull.as_slice()]) {
-            run_within(limit, command, &mut agent).await?;
+        let script =
+            |what: &str, text: &str| (what.to_owned(), ["/bin/sh", "-c", text].map(str::to_owned).to_vec());
+        let warm = template::warm(&job.record).unwrap_or_default().iter();
+        let warm = warm.map(|command| (format!("`{}`", winstead_process::shown(command)), command.clone()));
+        let rest = script("the guest's coming to rest", SETTLE);
+        let sleep = script("putting to sleep what each machine begins as its own", LULL);
+        for (what, command) in std::iter::once(rest).chain(warm).chain([sleep]) {
+            run_within(limit, &what, &command, &mut agent).await?;
         }
         Ok(())
     }
@@ -317,11 +325,16 @@ impl Actor {
     }
 }
 
-/// Runs a command that must succeed in a template; its name and words are told when it does not.
-async fn run_within(limit: Duration, command: &[String], agent: &mut Agent) -> Result<(), String> {
+/// Runs a command that must succeed in a template; when it does not, `what` and its words are told.
+async fn run_within(
+    limit: Duration,
+    what: &str,
+    command: &[String],
+    agent: &mut Agent,
+) -> Result<(), String> {
     let Some((program, arguments)) = command.split_first() else { return Ok(()) };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let failed = |how: String| format!("`{}` {how}", winstead_process::shown(command));
+    let failed = |how: String| format!("{what} {how}");
     let ended = agent.run(program, &arguments, b"", limit).await;
     let ended = ended.map_err(|error| failed(format!("has not ended: {}", chain(&error))))?;
     if ended.code == Some(0) {
@@ -479,7 +492,7 @@ mod tests {
         ] {
             let place = tempfile::tempdir().unwrap();
             let mut agent = agent_that_says(status, place.path()).await;
-            let ran = run_within(Duration::from_millis(300), &command, &mut agent).await;
+            let ran = run_within(Duration::from_millis(300), "`cargo --frozen`", &command, &mut agent).await;
             match told {
                 None => assert_eq!(ran, Ok(())),
                 Some(told) => assert!(ran.clone().is_err_and(|said| said.starts_with(told)), "{ran:?}"),
