@@ -1,0 +1,196 @@
+//! Loads on the blocks of large files: makes the files, warms up, measures.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Duration,
+};
+
+use crate::{
+    buffer::{ALIGNMENT, Buffer},
+    cli::{Caching, Flush, Spacing},
+    clock::{Monotonic, Stop},
+    crew::{self, Job, Measured, Rules},
+    error::ProbeError,
+    load::{Arrivals, Device, Pace, Positions, Worker},
+    parameters::{Access, BlockLoad},
+    pattern::Generator,
+    platform,
+    result::ProbeResult,
+    samples::Operation,
+};
+
+/// Bytes of one write when files are made.
+const LAYOUT_BLOCK: u64 = 1 << 20;
+
+/// Streams of random numbers, so that no two uses share one: what is written while measuring, while warming up,
+/// when files are made; where blocks lie; when operations are due.
+const DATA: u64 = 0;
+const WARMUP: u64 = 1 << 31;
+const LAYOUT: u64 = 1 << 32;
+const POSITIONS: u64 = 2 << 32;
+const ARRIVALS: u64 = 3 << 32;
+
+/// A file that takes a worker's operations, with one buffer.
+struct FileDevice {
+    file: File,
+    buffer: Buffer,
+    generator: Generator,
+}
+
+impl FileDevice {
+    fn open(path: &Path, caching: Caching, block: u64, generator: Generator) -> io::Result<Self> {
+        let length = usize::try_from(block).map_err(io::Error::other)?;
+        Ok(Self { file: platform::open(path, caching)?, buffer: Buffer::new(length), generator })
+    }
+}
+
+impl Device for FileDevice {
+    fn prepare(&mut self) {
+        self.generator.fill(self.buffer.bytes());
+    }
+
+    fn read(&mut self, offset: u64) -> io::Result<u64> {
+        platform::read_exact_at(&self.file, self.buffer.bytes(), offset)?;
+        Ok(self.buffer.bytes().len() as u64)
+    }
+
+    fn write(&mut self, offset: u64) -> io::Result<u64> {
+        platform::write_all_at(&self.file, self.buffer.bytes(), offset)?;
+        Ok(self.buffer.bytes().len() as u64)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// Makes the files in `scratch`, warms up and measures.
+///
+/// # Errors
+/// When files cannot be made or opened, or no thread can be started. A disk that is lost while it is measured
+/// is in the answer.
+pub(crate) fn measure(
+    load: &BlockLoad,
+    scratch: &Path,
+    stop: &Stop,
+    result: &mut ProbeResult,
+) -> Result<Measured, ProbeError> {
+    let (caching, refused) = usable_caching(scratch, load.cache).map_err(ProbeError::prepare)?;
+    result.cache_is(caching, refused);
+    let files: Vec<PathBuf> = (0..load.threads).map(|n| scratch.join(format!("data-{n}"))).collect();
+    for (stream, path) in (LAYOUT..).zip(&files) {
+        lay_out(path, load.file_bytes, Generator::new(load.seed, stream), stop)
+            .map_err(ProbeError::prepare)?;
+    }
+    let rules = Rules {
+        clock: Arc::new(Monotonic::start()),
+        stop: stop.clone(),
+        timeout: Duration::from_secs_f64(load.timeout_seconds),
+    };
+    if load.warmup_seconds > 0.0 {
+        let phase = Phase { seconds: load.warmup_seconds, stream: WARMUP };
+        let warm = run(load, &files, caching, &rules, &phase)?;
+        if stop.asked() {
+            return Ok(warm);
+        }
+    }
+    let before = platform::storage_traffic();
+    let phase = Phase { seconds: load.duration_seconds, stream: DATA };
+    let measured = run(load, &files, caching, &rules, &phase)?;
+    result.traffic_was(before, platform::storage_traffic());
+    Ok(measured)
+}
+
+/// What this file system can do of `asked`, and what it said where it cannot. Some let a file be opened for direct
+/// I/O and then refuse the I/O, so both are tried.
+fn usable_caching(scratch: &Path, asked: Caching) -> io::Result<(Caching, Option<String>)> {
+    if asked == Caching::Cached {
+        return Ok((asked, None));
+    }
+    let path = scratch.join("trial");
+    let block = ALIGNMENT as u64;
+    let trial = FileDevice::open(&path, asked, block, Generator::new(0, 0))
+        .and_then(|mut device| device.write(0).and_then(|_| device.read(0)));
+    match trial {
+        Ok(_) => Ok((asked, None)),
+        Err(error) if platform::is_no_direct_io(&error) => Ok((Caching::Cached, Some(error.to_string()))),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes a whole file of random data, so that no read meets a hole and no write has to find a place.
+fn lay_out(path: &Path, size: u64, generator: Generator, stop: &Stop) -> io::Result<()> {
+    let mut device = FileDevice::open(path, Caching::Cached, LAYOUT_BLOCK, generator)?;
+    for offset in (0..size).step_by(1 << 20) {
+        if stop.asked() {
+            return Ok(());
+        }
+        device.prepare();
+        device.write(offset)?;
+    }
+    device.file.set_len(size)?;
+    device.file.sync_all()
+}
+
+/// A stretch of time under load.
+struct Phase {
+    seconds: f64,
+    /// Where its data begins.
+    stream: u64,
+}
+
+fn run(
+    load: &BlockLoad,
+    files: &[PathBuf],
+    caching: Caching,
+    rules: &Rules,
+    phase: &Phase,
+) -> Result<Measured, ProbeError> {
+    // Buffers are made and files opened first: it takes as long as it takes.
+    let mut devices = Vec::with_capacity(load.workers());
+    for worker in 0..load.workers() as u64 {
+        let path = &files[usize::try_from(worker).unwrap_or(0) % files.len()];
+        let generator = Generator::new(load.seed, phase.stream + worker);
+        devices
+            .push(FileDevice::open(path, caching, load.block_bytes, generator).map_err(ProbeError::prepare)?);
+    }
+    let begin = crew::common_start(rules, load.workers());
+    let pace = Arc::new(pace(load, begin, begin + Duration::from_secs_f64(phase.seconds)));
+    let fronts: Vec<Arc<AtomicU64>> = files.iter().map(|_| Arc::default()).collect();
+    let jobs = (0u64..).zip(devices).map(|(n, device)| {
+        let front = &fronts[usize::try_from(n).unwrap_or(0) % files.len()];
+        job(load, device, &pace, positions(load, front, n))
+    });
+    crew::run(rules, begin, jobs.collect())
+        .map_err(|source| ProbeError::System { what: "start a thread".to_owned(), source })
+}
+
+fn pace(load: &BlockLoad, begin: Duration, end: Duration) -> Pace {
+    load.arrivals.map_or(Pace::Closed { end }, |timing| {
+        let random = (timing.spacing == Spacing::Poisson).then(|| Generator::new(load.seed, ARRIVALS));
+        Pace::Open(Mutex::new(Arrivals::new(begin, end, timing.per_second, random)))
+    })
+}
+
+fn positions(load: &BlockLoad, front: &Arc<AtomicU64>, worker: u64) -> Positions {
+    match load.access {
+        Access::Sequential => Positions::Sequential(Arc::clone(front)),
+        Access::Random => Positions::Random(Generator::new(load.seed, POSITIONS + worker)),
+    }
+}
+
+fn job(load: &BlockLoad, device: FileDevice, pace: &Arc<Pace>, positions: Positions) -> Job {
+    let worker = Worker {
+        device: Box::new(device),
+        positions,
+        pace: Arc::clone(pace),
+        operation: load.operation,
+        block: load.block_bytes,
+        blocks: load.file_bytes / load.block_bytes,
+        flush_at_end: load.operation == Operation::Write && load.flush == Some(Flush::End),
+    };
+    Box::new(move |post| worker.work(post))
+}
