@@ -114,8 +114,13 @@ fn usable_caching(scratch: &Path, asked: Caching) -> io::Result<(Caching, Option
     let block = ALIGNMENT as u64;
     let trial = FileDevice::open(&path, asked, block, Generator::new(0, 0))
         .and_then(|mut device| device.write(0).and_then(|_| device.read(0)));
+    judge(trial)
+}
+
+/// What a trial of direct I/O says.
+fn judge(trial: io::Result<u64>) -> io::Result<(Caching, Option<String>)> {
     match trial {
-        Ok(_) => Ok((asked, None)),
+        Ok(_) => Ok((Caching::Direct, None)),
         Err(error) if platform::is_no_direct_io(&error) => Ok((Caching::Cached, Some(error.to_string()))),
         Err(error) => Err(error),
     }
@@ -193,4 +198,19 @@ fn job(load: &BlockLoad, device: FileDevice, pace: &Arc<Pace>, positions: Positi
         flush_at_end: load.operation == Operation::Write && load.flush == Some(Flush::End),
     };
     Box::new(move |post| worker.work(post))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_that_refuses_direct_io_is_told_from_a_disk_that_fails() {
+        assert_eq!(judge(Ok(1)).expect("direct"), (Caching::Direct, None));
+        let refused = judge(Err(io::Error::from_raw_os_error(platform::NO_DIRECT_IO[0])));
+        let (used, said) = refused.expect("through the cache");
+        assert!(used == Caching::Cached && said.is_some());
+        judge(Err(io::ErrorKind::StorageFull.into()))
+            .expect_err("a full disk is no reason to measure a cache");
+    }
 }

@@ -71,7 +71,8 @@ pub(crate) enum Workload {
     ///
     /// Shows what users wait: latency counts from the time an operation was due, so a stall is charged to all
     /// that it delayed. Does not show how much the disk can do; a rate above that makes latencies grow until
-    /// the time-out, as they would for real. `lateness` is what our own waking adds.
+    /// the time-out, as they would for real. `lateness` is what our own waking adds, and it is said how often all
+    /// of the queue's places were taken: then a longer queue might have waited less.
     Latency(Open),
     /// Make, write, stat, read, rename and delete many small files, as a build does (closed loop, fixed work).
     ///
@@ -90,9 +91,9 @@ pub(crate) struct Blocks {
     /// Bytes of one operation [default: 1MiB for seq-read and seq-write, else 4KiB].
     #[arg(long, value_name = "SIZE")]
     pub block: Option<ByteSize>,
-    /// Operations under way at once on each file; each is a thread here.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub queue_depth: u16,
+    /// Operations under way at once on each file, at most; each is a thread here [default: 16 for latency, else 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub queue_depth: Option<u16>,
     /// Files, each with a queue of its own.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: u16,

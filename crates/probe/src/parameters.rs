@@ -124,6 +124,7 @@ struct Shape {
     name: &'static str,
     access: Access,
     block: ByteSize,
+    queue_depth: u16,
     direction: Direction,
 }
 
@@ -131,11 +132,16 @@ const SEQUENTIAL_BLOCK: ByteSize = ByteSize::from_mib(1);
 const RANDOM_BLOCK: ByteSize = ByteSize::from_bytes(4096);
 
 const fn sequential(name: &'static str, direction: Direction) -> Shape {
-    Shape { name, access: Access::Sequential, block: SEQUENTIAL_BLOCK, direction }
+    Shape { name, access: Access::Sequential, block: SEQUENTIAL_BLOCK, queue_depth: 1, direction }
 }
 
 const fn random(name: &'static str, direction: Direction) -> Shape {
-    Shape { name, access: Access::Random, block: RANDOM_BLOCK, direction }
+    Shape { name, access: Access::Random, block: RANDOM_BLOCK, queue_depth: 1, direction }
+}
+
+/// Users do not wait for each other before they ask, so an open loop is to have places left.
+const fn open_loop(direction: Direction) -> Shape {
+    Shape { queue_depth: 16, ..random("latency", direction) }
 }
 
 impl Parameters {
@@ -153,7 +159,7 @@ impl Parameters {
             }
             Workload::RandWrite(args) => (random("rand-write", Write), &args.blocks, Some(args.flush), None),
             Workload::Latency(args) => {
-                (random("latency", args.operation), &args.blocks, Some(args.flush), Some(args))
+                (open_loop(args.operation), &args.blocks, Some(args.flush), Some(args))
             }
             Workload::Files(tree) => return FileLoad::read(tree).map(Self::Files),
         };
@@ -191,7 +197,8 @@ impl BlockLoad {
         let block = args.block.unwrap_or(shape.block);
         let mut problems = Problems::default();
         check_block(&mut problems, args, block);
-        check_amounts(&mut problems, args, block);
+        let queue_depth = args.queue_depth.unwrap_or(shape.queue_depth);
+        check_amounts(&mut problems, args, queue_depth, block);
         check_times(&mut problems, args);
         if let Some(open) = open {
             check_rate(&mut problems, open);
@@ -207,7 +214,7 @@ impl BlockLoad {
             },
             access: shape.access,
             block_bytes: block.bytes(),
-            queue_depth: args.queue_depth,
+            queue_depth,
             threads: args.threads,
             file_bytes: each - each % block.bytes().max(1),
             cache: args.cache,
@@ -240,11 +247,11 @@ fn check_block(problems: &mut Problems, args: &Blocks, block: ByteSize) {
     );
 }
 
-fn check_amounts(problems: &mut Problems, args: &Blocks, block: ByteSize) {
-    let workers = u32::from(args.queue_depth) * u32::from(args.threads);
+fn check_amounts(problems: &mut Problems, args: &Blocks, queue_depth: u16, block: ByteSize) {
+    let workers = u32::from(queue_depth) * u32::from(args.threads);
     problems.unless(
         workers <= MOST_WORKERS,
-        format_args!("--queue-depth {} × --threads {}: {workers} threads", args.queue_depth, args.threads),
+        format_args!("--queue-depth {queue_depth} × --threads {}: {workers} threads", args.threads),
         format_args!("at most {MOST_WORKERS}: more would measure the scheduler"),
     );
     problems.unless(

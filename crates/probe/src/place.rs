@@ -57,11 +57,13 @@ impl Place {
             what: format!("ask how much is free in {shown}"),
             source,
         })?;
-        let problems = short_of(room, parameters, folder);
+        let computer = platform::describe(folder, room);
+        let mut problems = short_of(room, parameters, folder);
+        problems.extend(short_of_memory(&computer, parameters));
         if !problems.is_empty() {
             return Err(ProbeError::Refused(problems));
         }
-        Ok(Self { folder: folder.to_owned(), computer: platform::describe(folder, room) })
+        Ok(Self { folder: folder.to_owned(), computer })
     }
 
     /// A new folder of our own in it.
@@ -99,6 +101,21 @@ fn short_of(room: Room, parameters: &Parameters, folder: &Path) -> Vec<Problem> 
     problems
 }
 
+/// A tmpfs says that half of the memory is free, also when there is less: filling it would end other programs.
+fn short_of_memory(computer: &Computer, parameters: &Parameters) -> Option<Problem> {
+    let limits = [computer.memory_available_bytes, computer.memory_limit_bytes];
+    let have = limits.into_iter().flatten().min()?;
+    let need = parameters.needed_bytes();
+    (computer.file_system.is_memory() && need > have).then(|| Problem {
+        what: format!(
+            "the folder is in memory: {} would be taken, and {} are left",
+            ByteSize::from_bytes(need),
+            ByteSize::from_bytes(have)
+        ),
+        hint: "measure less of it, or another folder".to_owned(),
+    })
+}
+
 /// Removes what was made.
 ///
 /// # Errors
@@ -108,5 +125,51 @@ pub(crate) fn remove(scratch: TempDir) -> Result<(), ProbeError> {
     match scratch.close() {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(ProbeError::Left { path, source }),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{cli::Cli, computer::FileSystem};
+
+    fn parameters() -> Parameters {
+        let cli = Cli::try_parse_from(["winstead-probe", "seq-read", "--working-set", "100MiB"]);
+        Parameters::read(&cli.expect("arguments").workload).expect("fine")
+    }
+
+    #[test]
+    fn a_folder_in_memory_must_leave_memory() {
+        let computer = |kind: &str, available, limit| Computer {
+            memory_available_bytes: Some(available),
+            memory_limit_bytes: limit,
+            file_system: FileSystem { kind: Some(kind.to_owned()), ..FileSystem::default() },
+            ..Computer::default()
+        };
+        let refused = |computer| short_of_memory(&computer, &parameters()).map(|problem| problem.what);
+        assert_eq!(refused(computer("tmpfs", 1 << 30, None)), None);
+        assert_eq!(refused(computer("ext4", 1 << 20, None)), None);
+        let said = "the folder is in memory: 116 MiB would be taken, and 64 MiB are left";
+        assert_eq!(refused(computer("tmpfs", 1 << 30, Some(64 << 20))).as_deref(), Some(said));
+    }
+
+    #[test]
+    fn room_is_counted_in_bytes_and_in_files() {
+        let refused = |bytes, files| {
+            short_of(Room { bytes, files }, &parameters(), Path::new("/x"))
+                .into_iter()
+                .map(|p| p.what)
+                .collect()
+        };
+        let fine: Vec<String> = refused(116 << 20, None);
+        assert_eq!(fine, Vec::<String>::new());
+        let said: Vec<String> = refused(1 << 20, Some(2));
+        let expected = [
+            "116 MiB must be free in /x, and 1 MiB are",
+            "3 files and folders must be free in /x, and 2 are",
+        ];
+        assert_eq!(said, expected);
     }
 }

@@ -105,6 +105,9 @@ pub(crate) struct Done {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Lateness {
+    /// How many operations were due while each worker still had another: they waited in our queue, not in the
+    /// disk's.
+    all_workers_busy: u64,
     pub percentile_nanos: BTreeMap<String, u64>,
     histogram: Histogram,
 }
@@ -169,7 +172,9 @@ impl ProbeResult {
         self.generating_seconds = samples.generating.as_secs_f64();
         self.lost.clone_from(&measured.lost);
         if matches!(&self.parameters, Parameters::Blocks(load) if load.arrivals.is_some()) {
+            let due: u64 = samples.latencies.values().map(Latencies::count).sum();
             self.lateness = Some(Lateness {
+                all_workers_busy: due.saturating_sub(samples.lateness.count()),
                 percentile_nanos: percentiles(&samples.lateness),
                 histogram: samples.lateness.clone(),
             });
@@ -193,6 +198,8 @@ impl ProbeResult {
     }
 
     fn add_notes(&mut self, failures: u64) {
+        let queue = &self.computer.file_system.queue;
+        let write_back = queue.get("write_cache").is_some_and(|mode| mode == "write back");
         let memory = self.computer.file_system.is_memory();
         let closed = matches!(&self.parameters, Parameters::Blocks(load) if load.arrivals.is_none());
         let mut note = |applies: bool, text: &str| {
@@ -215,6 +222,10 @@ impl ProbeResult {
                 "read through the cache: what fits into memory is read from there",
             );
             note(
+                write_back && !cached && load.operation == Operation::Write,
+                "the disk has a cache of its own, and a write has ended when it is there: --flush each waits longer",
+            );
+            note(
                 cached && load.flush == Some(Flush::Never),
                 "written through the cache and never flushed: memory was measured",
             );
@@ -222,6 +233,13 @@ impl ProbeResult {
         note(
             closed && self.generating_seconds > 0.1 * self.elapsed_seconds * self.engine.threads as f64,
             "making random data took over a tenth of the time: latencies are right, rates are too low",
+        );
+        let due: u64 = self.operations.values().map(|done| done.count).sum();
+        let busy = self.lateness.as_ref().map_or(0, |lateness| lateness.all_workers_busy);
+        note(
+            busy * 100 > due,
+            "over one in a hundred operations was due while the whole queue was taken: the rate is more than the \
+             disk does, it hung, or --queue-depth is too small for it",
         );
         note(failures > 0, "operations failed: they are in the percentiles; compare their share first");
     }

@@ -19,6 +19,9 @@ use crate::{
     place::Room,
 };
 
+/// What file systems say that have no direct I/O.
+pub(crate) const NO_DIRECT_IO: [i32; 2] = [Errno::INVAL.raw_os_error(), Errno::OPNOTSUPP.raw_os_error()];
+
 /// Opens a file for reading and writing, makes it if need be. For direct I/O offset, length and memory must be
 /// multiples of 4 KiB.
 ///
@@ -35,7 +38,7 @@ pub(crate) fn open(path: &Path, caching: Caching) -> io::Result<File> {
 
 /// Whether an error says that this file system has no direct I/O.
 pub(crate) fn is_no_direct_io(error: &io::Error) -> bool {
-    [Errno::INVAL, Errno::OPNOTSUPP].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    error.raw_os_error().is_some_and(|code| NO_DIRECT_IO.contains(&code))
 }
 
 /// Reads all of `buffer` from `offset`.

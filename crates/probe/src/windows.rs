@@ -16,7 +16,7 @@ use crate::{
 const FILE_FLAG_NO_BUFFERING: u32 = 0x2000_0000;
 
 /// `ERROR_INVALID_PARAMETER` and `ERROR_NOT_SUPPORTED`.
-const NO_DIRECT_IO: [i32; 2] = [87, 50];
+pub(crate) const NO_DIRECT_IO: [i32; 2] = [87, 50];
 
 /// Opens a file for reading and writing, makes it if need be. For direct I/O offset, length and memory must be
 /// multiples of 4 KiB.
