@@ -14,7 +14,7 @@ use crate::{
     clock::{Monotonic, Stop},
     crew::{self, Job, Measured, Rules},
     error::ProbeError,
-    load::{Arrivals, Device, Pace, Positions, Worker},
+    load::{self, Arrivals, Device, Pace, Positions, Worker},
     parameters::{Access, BlockLoad},
     pattern::Generator,
     platform,
@@ -82,8 +82,13 @@ pub(crate) fn measure(
     result.cache_is(caching, refused);
     let files: Vec<PathBuf> = (0..load.threads).map(|n| scratch.join(format!("data-{n}"))).collect();
     for (stream, path) in (LAYOUT..).zip(&files) {
-        lay_out(path, load.file_bytes, Generator::new(load.seed, stream), stop)
-            .map_err(ProbeError::prepare)?;
+        let generator = Generator::new(load.seed, stream);
+        let made = if load.first_touch {
+            leave_empty(path, load.file_bytes)
+        } else {
+            lay_out(path, load.file_bytes, generator, stop)
+        };
+        made.map_err(ProbeError::prepare)?;
     }
     let rules = Rules {
         clock: Arc::new(Monotonic::start()),
@@ -140,6 +145,13 @@ fn lay_out(path: &Path, size: u64, generator: Generator, stop: &Stop) -> io::Res
     device.file.sync_all()
 }
 
+/// Makes a file of that size in which no block has a place on the disk yet.
+fn leave_empty(path: &Path, size: u64) -> io::Result<()> {
+    let file = platform::open(path, Caching::Cached)?;
+    file.set_len(size)?;
+    file.sync_all()
+}
+
 /// A stretch of time under load.
 struct Phase {
     seconds: f64,
@@ -163,8 +175,8 @@ fn run(
             .push(FileDevice::open(path, caching, load.block_bytes, generator).map_err(ProbeError::prepare)?);
     }
     let begin = crew::common_start(rules, load.workers());
-    let pace = Arc::new(pace(load, begin, begin + Duration::from_secs_f64(phase.seconds)));
-    let fronts: Vec<Arc<AtomicU64>> = files.iter().map(|_| Arc::default()).collect();
+    let pace = Arc::new(pace(load, begin, Duration::from_secs_f64(phase.seconds)));
+    let fronts: Vec<Front> = (0..).zip(files).map(|(n, _)| Front::new(load, n)).collect();
     let jobs = (0u64..).zip(devices).map(|(n, device)| {
         let front = &fronts[usize::try_from(n).unwrap_or(0) % files.len()];
         job(load, device, &pace, positions(load, front, n))
@@ -173,17 +185,42 @@ fn run(
         .map_err(|source| ProbeError::System { what: "start a thread".to_owned(), source })
 }
 
-fn pace(load: &BlockLoad, begin: Duration, end: Duration) -> Pace {
-    load.arrivals.map_or(Pace::Closed { end }, |timing| {
+/// How long workers have to wake before the first operation of an open loop is due.
+const READY: Duration = Duration::from_millis(5);
+
+fn pace(load: &BlockLoad, begin: Duration, length: Duration) -> Pace {
+    load.arrivals.map_or(Pace::Closed { end: begin + length }, |timing| {
+        let (begin, end) = (begin + READY, begin + READY + length);
         let random = (timing.spacing == Spacing::Poisson).then(|| Generator::new(load.seed, ARRIVALS));
         Pace::Open(Mutex::new(Arrivals::new(begin, end, timing.per_second, random)))
     })
 }
 
-fn positions(load: &BlockLoad, front: &Arc<AtomicU64>, worker: u64) -> Positions {
-    match load.access {
-        Access::Sequential => Positions::Sequential(Arc::clone(front)),
-        Access::Random => Positions::Random(Generator::new(load.seed, POSITIONS + worker)),
+/// What workers of one file share.
+struct Front {
+    taken: Arc<AtomicU64>,
+    /// For blocks that come once and in no order.
+    order: Option<Arc<Vec<u32>>>,
+}
+
+impl Front {
+    fn new(load: &BlockLoad, file: u64) -> Self {
+        let shuffle = load.first_touch && load.access == Access::Random;
+        let order = shuffle.then(|| {
+            // 2³² blocks of 4 KiB are 16 TiB, more than anybody writes once.
+            let blocks = u32::try_from(load.file_bytes / load.block_bytes).unwrap_or(u32::MAX);
+            Arc::new(load::shuffled(blocks, &mut Generator::new(load.seed, POSITIONS + file)))
+        });
+        Self { taken: Arc::default(), order }
+    }
+}
+
+fn positions(load: &BlockLoad, front: &Front, worker: u64) -> Positions {
+    let taken = Arc::clone(&front.taken);
+    match (load.first_touch, load.access) {
+        (true, _) => Positions::Once { taken, order: front.order.clone() },
+        (false, Access::Sequential) => Positions::Sequential(taken),
+        (false, Access::Random) => Positions::Random(Generator::new(load.seed, POSITIONS + worker)),
     }
 }
 

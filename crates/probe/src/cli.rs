@@ -55,7 +55,8 @@ pub(crate) enum Workload {
     /// Write a file from its start to its end, again and again (closed loop).
     ///
     /// The file was written once before, so this shows how much a disk can overwrite at most. Does not show
-    /// what the first write of a block costs, where a file system or an image file must find a place for it.
+    /// what the first write of a block costs, where a file system or an image file must find a place for it;
+    /// that is what `--first-touch` shows.
     SeqWrite(Writing),
     /// Read blocks anywhere in a file (closed loop).
     ///
@@ -65,7 +66,8 @@ pub(crate) enum Workload {
     /// Write blocks anywhere in a file that was written once before (closed loop).
     ///
     /// Shows how many single writes a disk can do; with `--flush each` how many that survive a power cut. Does
-    /// not show the cost of a block's first write, nor a drive that slows down after many gigabytes.
+    /// not show the cost of a block's first write (`--first-touch` does), nor a drive that slows down after many
+    /// gigabytes.
     RandWrite(Writing),
     /// Read or write blocks at times that do not depend on the disk (open loop).
     ///
@@ -132,6 +134,10 @@ pub(crate) struct Writing {
     /// When data must have reached the disk.
     #[arg(long, value_enum, default_value_t = Flush::End)]
     pub flush: Flush,
+    /// Write each block once, into files without blocks, and end when all are written: what a block's first
+    /// write costs. No warm-up.
+    #[arg(long)]
+    pub first_touch: bool,
 }
 
 /// The open loop.

@@ -90,14 +90,38 @@ pub(crate) enum Positions {
     Sequential(Arc<AtomicU64>),
     /// Any, all equally likely. A block may come twice before another comes once.
     Random(Generator),
+    /// Each once, in an order that all workers of a file share.
+    Once {
+        /// How many are taken.
+        taken: Arc<AtomicU64>,
+        /// Which; nothing for one after another.
+        order: Option<Arc<Vec<u32>>>,
+    },
+}
+
+/// All of `blocks` blocks in random order (Fisher and Yates).
+pub(crate) fn shuffled(blocks: u32, generator: &mut Generator) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..blocks).collect();
+    for last in (1..order.len()).rev() {
+        let other = usize::try_from(generator.below(last as u64 + 1)).unwrap_or(last);
+        order.swap(last, other);
+    }
+    order
 }
 
 impl Positions {
-    /// The next of `blocks` blocks.
-    fn next(&mut self, blocks: u64) -> u64 {
+    /// The next of `blocks` blocks; nothing when each was to come once and has.
+    fn next(&mut self, blocks: u64) -> Option<u64> {
         match self {
-            Self::Sequential(next) => next.fetch_add(1, Ordering::Relaxed) % blocks.max(1),
-            Self::Random(generator) => generator.below(blocks),
+            Self::Sequential(next) => Some(next.fetch_add(1, Ordering::Relaxed) % blocks.max(1)),
+            Self::Random(generator) => Some(generator.below(blocks)),
+            Self::Once { taken, order } => {
+                let turn = taken.fetch_add(1, Ordering::Relaxed);
+                let at =
+                    |order: &Arc<Vec<u32>>| order.get(usize::try_from(turn).ok()?).copied().map(u64::from);
+                let block = order.as_ref().map_or(Some(turn), at);
+                block.filter(|_| turn < blocks)
+            }
         }
     }
 }
@@ -121,7 +145,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Works until the pace has ended or somebody asks to stop.
+    /// Works until the pace has ended, each block has come that was to come once, or somebody asks to stop.
     ///
     /// # Errors
     /// When the disk is lost.
@@ -129,11 +153,13 @@ impl Worker {
         let rules = &post.rules;
         while !rules.stop.asked()
             && let Some(turn) = self.pace.turn(rules.clock.now())
+            && let Some(block) = self.positions.next(self.blocks)
         {
+            let offset = block * self.block;
             self.prepare(post);
             match turn {
-                Turn::Now => self.perform(post, None)?,
-                Turn::Due(due) => self.when_due(post, due)?,
+                Turn::Now => self.perform(post, offset, None)?,
+                Turn::Due(due) => self.when_due(post, offset, due)?,
             }
         }
         if self.flush_at_end && !rules.stop.asked() {
@@ -152,7 +178,7 @@ impl Worker {
         post.note(|samples| samples.generating += took);
     }
 
-    fn when_due(&mut self, post: &Post, due: Duration) -> Result<(), Lost> {
+    fn when_due(&mut self, post: &Post, offset: u64, due: Duration) -> Result<(), Lost> {
         let rules = &post.rules;
         if rules.clock.now() < due {
             rules.clock.wait_until(due, &rules.stop);
@@ -169,11 +195,10 @@ impl Worker {
             post.note(|samples| samples.record_timeout(self.operation, waited));
             return Ok(());
         }
-        self.perform(post, Some(due))
+        self.perform(post, offset, Some(due))
     }
 
-    fn perform(&mut self, post: &Post, due: Option<Duration>) -> Result<(), Lost> {
-        let offset = self.positions.next(self.blocks) * self.block;
+    fn perform(&mut self, post: &Post, offset: u64, due: Option<Duration>) -> Result<(), Lost> {
         let device = &mut self.device;
         post.perform(self.operation, due, || match self.operation {
             Operation::Read => device.read(offset),

@@ -22,6 +22,9 @@ const MOST_WORKERS: u32 = 512;
 /// Larger blocks only take memory.
 const LARGEST_BLOCK: u64 = 64 << 20;
 
+/// Each of them is kept in mind where all come once in random order: 256 MiB.
+const MOST_SHUFFLED: u64 = 1 << 26;
+
 const LONGEST: Duration = Duration::from_hours(24);
 
 /// What an open loop can be asked for: beyond it the loop's own microseconds are what is measured.
@@ -52,6 +55,8 @@ pub(crate) struct BlockLoad {
     pub cache: Caching,
     /// Nothing for a load that only reads.
     pub flush: Option<Flush>,
+    /// Whether each block is written once, into files that have none yet.
+    pub first_touch: bool,
     /// Nothing for a closed loop.
     pub arrivals: Option<Timing>,
     pub duration_seconds: f64,
@@ -126,22 +131,36 @@ struct Shape {
     block: ByteSize,
     queue_depth: u16,
     direction: Direction,
+    first_touch: bool,
 }
 
 const SEQUENTIAL_BLOCK: ByteSize = ByteSize::from_mib(1);
 const RANDOM_BLOCK: ByteSize = ByteSize::from_bytes(4096);
 
 const fn sequential(name: &'static str, direction: Direction) -> Shape {
-    Shape { name, access: Access::Sequential, block: SEQUENTIAL_BLOCK, queue_depth: 1, direction }
+    Shape {
+        name,
+        access: Access::Sequential,
+        block: SEQUENTIAL_BLOCK,
+        queue_depth: 1,
+        direction,
+        first_touch: false,
+    }
 }
 
 const fn random(name: &'static str, direction: Direction) -> Shape {
-    Shape { name, access: Access::Random, block: RANDOM_BLOCK, queue_depth: 1, direction }
+    Shape { name, access: Access::Random, block: RANDOM_BLOCK, queue_depth: 1, direction, first_touch: false }
 }
 
 /// Users do not wait for each other before they ask, so an open loop is to have places left.
 const fn open_loop(direction: Direction) -> Shape {
     Shape { queue_depth: 16, ..random("latency", direction) }
+}
+
+impl Shape {
+    const fn touching(self, first_touch: bool) -> Self {
+        Self { first_touch, ..self }
+    }
 }
 
 impl Parameters {
@@ -154,10 +173,15 @@ impl Parameters {
         let (shape, blocks, flush, open) = match workload {
             Workload::SeqRead(args) => (sequential("seq-read", Read), &args.blocks, None, None),
             Workload::RandRead(args) => (random("rand-read", Read), &args.blocks, None, None),
-            Workload::SeqWrite(args) => {
-                (sequential("seq-write", Write), &args.blocks, Some(args.flush), None)
+            Workload::SeqWrite(args) => (
+                sequential("seq-write", Write).touching(args.first_touch),
+                &args.blocks,
+                Some(args.flush),
+                None,
+            ),
+            Workload::RandWrite(args) => {
+                (random("rand-write", Write).touching(args.first_touch), &args.blocks, Some(args.flush), None)
             }
-            Workload::RandWrite(args) => (random("rand-write", Write), &args.blocks, Some(args.flush), None),
             Workload::Latency(args) => {
                 (open_loop(args.operation), &args.blocks, Some(args.flush), Some(args))
             }
@@ -200,6 +224,12 @@ impl BlockLoad {
         let queue_depth = args.queue_depth.unwrap_or(shape.queue_depth);
         check_amounts(&mut problems, args, queue_depth, block);
         check_times(&mut problems, args);
+        let shuffled = args.working_set.bytes() / block.bytes().max(1);
+        problems.unless(
+            shuffled <= MOST_SHUFFLED || !(shape.first_touch && shape.access == Access::Random),
+            format_args!("--first-touch: {} are {shuffled} blocks in random order", args.working_set),
+            format_args!("at most {MOST_SHUFFLED}: a larger --block, or seq-write"),
+        );
         if let Some(open) = open {
             check_rate(&mut problems, open);
         }
@@ -219,9 +249,11 @@ impl BlockLoad {
             file_bytes: each - each % block.bytes().max(1),
             cache: args.cache,
             flush,
+            first_touch: shape.first_touch,
             arrivals: open.map(|open| Timing { per_second: open.rate, spacing: open.arrivals }),
             duration_seconds: args.duration.duration().as_secs_f64(),
-            warmup_seconds: args.warmup.duration().as_secs_f64(),
+            // Warming up would be the first touch.
+            warmup_seconds: if shape.first_touch { 0.0 } else { args.warmup.duration().as_secs_f64() },
             timeout_seconds: args.timeout.duration().as_secs_f64(),
             seed: args.seed.unwrap_or_else(pattern::fresh_seed),
         })
@@ -388,6 +420,13 @@ mod tests {
     fn a_load_that_reads_has_no_flush() {
         assert_eq!(blocks("latency --flush each").flush, None);
         assert_eq!(blocks("latency --operation write --flush each").flush, Some(Flush::Each));
+    }
+
+    #[test]
+    fn an_order_that_does_not_fit_into_memory_is_refused() {
+        let said = read("rand-write --first-touch --working-set 1TiB").expect_err("too many");
+        assert!(said[0].starts_with("--first-touch"), "{said:?}");
+        assert!(blocks("seq-write --first-touch --working-set 1TiB").first_touch);
     }
 
     #[test]

@@ -106,6 +106,7 @@ fn parameters_are_in_the_result_as_they_were_used() {
       "fileBytes": 1048576,
       "cache": "direct",
       "flush": "each",
+      "firstTouch": false,
       "arrivals": null,
       "durationSeconds": 0.1,
       "warmupSeconds": 0.0,
@@ -122,6 +123,7 @@ fn each_workload_records_its_operations() {
         ("rand-read", vec!["read"]),
         ("seq-write", vec!["flush", "write"]),
         ("rand-write --flush never", vec!["write"]),
+        ("seq-write --first-touch --block 4KiB", vec!["flush", "write"]),
         ("rand-write --flush each", vec!["durable-write"]),
         ("latency --operation write --flush each --arrivals fixed --rate 500", vec!["durable-write"]),
     ];
@@ -139,6 +141,18 @@ fn each_workload_records_its_operations() {
 fn an_open_loop_has_as_many_operations_as_were_due() {
     let result = measure(&format!("latency --arrivals fixed --rate 500 {SHORT}"));
     assert_eq!(result["operations"]["read"]["count"], 50);
+}
+
+#[test]
+fn a_first_touch_writes_each_block_once_and_ends() {
+    for workload in ["seq-write", "rand-write"] {
+        let result = measure(&format!(
+            "{workload} --first-touch --block 64KiB --threads 2 --queue-depth 3 --working-set 2MiB --duration 10m \
+             --flush end -o json"
+        ));
+        assert_eq!(result["operations"]["write"]["count"], 32, "{workload}");
+        assert_eq!(result["parameters"]["warmupSeconds"], 0.0);
+    }
 }
 
 #[test]

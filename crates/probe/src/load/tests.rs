@@ -175,9 +175,42 @@ fn poisson_arrivals_have_the_rate_and_the_spread_of_their_law() {
 fn sequential_blocks_come_in_order_over_all_workers_and_random_ones_reach_all() {
     let shared = Arc::default();
     let mut workers = [Positions::Sequential(Arc::clone(&shared)), Positions::Sequential(shared)];
-    let taken: Vec<u64> = (0..6).map(|n| workers[n % 2].next(4)).collect();
+    let taken: Vec<u64> = (0..6).filter_map(|n| workers[n % 2].next(4)).collect();
     assert_eq!(taken, [0, 1, 2, 3, 0, 1]);
     let mut random = Positions::Random(Generator::new(1, 2));
-    let reached: BTreeSet<u64> = (0..1000).map(|_| random.next(16)).collect();
+    let reached: BTreeSet<u64> = (0..1000).filter_map(|_| random.next(16)).collect();
     assert_eq!(reached.len(), 16);
+}
+
+#[test]
+fn each_block_comes_once_over_all_workers_and_then_none() {
+    let order = Arc::new(shuffled(100, &mut Generator::new(1, 2)));
+    for order in [None, Some(order)] {
+        let once = || Positions::Once { taken: Arc::default(), order: order.clone() };
+        let (mut one, taken) = (once(), std::iter::repeat_n((), 101));
+        let found: Vec<Option<u64>> = taken.map(|()| one.next(100)).collect();
+        let different: BTreeSet<u64> = found.iter().flatten().copied().collect();
+        assert_eq!((different.len(), found[100]), (100, None));
+        assert!(!found.is_sorted(), "the end comes last");
+        assert_eq!(found[..100].is_sorted(), order.is_none());
+    }
+}
+
+#[test]
+fn a_load_on_blocks_that_come_once_ends_with_them() {
+    let clock = Arc::new(Virtual::default());
+    let worker = Worker {
+        device: Box::new(Stalling { clock: Arc::clone(&clock), stall: None }),
+        positions: Positions::Once { taken: Arc::default(), order: None },
+        pace: Arc::new(Pace::Closed { end: END }),
+        operation: Operation::Write,
+        block: 4096,
+        blocks: 8,
+        flush_at_end: true,
+    };
+    let post = Post::new(Rules { clock, stop: Stop::default(), timeout: END });
+    worker.work(&post).expect("the disk is there");
+    let samples = post.samples();
+    let count = |operation| samples.latencies[&operation].count();
+    assert_eq!((count(Operation::Write), count(Operation::Flush)), (8, 1));
 }
