@@ -224,12 +224,7 @@ impl BlockLoad {
         let queue_depth = args.queue_depth.unwrap_or(shape.queue_depth);
         check_amounts(&mut problems, args, queue_depth, block);
         check_times(&mut problems, args);
-        let shuffled = args.working_set.bytes() / block.bytes().max(1);
-        problems.unless(
-            shuffled <= MOST_SHUFFLED || !(shape.first_touch && shape.access == Access::Random),
-            format_args!("--first-touch: {} are {shuffled} blocks in random order", args.working_set),
-            format_args!("at most {MOST_SHUFFLED}: a larger --block, or seq-write"),
-        );
+        check_order(&mut problems, args, shape, block);
         if let Some(open) = open {
             check_rate(&mut problems, open);
         }
@@ -237,11 +232,7 @@ impl BlockLoad {
         let flush = flush.filter(|_| shape.direction == Direction::Write);
         problems.or(Self {
             workload: shape.name,
-            operation: match (shape.direction, flush) {
-                (Direction::Read, _) => Operation::Read,
-                (Direction::Write, Some(Flush::Each)) => Operation::DurableWrite,
-                (Direction::Write, _) => Operation::Write,
-            },
+            operation: operation(shape.direction, flush),
             access: shape.access,
             block_bytes: block.bytes(),
             queue_depth,
@@ -263,6 +254,23 @@ impl BlockLoad {
     pub(crate) fn workers(&self) -> usize {
         usize::from(self.queue_depth) * usize::from(self.threads)
     }
+}
+
+const fn operation(direction: Direction, flush: Option<Flush>) -> Operation {
+    match (direction, flush) {
+        (Direction::Read, _) => Operation::Read,
+        (Direction::Write, Some(Flush::Each)) => Operation::DurableWrite,
+        (Direction::Write, _) => Operation::Write,
+    }
+}
+
+fn check_order(problems: &mut Problems, args: &Blocks, shape: &Shape, block: ByteSize) {
+    let blocks = args.working_set.bytes() / block.bytes().max(1);
+    problems.unless(
+        blocks <= MOST_SHUFFLED || !(shape.first_touch && shape.access == Access::Random),
+        format_args!("--first-touch: {} are {blocks} blocks in random order", args.working_set),
+        format_args!("at most {MOST_SHUFFLED}: a larger --block, or seq-write"),
+    );
 }
 
 fn check_block(problems: &mut Problems, args: &Blocks, block: ByteSize) {

@@ -11,7 +11,7 @@ use crate::{
     computer::{Computer, Traffic},
     crew::Measured,
     error::ProbeError,
-    parameters::Parameters,
+    parameters::{BlockLoad, Parameters},
     place::Place,
     samples::Operation,
 };
@@ -198,50 +198,56 @@ impl ProbeResult {
     }
 
     fn add_notes(&mut self, failures: u64) {
-        let queue = &self.computer.file_system.queue;
-        let write_back = queue.get("write_cache").is_some_and(|mode| mode == "write back");
-        let memory = self.computer.file_system.is_memory();
-        let closed = matches!(&self.parameters, Parameters::Blocks(load) if load.arrivals.is_none());
-        let mut note = |applies: bool, text: &str| {
-            if applies {
-                self.notes.push(text.to_owned());
-            }
+        let common = [
+            (
+                self.computer.file_system.is_memory(),
+                "the file system is in memory: no disk was measured, and direct I/O means nothing there",
+            ),
+            (failures > 0, "operations failed: they are in the percentiles; compare their share first"),
+        ];
+        let of_blocks = match &self.parameters {
+            Parameters::Blocks(load) => self.notes_on_blocks(load),
+            Parameters::Files(_) => Vec::new(),
         };
-        note(
-            memory,
-            "the file system is in memory: no disk was measured, and direct I/O means nothing there",
-        );
-        if let Parameters::Blocks(load) = &self.parameters {
-            let cached = self.cache_used == Some(Caching::Cached);
-            note(
-                load.queue_depth > 1,
-                "each operation under way is a thread that blocks: at high rates switching between them counts",
-            );
-            note(
-                cached && load.flush.is_none(),
-                "read through the cache: what fits into memory is read from there",
-            );
-            note(
-                write_back && !cached && load.operation == Operation::Write,
-                "the disk has a cache of its own, and a write has ended when it is there: --flush each waits longer",
-            );
-            note(
-                cached && load.flush == Some(Flush::Never),
-                "written through the cache and never flushed: memory was measured",
-            );
-        }
-        note(
-            closed && self.generating_seconds > 0.1 * self.elapsed_seconds * self.engine.threads as f64,
-            "making random data took over a tenth of the time: latencies are right, rates are too low",
-        );
+        let apply = common.into_iter().chain(of_blocks).filter(|(applies, _)| *applies);
+        self.notes.extend(apply.map(|(_, note)| note.to_owned()));
+    }
+
+    /// What may be said of a load on blocks, and whether it applies.
+    fn notes_on_blocks(&self, load: &BlockLoad) -> Vec<(bool, &'static str)> {
+        let cached = self.cache_used == Some(Caching::Cached);
+        let write_cache = self.computer.file_system.queue.get("write_cache");
+        let write_back = write_cache.is_some_and(|mode| mode == "write back");
         let due: u64 = self.operations.values().map(|done| done.count).sum();
         let busy = self.lateness.as_ref().map_or(0, |lateness| lateness.all_workers_busy);
-        note(
-            busy * 100 > due,
-            "over one in a hundred operations was due while the whole queue was taken: the rate is more than the \
-             disk does, it hung, or --queue-depth is too small for it",
-        );
-        note(failures > 0, "operations failed: they are in the percentiles; compare their share first");
+        let a_tenth = 0.1 * self.elapsed_seconds * self.engine.threads as f64;
+        vec![
+            (
+                load.queue_depth > 1,
+                "each operation under way is a thread that blocks: at high rates switching between them counts",
+            ),
+            (
+                cached && load.flush.is_none(),
+                "read through the cache: what fits into memory is read from there",
+            ),
+            (
+                cached && load.flush == Some(Flush::Never),
+                "written through the cache and never flushed: memory was measured",
+            ),
+            (
+                write_back && !cached && load.operation == Operation::Write,
+                "the disk has a cache of its own, and a write has ended when it is there: --flush each waits longer",
+            ),
+            (
+                load.arrivals.is_none() && self.generating_seconds > a_tenth,
+                "making random data took over a tenth of the time: latencies are right, rates are too low",
+            ),
+            (
+                busy * 100 > due,
+                "over one in a hundred operations was due while the whole queue was taken: the rate is more than \
+                 the disk does, it hung, or --queue-depth is too small for it",
+            ),
+        ]
     }
 }
 
