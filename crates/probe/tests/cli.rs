@@ -271,6 +271,12 @@ fn a_disk_that_is_lost_half_way_is_an_error_with_what_was_measured_until_then() 
     let folder = folder();
     let probe = start(folder.path(), "files --files 200 --per-folder 10 --passes 10000 -o json");
     let scratch = scratch_of(folder.path());
+    // Before that it would be files that cannot be made, which is another error.
+    let begun = Instant::now();
+    while !scratch.join("tree-0/folder-0").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no tree appears");
+        std::thread::yield_now();
+    }
     // Files appear while it is deleted.
     while scratch.exists() {
         drop(fs_err::remove_dir_all(&scratch));
