@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     buffer::{ALIGNMENT, Buffer},
-    cli::{Caching, Flush, Spacing},
+    cli::{Caching, Engine, Flush, Spacing},
     clock::{Monotonic, Stop},
     crew::{self, Job, Measured, Rules},
     error::ProbeError,
@@ -166,22 +166,20 @@ fn run(
     rules: &Rules,
     phase: &Phase,
 ) -> Result<Measured, ProbeError> {
-    // Buffers are made and files opened first: it takes as long as it takes.
-    let mut devices = Vec::with_capacity(load.workers());
-    for worker in 0..load.workers() as u64 {
-        let path = &files[usize::try_from(worker).unwrap_or(0) % files.len()];
-        let generator = Generator::new(load.seed, phase.stream + worker);
-        devices
-            .push(FileDevice::open(path, caching, load.block_bytes, generator).map_err(ProbeError::prepare)?);
-    }
     let begin = crew::common_start(rules, load.workers());
     let pace = Arc::new(pace(load, begin, Duration::from_secs_f64(phase.seconds)));
     let fronts: Vec<Front> = (0..).zip(files).map(|(n, _)| Front::new(load, n)).collect();
-    let jobs = (0u64..).zip(devices).map(|(n, device)| {
-        let front = &fronts[usize::try_from(n).unwrap_or(0) % files.len()];
-        job(load, device, &pace, positions(load, front, n))
-    });
-    crew::run(rules, begin, jobs.collect())
+    let mut jobs = Vec::with_capacity(load.workers());
+    for worker in 0..load.workers() as u64 {
+        let file = usize::try_from(worker).unwrap_or(0) % files.len();
+        let generator = Generator::new(load.seed, phase.stream + worker);
+        // Buffers are made and files opened here, before the common start.
+        let opened = FileDevice::open(&files[file], caching, load.block_bytes, generator);
+        let positions = positions(load, &fronts[file], worker);
+        let job = opened.and_then(|device| job(load, device, &pace, positions));
+        jobs.push(job.map_err(ProbeError::prepare)?);
+    }
+    crew::run(rules, begin, jobs)
         .map_err(|source| ProbeError::System { what: "start a thread".to_owned(), source })
 }
 
@@ -224,17 +222,42 @@ fn positions(load: &BlockLoad, front: &Front, worker: u64) -> Positions {
     }
 }
 
-fn job(load: &BlockLoad, device: FileDevice, pace: &Arc<Pace>, positions: Positions) -> Job {
-    let worker = Worker {
-        device: Box::new(device),
-        positions,
-        pace: Arc::clone(pace),
-        operation: load.operation,
-        block: load.block_bytes,
-        blocks: load.file_bytes / load.block_bytes,
-        flush_at_end: load.operation == Operation::Write && load.flush == Some(Flush::End),
-    };
-    Box::new(move |post| worker.work(post))
+fn job(load: &BlockLoad, device: FileDevice, pace: &Arc<Pace>, positions: Positions) -> io::Result<Job> {
+    let pace = Arc::clone(pace);
+    let blocks = load.file_bytes / load.block_bytes;
+    let flush_at_end = load.operation == Operation::Write && load.flush == Some(Flush::End);
+    if load.engine == Engine::IoUring {
+        let FileDevice { file, generator, .. } = device;
+        let (operation, block, depth) = (load.operation, load.block_bytes, load.queue_depth);
+        let lane = Lane { file, generator, positions, pace, operation, block, blocks, depth, flush_at_end };
+        return platform::ring_job(lane);
+    }
+    let (operation, block) = (load.operation, load.block_bytes);
+    let worker = Worker { device: Box::new(device), positions, pace, operation, block, blocks, flush_at_end };
+    Ok(Box::new(move |post| worker.work(post)))
+}
+
+/// All that one thread with a queue of its own does on a file.
+#[cfg_attr(windows, expect(dead_code, reason = "Windows has no engine with queues here yet"))]
+pub(crate) struct Lane {
+    /// The file.
+    pub file: File,
+    /// Makes data.
+    pub generator: Generator,
+    /// Where operations go.
+    pub positions: Positions,
+    /// When they begin.
+    pub pace: Arc<Pace>,
+    /// What is done: read, write, or write durably.
+    pub operation: Operation,
+    /// Bytes of one operation.
+    pub block: u64,
+    /// How many blocks the file has.
+    pub blocks: u64,
+    /// How many operations can be under way.
+    pub depth: u16,
+    /// Whether everything is flushed at the end, as an operation of its own.
+    pub flush_at_end: bool,
 }
 
 #[cfg(test)]

@@ -93,7 +93,8 @@ pub(crate) struct Blocks {
     /// Bytes of one operation [default: 1MiB for seq-read and seq-write, else 4KiB].
     #[arg(long, value_name = "SIZE")]
     pub block: Option<ByteSize>,
-    /// Operations under way at once on each file, at most; each is a thread here [default: 16 for latency, else 1].
+    /// Operations under way at once on each file, at most; with threads each is one [default: 16 for latency, else
+    /// 1].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub queue_depth: Option<u16>,
     /// Files, each with a queue of its own.
@@ -105,6 +106,9 @@ pub(crate) struct Blocks {
     /// Whether the operating system's cache takes part.
     #[arg(long, value_enum, default_value_t = Caching::Direct)]
     pub cache: Caching,
+    /// How operations are brought to the system: for comparing, the same on both sides.
+    #[arg(long, value_enum, default_value_t = Engine::Threads)]
+    pub engine: Engine,
     /// How long to measure.
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub duration: Span,
@@ -202,6 +206,16 @@ pub(crate) enum Caching {
     Direct,
     /// Through the cache, as ordinary programs do.
     Cached,
+}
+
+/// How operations are brought to the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Engine {
+    /// Threads that block, one for each operation under way. Works everywhere.
+    Threads,
+    /// Linux's io_uring: one thread for each file, with all its operations. Containers often forbid it.
+    IoUring,
 }
 
 /// When written data must have reached the disk.

@@ -1,10 +1,11 @@
 //! Workers: threads that each record into a place of their own, watched so that an operation which never comes
 //! back is a sample, too, and not a program that hangs.
 //!
-//! This is the engine that works everywhere: each operation blocks its thread, so a queue depth of eight is
-//! eight threads. It knows neither disks nor loads.
+//! In the engine that works everywhere each operation blocks its thread, so a queue depth of eight is eight
+//! threads; with io_uring a thread has many under way. This knows neither disks nor loads.
 
 use std::{
+    collections::BTreeMap,
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -58,7 +59,8 @@ pub(crate) struct Post {
 struct State {
     samples: Samples,
     failures_in_a_row: u32,
-    in_flight: Option<InFlight>,
+    /// By the place in the worker's queue; a thread that blocks has only one.
+    in_flight: BTreeMap<usize, InFlight>,
     ended: bool,
 }
 
@@ -100,14 +102,34 @@ impl Post {
         due: Option<Duration>,
         act: impl FnOnce() -> io::Result<u64>,
     ) -> Result<(), Lost> {
-        let issued = self.rules.clock.now();
-        self.state().in_flight = Some(InFlight { operation, since: due.unwrap_or(issued), issued });
-        // Once more: the mark above is not the disk's time.
-        let begun = self.rules.clock.now();
+        self.begin(0, operation, due);
+        // Now, and not before: the mark is not the disk's time.
+        let since = due.unwrap_or_else(|| self.rules.clock.now());
         let outcome = act();
-        let took = self.rules.clock.now().saturating_sub(due.unwrap_or(begun));
+        let took = self.rules.clock.now().saturating_sub(since);
+        self.end(0, operation, took, outcome)
+    }
+
+    /// Marks that an operation at `place` is under way, for one that never comes back.
+    pub(crate) fn begin(&self, place: usize, operation: Operation, due: Option<Duration>) {
+        let issued = self.rules.clock.now();
+        let begun = InFlight { operation, since: due.unwrap_or(issued), issued };
+        self.state().in_flight.insert(place, begun);
+    }
+
+    /// Records the operation at `place`, which took `took`.
+    ///
+    /// # Errors
+    /// As [`Self::perform`].
+    pub(crate) fn end(
+        &self,
+        place: usize,
+        operation: Operation,
+        took: Duration,
+        outcome: io::Result<u64>,
+    ) -> Result<(), Lost> {
         let mut state = self.state();
-        state.in_flight = None;
+        state.in_flight.remove(&place);
         state.samples.record(operation, took, self.rules.timeout, &outcome);
         state.failures_in_a_row = if outcome.is_err() { state.failures_in_a_row + 1 } else { 0 };
         match outcome {
@@ -127,7 +149,7 @@ impl Post {
     pub(crate) fn samples(&self) -> Samples {
         let state = self.state();
         let mut samples = state.samples.clone();
-        if let Some(waiting) = state.in_flight {
+        for waiting in state.in_flight.values() {
             samples.record_timeout(waiting.operation, self.rules.clock.now().saturating_sub(waiting.since));
         }
         samples
@@ -135,8 +157,8 @@ impl Post {
 
     fn is_stuck(&self, patience: Duration) -> bool {
         let state = self.state();
-        let waited = |waiting: InFlight| self.rules.clock.now().saturating_sub(waiting.issued);
-        !state.ended && state.in_flight.is_some_and(|waiting| waited(waiting) > patience)
+        let waited = |waiting: &InFlight| self.rules.clock.now().saturating_sub(waiting.issued);
+        !state.ended && state.in_flight.values().any(|waiting| waited(waiting) > patience)
     }
 
     fn has_ended(&self) -> bool {

@@ -68,13 +68,17 @@ impl Arrivals {
 }
 
 /// When an operation is to begin.
-enum Turn {
+#[derive(Clone, Copy)]
+pub(crate) enum Turn {
+    /// At once.
     Now,
+    /// Then; it may be over already.
     Due(Duration),
 }
 
 impl Pace {
-    fn turn(&self, now: Duration) -> Option<Turn> {
+    /// When the next operation is to begin; nothing when it is over.
+    pub(crate) fn turn(&self, now: Duration) -> Option<Turn> {
         match self {
             Self::Closed { end } => (now < *end).then_some(Turn::Now),
             Self::Open(arrivals) => {
@@ -111,7 +115,7 @@ pub(crate) fn shuffled(blocks: u32, generator: &mut Generator) -> Vec<u32> {
 
 impl Positions {
     /// The next of `blocks` blocks; nothing when each was to come once and has.
-    fn next(&mut self, blocks: u64) -> Option<u64> {
+    pub(crate) fn next(&mut self, blocks: u64) -> Option<u64> {
         match self {
             Self::Sequential(next) => Some(next.fetch_add(1, Ordering::Relaxed) % blocks.max(1)),
             Self::Random(generator) => Some(generator.below(blocks)),

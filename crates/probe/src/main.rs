@@ -35,11 +35,11 @@ use std::{
 use clap::Parser;
 
 use crate::{
-    cli::{Cli, Output, Workload},
+    cli::{Cli, Engine, Output, Workload},
     clock::Stop,
     crew::Measured,
     error::ProbeError,
-    parameters::Parameters,
+    parameters::{Parameters, Problem},
     place::Place,
     result::ProbeResult,
 };
@@ -56,6 +56,7 @@ fn run(cli: &Cli) -> Result<(), ProbeError> {
     let parameters = Parameters::read(&cli.workload).map_err(ProbeError::Arguments)?;
     let stop = Stop::default();
     watch_for_interrupts(&stop)?;
+    check_engine(&parameters)?;
     let place = Place::check(folder(&cli.workload), &parameters)?;
     let mut result = ProbeResult::begin(&parameters, &place);
     let scratch = place.scratch()?;
@@ -87,6 +88,21 @@ fn measure(
     match parameters {
         Parameters::Blocks(load) => blocks::measure(load, scratch, stop, result),
         Parameters::Files(load) => files::measure(load, scratch, stop, result),
+    }
+}
+
+fn check_engine(parameters: &Parameters) -> Result<(), ProbeError> {
+    match parameters {
+        Parameters::Blocks(load) if load.engine == Engine::IoUring => {
+            platform::check_ring().map_err(|error| {
+                let what = format!("--engine io-uring cannot be used here: {error}");
+                ProbeError::Refused(vec![Problem {
+                    what,
+                    hint: "--engine threads works everywhere".to_owned(),
+                }])
+            })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use winstead_spec::ByteSize;
 
 use crate::{
     buffer::ALIGNMENT,
-    cli::{Blocks, Caching, Direction, FileTree, Flush, Open, Spacing, Workload},
+    cli::{Blocks, Caching, Direction, Engine, FileTree, Flush, Open, Spacing, Workload},
     pattern,
     samples::Operation,
 };
@@ -53,6 +53,7 @@ pub(crate) struct BlockLoad {
     /// Of each of the `threads` files.
     pub file_bytes: u64,
     pub cache: Caching,
+    pub engine: Engine,
     /// Nothing for a load that only reads.
     pub flush: Option<Flush>,
     /// Whether each block is written once, into files that have none yet.
@@ -239,6 +240,7 @@ impl BlockLoad {
             threads: args.threads,
             file_bytes: each - each % block.bytes().max(1),
             cache: args.cache,
+            engine: args.engine,
             flush,
             first_touch: shape.first_touch,
             arrivals: open.map(|open| Timing { per_second: open.rate, spacing: open.arrivals }),
@@ -252,7 +254,8 @@ impl BlockLoad {
 
     /// How many threads this takes.
     pub(crate) fn workers(&self) -> usize {
-        usize::from(self.queue_depth) * usize::from(self.threads)
+        let each = if self.engine == Engine::Threads { usize::from(self.queue_depth) } else { 1 };
+        each * usize::from(self.threads)
     }
 }
 

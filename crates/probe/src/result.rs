@@ -7,7 +7,7 @@ use serde::Serialize;
 use winstead_statistics::{Histogram, Latencies, Percentile};
 
 use crate::{
-    cli::{Caching, Flush},
+    cli::{Caching, Engine as EngineName, Flush},
     computer::{Computer, Traffic},
     crew::Measured,
     error::ProbeError,
@@ -66,8 +66,8 @@ struct Program {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Engine {
-    name: &'static str,
-    /// Each is an operation that can be under way.
+    name: EngineName,
+    /// With `threads` each is an operation that can be under way, with `io-uring` each has a whole queue.
     threads: usize,
 }
 
@@ -105,9 +105,9 @@ pub(crate) struct Done {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Lateness {
-    /// How many operations were due while each worker still had another: they waited in our queue, not in the
-    /// disk's.
-    all_workers_busy: u64,
+    /// How many operations were due while every place of the queue was taken: they waited before it, not in the
+    /// disk.
+    queue_was_full: u64,
     pub percentile_nanos: BTreeMap<String, u64>,
     histogram: Histogram,
 }
@@ -115,9 +115,9 @@ pub(crate) struct Lateness {
 impl ProbeResult {
     /// A result without numbers.
     pub(crate) fn begin(parameters: &Parameters, place: &Place) -> Self {
-        let threads = match parameters {
-            Parameters::Blocks(load) => load.workers(),
-            Parameters::Files(load) => load.threads.into(),
+        let (name, threads) = match parameters {
+            Parameters::Blocks(load) => (load.engine, load.workers()),
+            Parameters::Files(load) => (EngineName::Threads, load.threads.into()),
         };
         Self {
             kind: "ProbeResult",
@@ -126,7 +126,7 @@ impl ProbeResult {
             started_at: Timestamp::now(),
             folder: place.folder.display().to_string(),
             parameters: parameters.clone(),
-            engine: Engine { name: "threads", threads },
+            engine: Engine { name, threads },
             cache_used: None,
             computer: place.computer.clone(),
             ended: Ended::default(),
@@ -174,7 +174,7 @@ impl ProbeResult {
         if matches!(&self.parameters, Parameters::Blocks(load) if load.arrivals.is_some()) {
             let due: u64 = samples.latencies.values().map(Latencies::count).sum();
             self.lateness = Some(Lateness {
-                all_workers_busy: due.saturating_sub(samples.lateness.count()),
+                queue_was_full: due.saturating_sub(samples.lateness.count()),
                 percentile_nanos: percentiles(&samples.lateness),
                 histogram: samples.lateness.clone(),
             });
@@ -219,11 +219,11 @@ impl ProbeResult {
         let write_cache = self.computer.file_system.queue.get("write_cache");
         let write_back = write_cache.is_some_and(|mode| mode == "write back");
         let due: u64 = self.operations.values().map(|done| done.count).sum();
-        let busy = self.lateness.as_ref().map_or(0, |lateness| lateness.all_workers_busy);
+        let busy = self.lateness.as_ref().map_or(0, |lateness| lateness.queue_was_full);
         let a_tenth = 0.1 * self.elapsed_seconds * self.engine.threads as f64;
         vec![
             (
-                load.queue_depth > 1,
+                load.queue_depth > 1 && load.engine == EngineName::Threads,
                 "each operation under way is a thread that blocks: at high rates switching between them counts",
             ),
             (

@@ -1,4 +1,7 @@
-//! What Linux (and other Unix systems, without the descriptions of `/proc`) does for us.
+//! What Linux does for us.
+
+#[path = "unix/uring.rs"]
+mod uring;
 
 use std::{
     fs::{File, OpenOptions},
@@ -35,6 +38,8 @@ pub(crate) fn open(path: &Path, caching: Caching) -> io::Result<File> {
     let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
     OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path)
 }
+
+pub(crate) use uring::{check as check_ring, ring_job};
 
 /// Whether an error says that this file system has no direct I/O.
 pub(crate) fn is_no_direct_io(error: &io::Error) -> bool {

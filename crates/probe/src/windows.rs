@@ -8,8 +8,10 @@ use std::{
 };
 
 use crate::{
+    blocks::Lane,
     cli::Caching,
     computer::{Computer, FileSystem, Processor, Traffic},
+    crew::Job,
     place::Room,
 };
 
@@ -80,6 +82,22 @@ pub(crate) fn check_writable(folder: &Path) -> io::Result<()> {
 /// As the system has them.
 pub(crate) fn room(folder: &Path) -> io::Result<Room> {
     Ok(Room { bytes: fs4::available_space(folder)?, files: None })
+}
+
+/// Whether there is an io_uring.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn check_ring() -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "only Linux has it"))
+}
+
+/// A thread with a queue of its own.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn ring_job(_lane: Lane) -> io::Result<Job> {
+    check_ring().and(Err(io::ErrorKind::Unsupported.into()))
 }
 
 /// The standard library waits as exactly as Windows can.

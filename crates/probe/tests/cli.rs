@@ -105,6 +105,7 @@ fn parameters_are_in_the_result_as_they_were_used() {
       "threads": 2,
       "fileBytes": 1048576,
       "cache": "direct",
+      "engine": "threads",
       "flush": "each",
       "firstTouch": false,
       "arrivals": null,
@@ -114,6 +115,20 @@ fn parameters_are_in_the_result_as_they_were_used() {
       "seed": 5
     }
     "#);
+}
+
+/// The engines of this computer, and how many threads a queue of two is with each.
+fn engines() -> Vec<(&'static str, u32)> {
+    let folder = folder();
+    let ring = run(folder.path(), &format!("rand-read --engine io-uring {SHORT}"));
+    if ring.status.success() {
+        return vec![("threads", 2), ("io-uring", 1)];
+    }
+    let said = stderr(&ring);
+    assert_eq!(ring.status.code(), Some(2), "{said}");
+    assert!(said.contains("hint: --engine threads"), "{said}");
+    say_skip(said.trim());
+    vec![("threads", 2)]
 }
 
 #[test]
@@ -128,26 +143,35 @@ fn each_workload_records_its_operations() {
         ("latency --operation write --flush each --arrivals fixed --rate 500", vec!["durable-write"]),
     ];
     for (arguments, mut names) in expected {
-        let result = measure(&format!("{arguments} --cache cached --queue-depth 2 {SHORT}"));
-        let mut found = operations(&result);
-        found.sort_unstable();
         names.sort_unstable();
-        assert_eq!(found, names, "{arguments}");
-        assert_eq!(result["engine"]["threads"], 2, "{arguments}");
+        for (engine, threads) in engines() {
+            let result =
+                measure(&format!("{arguments} --engine {engine} --cache cached --queue-depth 2 {SHORT}"));
+            let mut found = operations(&result);
+            found.sort_unstable();
+            assert_eq!(found, names, "{arguments}");
+            assert_eq!(result["engine"]["threads"], threads, "{arguments} {engine}");
+            assert_eq!(result["engine"]["name"], engine);
+            assert_eq!(result["errors"], serde_json::json!({}));
+        }
     }
 }
 
 #[test]
 fn an_open_loop_has_as_many_operations_as_were_due() {
-    let result = measure(&format!("latency --arrivals fixed --rate 500 {SHORT}"));
-    assert_eq!(result["operations"]["read"]["count"], 50);
+    for (engine, _) in engines() {
+        let result = measure(&format!("latency --engine {engine} --arrivals fixed --rate 500 {SHORT}"));
+        assert_eq!(result["operations"]["read"]["count"], 50, "{engine}");
+    }
 }
 
 #[test]
 fn a_first_touch_writes_each_block_once_and_ends() {
-    for workload in ["seq-write", "rand-write"] {
+    let workloads =
+        ["seq-write", "rand-write"].map(|name| engines().into_iter().map(move |engine| (name, engine.0)));
+    for (workload, engine) in workloads.into_iter().flatten() {
         let result = measure(&format!(
-            "{workload} --first-touch --block 64KiB --threads 2 --queue-depth 3 --working-set 2MiB --duration 10m \
+            "{workload} --engine {engine} --first-touch --block 64KiB --threads 2 --queue-depth 3 --working-set 2MiB --duration 10m \
              --flush end -o json"
         ));
         assert_eq!(result["operations"]["write"]["count"], 32, "{workload}");
@@ -169,23 +193,33 @@ fn a_tree_of_small_files_has_all_its_operations() {
 
 #[test]
 fn direct_io_goes_to_the_disk_and_cached_io_does_not() {
-    let read = |cache: &str| measure(&format!("rand-read --cache {cache} {SHORT}"));
-    let direct = read("direct");
+    for (engine, _) in engines() {
+        check_direct_io(engine);
+    }
+}
+
+fn check_direct_io(engine: &str) {
+    let run = |workload: &str, cache: &str| {
+        measure(&format!("{workload} --engine {engine} --queue-depth 4 --cache {cache} {SHORT}"))
+    };
+    let direct = run("rand-read", "direct");
     let kind = direct["computer"]["fileSystem"]["type"].as_str().unwrap_or_default();
     if !["ext4", "xfs", "btrfs"].contains(&kind) || direct["storage"].is_null() {
-        eprintln_skip(&format!("{kind} has no block device whose traffic the kernel counts for us"));
+        say_skip(&format!("{kind} has no block device whose traffic the kernel counts for us"));
         return;
     }
     assert_eq!(direct["cacheUsed"], "direct");
     // Each byte came from the device, although all had just been written.
     assert_eq!(direct["storage"]["readBytes"], direct["operations"]["read"]["bytes"]);
-    let cached = read("cached");
+    let cached = run("rand-read", "cached");
     assert_eq!(cached["cacheUsed"], "cached");
     assert_eq!(cached["storage"]["readBytes"], 0);
+    let written = run("rand-write", "direct");
+    assert!(written["storage"]["writtenBytes"].as_u64() >= written["operations"]["write"]["bytes"].as_u64());
 }
 
 #[expect(clippy::disallowed_macros, reason = "a skip is said where the test's output is read")]
-fn eprintln_skip(why: &str) {
+fn say_skip(why: &str) {
     eprintln!("skip: {why}");
 }
 
@@ -252,8 +286,13 @@ fn ctrl_c_and_sigterm_end_in_order_and_leave_nothing() {
     for (signal, arguments) in [
         (Signal::INT, "rand-read --working-set 2MiB --duration 10m"),
         (Signal::TERM, "files --files 100 --passes 10000"),
+        (Signal::INT, "rand-write --engine io-uring --queue-depth 8 --working-set 2MiB --duration 10m"),
+        (Signal::INT, "latency --engine io-uring --rate 0.1 --working-set 2MiB --duration 10m --warmup 0s"),
         (Signal::INT, "latency --rate 0.1 --working-set 2MiB --duration 10m --warmup 0s"),
     ] {
+        if arguments.contains("io-uring") && engines().len() == 1 {
+            continue;
+        }
         let folder = folder();
         let probe = start(folder.path(), arguments);
         scratch_of(folder.path());
