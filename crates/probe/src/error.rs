@@ -41,7 +41,7 @@ pub(crate) enum ProbeError {
     #[error("write the result")]
     Print(#[source] io::Error),
     /// Ctrl-C.
-    #[error("finish: interrupted; nothing is left behind")]
+    #[error("finish: interrupted")]
     Interrupted,
 }
 

@@ -62,7 +62,14 @@ fn run(cli: &Cli) -> Result<(), ProbeError> {
     let scratch = place.scratch()?;
     let outcome = measure(&parameters, scratch.path(), &stop, &mut result)
         .and_then(|measured| finish(&measured, result, &stop, cli.output));
-    outcome.and(place::remove(scratch))
+    match (outcome, place::remove(scratch)) {
+        // Both are to be said; what is left behind decides, as somebody has to act.
+        (Err(error), Err(left)) => {
+            error.report();
+            Err(left)
+        }
+        (outcome, removed) => outcome.and(removed),
+    }
 }
 
 /// Prints what was found, also when the disk was lost on the way. Files are removed after that: on a disk that

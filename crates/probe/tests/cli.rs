@@ -299,7 +299,7 @@ fn ctrl_c_and_sigterm_end_in_order_and_leave_nothing() {
         kill_process(Pid::from_child(&probe), signal).expect("it runs");
         let output = probe.wait_with_output().expect("it ends");
         assert_eq!(output.status.code(), Some(130), "{arguments}: {}", stderr(&output));
-        assert_eq!(stderr(&output), "error: failed to finish: interrupted; nothing is left behind\n");
+        assert_eq!(stderr(&output), "error: failed to finish: interrupted\n");
         assert_eq!(output.stdout.len(), 0);
         assert_empty(folder.path());
     }
