@@ -175,7 +175,7 @@ fn run(
         let generator = Generator::new(load.seed, phase.stream + worker);
         // Buffers are made and files opened here, before the common start.
         let opened = FileDevice::open(&files[file], caching, load.block_bytes, generator);
-        let positions = positions(load, &fronts[file], worker);
+        let positions = positions(load, &fronts[file], phase.stream + worker);
         let job = opened.and_then(|device| job(load, device, &pace, positions));
         jobs.push(job.map_err(ProbeError::prepare)?);
     }
@@ -213,12 +213,13 @@ impl Front {
     }
 }
 
-fn positions(load: &BlockLoad, front: &Front, worker: u64) -> Positions {
+/// Warming up must not read the very blocks that are measured next: a cache below us would have them.
+fn positions(load: &BlockLoad, front: &Front, stream: u64) -> Positions {
     let taken = Arc::clone(&front.taken);
     match (load.first_touch, load.access) {
         (true, _) => Positions::Once { taken, order: front.order.clone() },
         (false, Access::Sequential) => Positions::Sequential(taken),
-        (false, Access::Random) => Positions::Random(Generator::new(load.seed, POSITIONS + worker)),
+        (false, Access::Random) => Positions::Random(Generator::new(load.seed, POSITIONS + stream)),
     }
 }
 
@@ -262,7 +263,26 @@ pub(crate) struct Lane {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::{cli::Cli, parameters::Parameters};
+
+    #[test]
+    fn warming_up_goes_elsewhere_and_so_does_each_worker() {
+        let cli = Cli::try_parse_from(["winstead-probe", "rand-read", "--seed", "1"]).expect("arguments");
+        let Ok(Parameters::Blocks(load)) = Parameters::read(&cli.workload) else {
+            panic!("no load on blocks")
+        };
+        let front = Front::new(&load, 0);
+        let first = |stream| -> Vec<u64> {
+            let mut positions = positions(&load, &front, stream);
+            (0..8).filter_map(|_| positions.next(1 << 30)).collect()
+        };
+        assert_eq!(first(DATA), first(DATA));
+        assert_ne!(first(DATA), first(WARMUP));
+        assert_ne!(first(DATA), first(DATA + 1));
+    }
 
     #[test]
     fn a_file_system_that_refuses_direct_io_is_told_from_a_disk_that_fails() {
