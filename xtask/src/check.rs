@@ -9,6 +9,7 @@ use crate::{command::Command, place, report};
 /// Crates that are to compile for Windows, with the reason. The others drive Linux's own QEMU, tmpfs and bridges.
 const PORTABLE: &[(&str, &str)] = &[
     ("winstead-spec", "the agent and a client on Windows read the same files"),
+    ("winstead-probe", "disks are measured in guests with Windows, too"),
     ("winstead-statistics", "a guest with Windows records latencies, and results are judged anywhere"),
 ];
 const WINDOWS: &str = "x86_64-pc-windows-gnu";
