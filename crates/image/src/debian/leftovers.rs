@@ -128,6 +128,13 @@ mod tests {
         let (mut mine, mut foreign) = (start(dead.path()), start(other.path()));
         let id = |child: &tokio::process::Child| ProcessId::of(child.id().unwrap());
         let foreign_id = id(&foreign).unwrap();
+        // A program runs a moment before the kernel has set its arguments (Linux, `load_elf_binary`); what a dead build left
+        // has run for long.
+        for (child, folder) in [(&mine, dead.path()), (&foreign, other.path())] {
+            while !carries(child.id().unwrap(), &mark(folder)) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
         end_processes(dead.path()).await.unwrap();
         assert!(mine.wait().await.unwrap().code().is_none(), "it was killed");
         assert!(foreign_id.is_alive());
