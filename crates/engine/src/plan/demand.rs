@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use winstead_spec::{ByteSize, MachineName, MachineShape, Name, Sha256, Start, StoreKind};
+use winstead_spec::{ByteSize, MachineName, MachineShape, Name, Pool, Sha256, Start, StoreKind};
 use winstead_store::Placement;
 
 use super::{Action, Change, Desired, DesiredPool, Observed, Seen, SeenTemplate, machines_of};
@@ -36,25 +36,34 @@ pub(super) fn fitting<'a>(
     }
 }
 
-/// The templates that no machine will stand on, those first that wait longest.
+/// The templates that no machine will stand on, those first that wait longest. Pools that the file does not name go on as
+/// they are: a reset of theirs, which names none, must not give up what it starts from.
 fn needless<'a>(desired: &Desired, observed: &'a Observed, changes: &[Change]) -> Vec<&'a MachineName> {
     let leaving = changes.iter().filter(|change| change.action == Action::Destroy);
     let leaving: BTreeSet<&MachineName> = leaving.map(|change| &change.machine).collect();
     let staying = observed.machines.iter().filter(|(name, _)| !leaving.contains(name));
     let used: BTreeSet<&MachineName> =
         staying.filter_map(|(_, seen)| seen.entry.record.origin.template.as_ref()).collect();
-    let wanted = |seen: &SeenTemplate| desired.pools.iter().any(|pool| starts_from(pool, seen));
+    let pools: Vec<(&Pool, &Sha256)> = applied(desired, observed).collect();
+    let wanted = |seen: &SeenTemplate| pools.iter().any(|(pool, image)| starts_from(pool, image, seen));
     let mut needless: Vec<_> =
         observed.templates.iter().filter(|(name, seen)| !used.contains(name) && !wanted(seen)).collect();
     needless.sort_by_key(|(_, seen)| seen.template.unused_since);
     needless.into_iter().map(|(name, _)| name).collect()
 }
 
+/// All pools with the images that their machines start from: the file's, and those of this home that it does not name.
+fn applied<'a>(desired: &'a Desired, observed: &'a Observed) -> impl Iterator<Item = (&'a Pool, &'a Sha256)> {
+    let wanted =
+        desired.pools.iter().filter_map(|wanted| Some((&wanted.pool, &wanted.image.as_ref()?.digest)));
+    let is_named = |name: &Name| desired.pools.iter().any(|wanted| wanted.pool.name == *name);
+    let others = observed.pools.values().filter(move |record| !is_named(&record.pool.name));
+    wanted.chain(others.map(|record| (&record.pool, &record.digest)))
+}
+
 /// Whether the pool's new machines start from this template.
-fn starts_from(wanted: &DesiredPool, seen: &SeenTemplate) -> bool {
-    let (pool, template) = (&wanted.pool, &seen.template);
-    let suits = |digest| template.suits(digest, &pool.machine, &pool.network);
-    seen.kept && pool.replicas > 0 && wanted.image.as_ref().is_some_and(|image| suits(&image.digest))
+fn starts_from(pool: &Pool, image: &Sha256, seen: &SeenTemplate) -> bool {
+    seen.kept && pool.replicas > 0 && seen.template.suits(image, &pool.machine, &pool.network)
 }
 
 fn load<'a>(desired: &'a Desired, observed: &Observed, templates: &Templates<'_>) -> Load<'a> {
@@ -92,7 +101,8 @@ fn of_pool(desired: &Desired, wanted: &DesiredPool, observed: &Observed) -> Vec<
     };
     // A template is a machine itself while it is made; what it leaves behind takes less.
     let from_memory = matches!(wanted.pool.machine.start, Start::Memory { .. });
-    let is_there = || observed.templates.values().any(|seen| starts_from(wanted, seen));
+    let serves = |image| observed.templates.values().any(|seen| starts_from(&wanted.pool, image, seen));
+    let is_there = || digest.is_some_and(serves);
     let template = (from_memory && wanted.pool.replicas > 0 && !is_there()).then(|| Demand {
         whose: format!("template of {}", wanted.pool.name),
         ram: Ram::Whole,

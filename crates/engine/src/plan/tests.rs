@@ -294,6 +294,11 @@ fn templates_that_nobody_needs_make_room_one_by_one_those_first_that_wait_longes
     stands.entry.record.origin.template = Some(templates[2].0.clone());
     observed.machines.insert("q-0".parse().unwrap(), stands);
     assert_eq!(given_up(&observed).1, [1]);
+    let (digest, applied_at) = (image(2).digest, jiff::Timestamp::UNIX_EPOCH);
+    let other = PoolRecord { pool: from_memory("other", 1), digest, applied_at };
+    observed.pools.insert(other.pool.name.clone(), other);
+    assert_eq!(given_up(&observed).1, [0; 0], "a pool that the file does not name starts from it");
+    observed.pools.clear();
     let gone = Desired {
         pools: vec![DesiredPool { pool: from_memory("q", 0), ..desired.pools[0].clone() }],
         ..desired.clone()
