@@ -114,7 +114,7 @@ impl Engine {
                 Some(digest) => not_one(name, digest, chosen.len()),
             });
         }
-        let users = self.users_of(name, |digits| chosen.iter().any(|chosen| chosen == digits)).await?;
+        let users = self.users_of(name, &chosen).await?;
         match users.is_empty() {
             true => Ok(chosen),
             false => Err(EngineError::InUse { what: format!("image {name}"), users }),
@@ -145,14 +145,10 @@ impl Engine {
         Ok(chosen)
     }
 
-    /// The machines and templates that stand on a version of an image, by its first digits.
-    pub(crate) async fn users_of(
-        &self,
-        image: &Name,
-        chosen: impl Fn(&str) -> bool,
-    ) -> Result<Vec<MachineName>, EngineError> {
+    /// The machines and templates that stand on one of these versions of an image, given by their first digits.
+    async fn users_of(&self, image: &Name, versions: &[String]) -> Result<Vec<MachineName>, EngineError> {
         let snapshot = self.journal.snapshot().await?;
-        let uses = |used: &ImageRef| used.name == *image && chosen(used.digest.short());
+        let uses = |used: &ImageRef| versions.iter().any(|digits| used.is(image, digits));
         let users = snapshot.records().filter(|record| uses(&record.image));
         Ok(users.map(|record| record.name.clone()).collect())
     }

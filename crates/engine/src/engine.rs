@@ -161,22 +161,21 @@ impl Engine {
     ) -> Result<UpReport, EngineError> {
         let begun = std::time::Instant::now();
         let _lock = self.lock(listener, stop).await?;
-        let mut report = self.bring_about(documents, listener, stop).await?;
+        let (plan, mut machines) = self.bring_about(documents, listener, stop).await?;
         // One that was held while it booted, and was let go on meanwhile, is waited for by a plan that sees it boot.
-        if report.machines.iter().any(|(_, phase, _)| *phase == Phase::Booting) {
-            report.machines = self.bring_about(documents, listener, stop).await?.machines;
+        if machines.iter().any(|(_, phase, _)| *phase == Phase::Booting) {
+            machines = self.bring_about(documents, listener, stop).await?.1;
         }
-        Ok(UpReport { took: begun.elapsed(), ..report })
+        Ok(UpReport { plan, took: begun.elapsed(), machines })
     }
 
-    /// Carries one plan out.
+    /// Carries one plan out; returns it, and the machines of the file as they are then.
     async fn bring_about(
         &self,
         documents: &Documents,
         listener: &Listener,
         stop: &CancellationToken,
-    ) -> Result<UpReport, EngineError> {
-        let begun = std::time::Instant::now();
+    ) -> Result<(Plan, Vec<(MachineName, Phase, String)>), EngineError> {
         let first = self.plan(documents).await?;
         first.admitted()?;
         if first.makes() {
@@ -198,8 +197,7 @@ impl Engine {
         let released = self.release_unused(listener, stop).await;
         outcome.and(connected).and(released)?;
         let of_file = |name: &MachineName| documents.pools.iter().any(|pool| pool.name == name.pool);
-        let machines = self.settled(of_file).await?;
-        Ok(UpReport { plan, took: begun.elapsed(), machines })
+        Ok((plan, self.settled(of_file).await?))
     }
 
     /// What `down` would take away. Changes nothing.

@@ -86,6 +86,12 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// Whether this template's disk lies under the machine's overlay.
+    #[must_use]
+    pub fn is(&self, template: &MachineName) -> bool {
+        self.template.as_ref() == Some(template)
+    }
+
     /// Whether the machine began as a copy of its template and has not become itself since.
     #[must_use]
     pub const fn awaits_identity(&self) -> bool {
@@ -121,6 +127,11 @@ pub struct ImageRef {
 }
 
 impl ImageRef {
+    /// Whether it is the version of `image` whose digest begins with `digits`, its [`Sha256::short`].
+    pub(crate) fn is(&self, image: &Name, digits: &str) -> bool {
+        self.name == *image && self.digest.short() == digits
+    }
+
     /// What its disk must be.
     pub(crate) fn disk_digest(&self) -> &Sha256 {
         self.disk_digest.as_ref().unwrap_or(&self.digest)

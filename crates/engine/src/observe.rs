@@ -68,7 +68,8 @@ fn look(home: &Home, entry: Entry, mounts: &Mounts) -> Seen {
     Seen { entry, running, connected, disk, used, resident }
 }
 
-fn look_at_template(home: &Home, template: &Template) -> SeenTemplate {
+/// A template as it really is.
+pub(crate) fn look_at_template(home: &Home, template: &Template) -> SeenTemplate {
     let usage = winstead_store::usage(&template.machine.location);
     SeenTemplate {
         template: template.clone(),

@@ -73,8 +73,8 @@ pub(crate) async fn remove_templates(
     Ok(())
 }
 
-/// Removes whatever is shared and stood on by nobody, templates whose time is not over excepted. Returns what is left.
-/// Only for who holds the home's lock.
+/// Removes whatever is shared and stood on by nobody, templates whose time is not over excepted. Returns which machines and
+/// templates are left. Only for who holds the home's lock.
 ///
 /// # Errors
 /// When something cannot be removed; the next release tries again.
@@ -101,7 +101,7 @@ pub(crate) async fn unused(
             remove(journal, (name, shared), stop).await?;
         }
     }
-    journal.snapshot().await.map_err(EngineError::from)
+    Ok(left)
 }
 
 /// Whether a machine stands on the template.
@@ -114,12 +114,12 @@ fn users<'a>(
     snapshot: &'a Snapshot,
 ) -> impl Iterator<Item = &'a MachineName> + 'a {
     let records = snapshot.machines.values().map(|entry| &entry.record);
-    let stand_on_it = records.filter(move |record| record.origin.template.as_ref() == Some(template));
+    let stand_on_it = records.filter(move |record| record.origin.is(template));
     stand_on_it.map(|record| &record.name)
 }
 
 /// Whether a template has stayed without a machine for as long as it should.
-pub(crate) fn is_over(template: &Template, snapshot: &Snapshot, now: Timestamp) -> bool {
+fn is_over(template: &Template, snapshot: &Snapshot, now: Timestamp) -> bool {
     template.stays_until(&snapshot.pools).is_some_and(|until| until <= now)
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, str::FromStr};
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Row, Transaction, params, types::Type};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params, types::Type};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 use winstead_process::ProcessId;
@@ -47,8 +47,7 @@ impl Journal {
     /// When the journal cannot be read.
     pub async fn machine(&self, name: &MachineName) -> Result<Option<Entry>, JournalError> {
         let name = name.to_string();
-        let query = format!("{MACHINE} WHERE name = ?1");
-        self.read(move |connection| connection.query_row(&query, [name], entry).optional()).await
+        self.read(move |connection| found(connection, &name)).await
     }
 
     /// Records a machine before anything of it exists, as `Planned`.
@@ -113,12 +112,21 @@ impl Journal {
     /// # Errors
     /// When the journal cannot be written.
     pub async fn release(&self, name: &MachineName, lack: Lack, message: &str) -> Result<bool, JournalError> {
+        let back = move |entry: &Entry| entry.held.filter(|held| held.lack == lack).map(|held| held.from);
+        self.move_if(name, back, message).await
+    }
+
+    /// Moves a machine to where `to` says for what it is, if anywhere, and returns whether it did.
+    async fn move_if(
+        &self,
+        name: &MachineName,
+        to: impl Fn(&Entry) -> Option<Phase> + Send + 'static,
+        message: &str,
+    ) -> Result<bool, JournalError> {
         let (key, machine, message) = (name.to_string(), name.clone(), message.to_owned());
         self.write(move |transaction| {
-            let query = format!("{MACHINE} WHERE name = ?1");
-            let found = transaction.query_row(&query, [&key], entry).optional()?;
-            let Some(found) = found.filter(|entry| entry.lacks(lack)) else { return Ok(false) };
-            let to = found.held.map_or(found.phase, |held| held.from);
+            let Some(found) = found(transaction, &key)? else { return Ok(false) };
+            let Some(to) = to(&found) else { return Ok(false) };
             move_to(transaction, &key, to, (&message, None))?;
             let line = transition(&machine, Some(found.phase), to, &message);
             remember(transaction, &found.record.uid, &line)?;
@@ -166,18 +174,8 @@ impl Journal {
         process: ProcessId,
         message: &str,
     ) -> Result<bool, JournalError> {
-        let (key, machine, message) = (name.to_string(), name.clone(), message.to_owned());
-        self.write(move |transaction| {
-            let query = format!("{MACHINE} WHERE name = ?1");
-            let found = transaction.query_row(&query, [&key], entry).optional()?;
-            let its = |entry: &Entry| entry.phase.runs() && entry.record.process == Some(process);
-            let Some(found) = found.filter(its) else { return Ok(false) };
-            move_to(transaction, &key, Phase::Failed, (&message, None))?;
-            let line = transition(&machine, Some(found.phase), Phase::Failed, &message);
-            remember(transaction, &found.record.uid, &line)?;
-            Ok(true)
-        })
-        .await
+        let its = move |entry: &Entry| entry.phase.runs() && entry.record.process == Some(process);
+        self.move_if(name, move |entry| its(entry).then_some(Phase::Failed), message).await
     }
 
     /// Takes `step` from the reserve for a machine whose overlay is full, before the overlay grows. Returns the new
@@ -385,6 +383,10 @@ impl Journal {
         })
         .await
     }
+}
+
+fn found(connection: &Connection, name: &str) -> rusqlite::Result<Option<Entry>> {
+    connection.query_row(&format!("{MACHINE} WHERE name = ?1"), [name], entry).optional()
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {

@@ -12,13 +12,12 @@ use super::{
     PoolSpec, PoolStatus, Ssh, Template, TemplateSpec, TemplateStatus,
 };
 use crate::{
-    Engine, EngineError, ImageRef, Phase,
+    Engine, EngineError, Phase,
     catalogue::unreadable,
     engine::unknown_machine,
     error::chain,
     facts,
     journal::Snapshot,
-    memory,
     observe::{self, observe},
     plan::{Observed, Seen, SeenTemplate},
     reach, supervisor, template,
@@ -96,16 +95,14 @@ impl Engine {
     }
 
     fn image_versions(&self, name: &Name, snapshot: &Snapshot) -> Result<ImageVersions, EngineError> {
-        let stands_on = |used: &ImageRef, digits: &str| used.name == *name && used.digest.short() == digits;
         let users = |digits: &str| {
             let machines = snapshot.machines.values().map(|entry| &entry.record);
-            let users = machines.filter(|record| stands_on(&record.image, digits));
+            let users = machines.filter(|record| record.image.is(name, digits));
             users.map(|record| record.name.to_string()).collect()
         };
         let templates = |digits: &str| {
-            let templates = snapshot.templates();
-            let its = templates.filter(|template| stands_on(&template.machine.image, digits));
-            its.map(|template| self.image_template(template)).collect()
+            let its = snapshot.templates().filter(|template| template.machine.image.is(name, digits));
+            its.map(|template| image_template(&observe::look_at_template(&self.home, template))).collect()
         };
         let versions = self.catalog.versions(name).map_err(unreadable)?.into_iter().map(|version| {
             let (users, templates) = (users(version.digest.short()), templates(version.digest.short()));
@@ -117,14 +114,6 @@ impl Engine {
             DamagedVersion { digest, message: chain(&error), users }
         });
         Ok(ImageVersions { versions: versions.collect(), damaged: damaged.collect() })
-    }
-
-    fn image_template(&self, template: &template::Template) -> ImageTemplate {
-        let kept = memory::is_kept(&self.home, template);
-        ImageTemplate {
-            name: template.name().to_string(),
-            ram_bytes: if kept { template.ram.bytes() } else { 0 },
-        }
     }
 
     /// All hosts: today this computer.
@@ -250,7 +239,7 @@ fn machine(seen: &Seen, supervised: bool) -> Machine {
 fn template_view(seen: &SeenTemplate, observed: &Observed) -> Template {
     let record = &seen.template.machine;
     let name = seen.template.name();
-    let stand_on_it = |seen: &&Seen| seen.entry.record.origin.template.as_ref() == Some(name);
+    let stand_on_it = |seen: &&Seen| seen.entry.record.origin.is(name);
     let users = observed.machines.values().filter(stand_on_it);
     Template {
         api_version: API_VERSION,
@@ -336,6 +325,10 @@ fn pools(observed: &Observed) -> Vec<Pool> {
         }
     });
     pools.collect()
+}
+
+fn image_template(seen: &SeenTemplate) -> ImageTemplate {
+    ImageTemplate { name: seen.template.name().to_string(), ram_bytes: seen.ram().bytes() }
 }
 
 fn image_version(version: Version, users: Vec<String>, templates: Vec<ImageTemplate>) -> ImageVersion {
