@@ -1,5 +1,6 @@
 //! Carrying a plan out: one interpreter for the lists of [`crate::steps`], thin over the adapters.
 
+mod identity;
 mod network;
 
 use std::{
@@ -12,9 +13,8 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::{Mutex, OnceCell, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
-use winstead_guest::{keys, seed};
 use winstead_hypervisor::qemu::{self, StartError};
-use winstead_spec::{MachineName, SeedKind, StoreKind};
+use winstead_spec::{MachineName, StoreKind};
 use winstead_store::{BaseLocation, OverlaySpec};
 
 use crate::{
@@ -315,46 +315,6 @@ impl Actor {
         Ok(self.journal.shrink(job.record.uid).await?)
     }
 
-    async fn write_seed(&self, job: &mut Job) -> Result<(), Failure> {
-        let identity = match job.record.role {
-            Role::Machine => Some(self.identity(&job.record)?),
-            Role::Template => None,
-        };
-        if let Some(identity) = &identity {
-            job.record.host_key.clone_from(&identity.host_key.public_openssh);
-            self.journal.update(&job.record).await?;
-        }
-        let folder = self.home.machine(&job.record.name);
-        let path = match (job.record.image.seed, identity) {
-            (SeedKind::FwCfg, Some(identity)) => {
-                write_private(&folder.join("seed.tar"), &seed::tar(&identity)?)?
-            }
-            (SeedKind::FwCfg, None) => {
-                let network = configure::neutral_network(&job.record);
-                let seed = seed::neutral_tar(*job.record.uid.as_bytes(), &network)?;
-                write_private(&folder.join("seed.tar"), &seed)?
-            }
-            (SeedKind::NoCloud, Some(identity)) => {
-                let path = folder.join("seed.iso");
-                seed::nocloud_iso(&identity, &path, &self.stop).await?;
-                path
-            }
-            (SeedKind::NoCloud, None) | (SeedKind::None, _) => return Ok(()),
-        };
-        if let Some(user) = self.users.run_as(&job.record) {
-            std::os::unix::fs::lchown(&path, Some(user.uid), Some(user.gid))?;
-        }
-        Ok(())
-    }
-
-    /// Who a machine is; its keys are made if they are not there.
-    pub(crate) fn identity(&self, record: &MachineRecord) -> Result<seed::Identity, Failure> {
-        let client = keys::ensure_client_key(&self.home.ssh())?;
-        let folder = self.home.machine(&record.name);
-        let host_key = keys::ensure_key(&folder.join("host_key"), &record.name.to_string())?;
-        Ok(configure::identity(record, host_key, &client))
-    }
-
     async fn start_qemu(&self, job: &mut Job) -> Result<(), Failure> {
         let run = self.home.run(&job.record.name);
         forget_last_run(&run)?;
@@ -490,11 +450,6 @@ fn forget_last_run(run: &Path) -> std::io::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-fn write_private(path: &Path, contents: &[u8]) -> Result<PathBuf, Failure> {
-    keys::write_private(path, contents)?;
-    Ok(path.to_owned())
 }
 
 /// Removes a folder with all in it; gone already is fine.
