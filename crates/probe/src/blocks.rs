@@ -11,10 +11,10 @@ use std::{
 use crate::{
     buffer::{ALIGNMENT, Buffer},
     cli::{Caching, Engine, Flush, Spacing},
-    clock::{Monotonic, Stop},
+    clock::Stop,
     crew::{self, Job, Measured, Rules},
     error::ProbeError,
-    load::{self, Arrivals, Device, Pace, Positions, Worker},
+    load::{self, Arrivals, Device, Pace, Positions, Task, Worker},
     parameters::{Access, BlockLoad},
     pattern::Generator,
     platform,
@@ -90,11 +90,7 @@ pub(crate) fn measure(
         };
         made.map_err(ProbeError::prepare)?;
     }
-    let rules = Rules {
-        clock: Arc::new(Monotonic::start()),
-        stop: stop.clone(),
-        timeout: Duration::from_secs_f64(load.timeout_seconds),
-    };
+    let rules = Rules::new(stop, load.timeout_seconds);
     if load.warmup_seconds > 0.0 {
         let phase = Phase { seconds: load.warmup_seconds, stream: WARMUP };
         let warm = run(load, &files, caching, &rules, &phase)?;
@@ -180,7 +176,6 @@ fn run(
         jobs.push(job.map_err(ProbeError::prepare)?);
     }
     crew::run(rules, begin, jobs)
-        .map_err(|source| ProbeError::System { what: "start a thread".to_owned(), source })
 }
 
 /// How long workers have to wake before the first operation of an open loop is due.
@@ -224,17 +219,19 @@ fn positions(load: &BlockLoad, front: &Front, stream: u64) -> Positions {
 }
 
 fn job(load: &BlockLoad, device: FileDevice, pace: &Arc<Pace>, positions: Positions) -> io::Result<Job> {
-    let pace = Arc::clone(pace);
-    let blocks = load.file_bytes / load.block_bytes;
-    let flush_at_end = load.operation == Operation::Write && load.flush == Some(Flush::End);
+    let task = Task {
+        positions,
+        pace: Arc::clone(pace),
+        operation: load.operation,
+        block: load.block_bytes,
+        blocks: load.file_bytes / load.block_bytes,
+        flush_at_end: load.operation == Operation::Write && load.flush == Some(Flush::End),
+    };
     if load.engine == Engine::IoUring {
         let FileDevice { file, generator, .. } = device;
-        let (operation, block, depth) = (load.operation, load.block_bytes, load.queue_depth);
-        let lane = Lane { file, generator, positions, pace, operation, block, blocks, depth, flush_at_end };
-        return platform::ring_job(lane);
+        return platform::ring_job(Lane { file, generator, depth: load.queue_depth, task });
     }
-    let (operation, block) = (load.operation, load.block_bytes);
-    let worker = Worker { device: Box::new(device), positions, pace, operation, block, blocks, flush_at_end };
+    let worker = Worker { device: Box::new(device), task };
     Ok(Box::new(move |post| worker.work(post)))
 }
 
@@ -245,20 +242,10 @@ pub(crate) struct Lane {
     pub file: File,
     /// Makes data.
     pub generator: Generator,
-    /// Where operations go.
-    pub positions: Positions,
-    /// When they begin.
-    pub pace: Arc<Pace>,
-    /// What is done: read, write, or write durably.
-    pub operation: Operation,
-    /// Bytes of one operation.
-    pub block: u64,
-    /// How many blocks the file has.
-    pub blocks: u64,
     /// How many operations can be under way.
     pub depth: u16,
-    /// Whether everything is flushed at the end, as an operation of its own.
-    pub flush_at_end: bool,
+    /// What is done.
+    pub task: Task,
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use std::{
 };
 
 use crate::{
-    clock::{Clock, Stop},
+    clock::{Clock, Monotonic, Stop},
+    error::ProbeError,
     platform,
     samples::{Operation, Samples},
 };
@@ -39,6 +40,14 @@ pub(crate) struct Rules {
     pub stop: Stop,
     /// An operation that takes longer has failed.
     pub timeout: Duration,
+}
+
+impl Rules {
+    /// Rules by the computer's clock, which starts now.
+    pub(crate) fn new(stop: &Stop, timeout_seconds: f64) -> Self {
+        let timeout = Duration::from_secs_f64(timeout_seconds);
+        Self { clock: Arc::new(Monotonic::start()), stop: stop.clone(), timeout }
+    }
 }
 
 /// Why a worker ended before its work did: the disk does not take any more.
@@ -145,6 +154,15 @@ impl Post {
         change(&mut self.state().samples);
     }
 
+    /// Makes data for the disk, and keeps how long that took; returns it.
+    pub(crate) fn make_data(&self, make: impl FnOnce()) -> Duration {
+        let begun = self.rules.clock.now();
+        make();
+        let took = self.rules.clock.now().saturating_sub(begun);
+        self.note(|samples| samples.generating += took);
+        took
+    }
+
     /// The samples so far. An operation that has not come back counts as one that failed.
     pub(crate) fn samples(&self) -> Samples {
         let state = self.state();
@@ -187,7 +205,7 @@ pub(crate) fn common_start(rules: &Rules, workers: usize) -> Duration {
 ///
 /// # Errors
 /// When a thread cannot be started. Those that were are asked to stop.
-pub(crate) fn run(rules: &Rules, begin: Duration, jobs: Vec<Job>) -> io::Result<Measured> {
+pub(crate) fn run(rules: &Rules, begin: Duration, jobs: Vec<Job>) -> Result<Measured, ProbeError> {
     let (report, reports) = mpsc::channel();
     let mut posts = Vec::with_capacity(jobs.len());
     for job in jobs {
@@ -201,9 +219,9 @@ pub(crate) fn run(rules: &Rules, begin: Duration, jobs: Vec<Job>) -> io::Result<
             // Nobody listens any more when this worker had been given up.
             drop(report.send((post.rules.clock.now(), outcome)));
         });
-        if let Err(error) = worker {
+        if let Err(source) = worker {
             rules.stop.ask();
-            return Err(error);
+            return Err(ProbeError::System { what: "start a thread".to_owned(), source });
         }
     }
     drop(report);
@@ -252,7 +270,6 @@ fn collect(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Monotonic;
 
     fn rules(timeout: Duration) -> Rules {
         Rules { clock: Arc::new(Monotonic::start()), stop: Stop::default(), timeout }

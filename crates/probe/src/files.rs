@@ -10,13 +10,12 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{Read, Write},
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use crate::{
     buffer::Buffer,
-    clock::{Monotonic, Stop},
+    clock::Stop,
     crew::{self, Job, Lost, Measured, Post, Rules},
     error::ProbeError,
     parameters::FileLoad,
@@ -61,11 +60,7 @@ pub(crate) fn measure(
     stop: &Stop,
     result: &mut ProbeResult,
 ) -> Result<Measured, ProbeError> {
-    let rules = Rules {
-        clock: Arc::new(Monotonic::start()),
-        stop: stop.clone(),
-        timeout: Duration::from_secs_f64(load.timeout_seconds),
-    };
+    let rules = Rules::new(stop, load.timeout_seconds);
     let mut jobs: Vec<Job> = Vec::new();
     for thread in 0..load.threads {
         let mut tree = Tree::new(load, scratch, thread).map_err(ProbeError::prepare)?;
@@ -73,8 +68,7 @@ pub(crate) fn measure(
     }
     let before = platform::storage_traffic();
     let begin = crew::common_start(&rules, jobs.len());
-    let measured = crew::run(&rules, begin, jobs)
-        .map_err(|source| ProbeError::System { what: "start a thread".to_owned(), source })?;
+    let measured = crew::run(&rules, begin, jobs)?;
     result.traffic_was(before, platform::storage_traffic());
     Ok(measured)
 }
@@ -203,12 +197,12 @@ impl Tree {
 
     /// Makes the next file's data; how many bytes it has.
     fn make_data(&mut self, post: &Post) -> usize {
-        let begun = post.rules.clock.now();
-        let length = self.length();
-        self.generator.fill(&mut self.buffer.bytes()[..length]);
-        let took = post.rules.clock.now().saturating_sub(begun);
+        let mut length = 0;
+        let took = post.make_data(|| {
+            length = self.length();
+            self.generator.fill(&mut self.buffer.bytes()[..length]);
+        });
         self.generating += took;
-        post.note(|samples| samples.generating += took);
         length
     }
 

@@ -130,11 +130,9 @@ impl Positions {
     }
 }
 
-/// One worker on one file.
-pub(crate) struct Worker {
-    /// What takes the operations.
-    pub device: Box<dyn Device>,
-    /// Where they go.
+/// What is done on one file, whichever engine does it.
+pub(crate) struct Task {
+    /// Where operations go.
     pub positions: Positions,
     /// When they begin.
     pub pace: Arc<Pace>,
@@ -148,6 +146,14 @@ pub(crate) struct Worker {
     pub flush_at_end: bool,
 }
 
+/// One worker on one file.
+pub(crate) struct Worker {
+    /// What takes the operations.
+    pub device: Box<dyn Device>,
+    /// What is done.
+    pub task: Task,
+}
+
 impl Worker {
     /// Works until the pace has ended, each block has come that was to come once, or somebody asks to stop.
     ///
@@ -156,30 +162,27 @@ impl Worker {
     pub(crate) fn work(mut self, post: &Post) -> Result<(), Lost> {
         let rules = &post.rules;
         while !rules.stop.asked()
-            && let Some(turn) = self.pace.turn(rules.clock.now())
-            && let Some(block) = self.positions.next(self.blocks)
+            && let Some(turn) = self.task.pace.turn(rules.clock.now())
+            && let Some(block) = self.task.positions.next(self.task.blocks)
         {
-            let offset = block * self.block;
+            let offset = block * self.task.block;
             self.prepare(post);
             match turn {
                 Turn::Now => self.perform(post, offset, None)?,
                 Turn::Due(due) => self.when_due(post, offset, due)?,
             }
         }
-        if self.flush_at_end && !rules.stop.asked() {
+        if self.task.flush_at_end && !rules.stop.asked() {
             post.perform(Operation::Flush, None, || self.device.flush().map(|()| 0))?;
         }
         Ok(())
     }
 
     fn prepare(&mut self, post: &Post) {
-        if self.operation == Operation::Read {
+        if self.task.operation == Operation::Read {
             return;
         }
-        let begun = post.rules.clock.now();
-        self.device.prepare();
-        let took = post.rules.clock.now().saturating_sub(begun);
-        post.note(|samples| samples.generating += took);
+        post.make_data(|| self.device.prepare());
     }
 
     fn when_due(&mut self, post: &Post, offset: u64, due: Duration) -> Result<(), Lost> {
@@ -196,7 +199,7 @@ impl Worker {
         if waited > rules.timeout {
             // Whoever wanted this has given up. Doing it all the same would keep a disk that is too slow for
             // the rate busy for ever.
-            post.note(|samples| samples.record_timeout(self.operation, waited));
+            post.note(|samples| samples.record_timeout(self.task.operation, waited));
             return Ok(());
         }
         self.perform(post, offset, Some(due))
@@ -204,7 +207,7 @@ impl Worker {
 
     fn perform(&mut self, post: &Post, offset: u64, due: Option<Duration>) -> Result<(), Lost> {
         let device = &mut self.device;
-        post.perform(self.operation, due, || match self.operation {
+        post.perform(self.task.operation, due, || match self.task.operation {
             Operation::Read => device.read(offset),
             Operation::DurableWrite => {
                 let bytes = device.write(offset)?;

@@ -71,12 +71,14 @@ fn run(pace: Pace, operation: Operation, stall: Duration, timeout: Duration) -> 
     let clock = Arc::new(Virtual::default());
     let worker = Worker {
         device: Box::new(Stalling { clock: Arc::clone(&clock), stall: Some(stall) }),
-        positions: Positions::Sequential(Arc::default()),
-        pace: Arc::new(pace),
-        operation,
-        block: 4096,
-        blocks: 8,
-        flush_at_end: operation == Operation::Write,
+        task: Task {
+            positions: Positions::Sequential(Arc::default()),
+            pace: Arc::new(pace),
+            operation,
+            block: 4096,
+            blocks: 8,
+            flush_at_end: operation == Operation::Write,
+        },
     };
     let post = Post::new(Rules { clock, stop: Stop::default(), timeout });
     worker.work(&post).expect("the disk is there");
@@ -201,12 +203,14 @@ fn a_load_on_blocks_that_come_once_ends_with_them() {
     let clock = Arc::new(Virtual::default());
     let worker = Worker {
         device: Box::new(Stalling { clock: Arc::clone(&clock), stall: None }),
-        positions: Positions::Once { taken: Arc::default(), order: None },
-        pace: Arc::new(Pace::Closed { end: END }),
-        operation: Operation::Write,
-        block: 4096,
-        blocks: 8,
-        flush_at_end: true,
+        task: Task {
+            positions: Positions::Once { taken: Arc::default(), order: None },
+            pace: Arc::new(Pace::Closed { end: END }),
+            operation: Operation::Write,
+            block: 4096,
+            blocks: 8,
+            flush_at_end: true,
+        },
     };
     let post = Post::new(Rules { clock, stop: Stop::default(), timeout: END });
     worker.work(&post).expect("the disk is there");

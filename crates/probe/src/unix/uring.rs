@@ -64,7 +64,7 @@ pub(crate) fn check() -> io::Result<()> {
 /// When there is no ring, or no memory for its buffers.
 pub(crate) fn ring_job(lane: Lane) -> io::Result<Job> {
     let depth = usize::from(lane.depth);
-    let length = usize::try_from(lane.block).map_err(io::Error::other)?;
+    let length = usize::try_from(lane.task.block).map_err(io::Error::other)?;
     let slot = || Slot { buffer: Buffer::new(length), since: Duration::ZERO, left: 0, outcome: Ok(0) };
     let mut ring = Ring {
         // A write and its flush are two entries.
@@ -99,7 +99,7 @@ impl Ring {
         if let Some(lost) = self.lost.take() {
             return Err(lost);
         }
-        if self.lane.flush_at_end && !post.rules.stop.asked() {
+        if self.lane.task.flush_at_end && !post.rules.stop.asked() {
             post.perform(Operation::Flush, None, || self.lane.file.sync_data().map(|()| 0))?;
         }
         Ok(())
@@ -117,7 +117,7 @@ impl Ring {
     fn begin_all(&mut self, post: &Post) -> io::Result<()> {
         while !self.is_over(post) && !self.free.is_empty() {
             let now = post.rules.clock.now();
-            let turn = self.waiting.take().map(Turn::Due).or_else(|| self.lane.pace.turn(now));
+            let turn = self.waiting.take().map(Turn::Due).or_else(|| self.lane.task.pace.turn(now));
             match turn {
                 None => self.exhausted = true,
                 Some(Turn::Due(due)) if due > now => {
@@ -138,23 +138,23 @@ impl Ring {
             post.note(|samples| samples.lateness.record(late));
         }
         if late > post.rules.timeout {
-            post.note(|samples| samples.record_timeout(self.lane.operation, late));
+            post.note(|samples| samples.record_timeout(self.lane.task.operation, late));
             return Ok(());
         }
         self.begin(post, Some(due))
     }
 
     fn begin(&mut self, post: &Post, due: Option<Duration>) -> io::Result<()> {
-        let Some(block) = self.lane.positions.next(self.lane.blocks) else {
+        let Some(block) = self.lane.task.positions.next(self.lane.task.blocks) else {
             self.exhausted = true;
             return Ok(());
         };
         let Some(place) = self.free.pop() else { return Ok(()) };
-        post.begin(place, self.lane.operation, due);
+        post.begin(place, self.lane.task.operation, due);
         let slot = &mut self.slots[place];
         slot.since = due.unwrap_or_else(|| post.rules.clock.now());
         slot.outcome = Ok(0);
-        let entries = entries(&self.lane, slot, place, block * self.lane.block)?;
+        let entries = entries(&self.lane, slot, place, block * self.lane.task.block)?;
         slot.left = if entries.1.is_some() { 2 } else { 1 };
         for entry in [Some(entries.0), entries.1].into_iter().flatten() {
             #[expect(
@@ -190,7 +190,7 @@ impl Ring {
             let Ok(place) = usize::try_from(data & (IS_FLUSH - 1)) else { continue };
             let slot = &mut self.slots[place];
             slot.left -= 1;
-            slot.add(completion.result(), data & IS_FLUSH == 0, self.lane.block);
+            slot.add(completion.result(), data & IS_FLUSH == 0, self.lane.task.block);
             if slot.left == 0 {
                 ended.push((place, post.rules.clock.now().saturating_sub(slot.since)));
             }
@@ -200,7 +200,7 @@ impl Ring {
         }
         for (place, took) in ended {
             let outcome = std::mem::replace(&mut self.slots[place].outcome, Ok(0));
-            if let Err(lost) = post.end(place, self.lane.operation, took, outcome) {
+            if let Err(lost) = post.end(place, self.lane.task.operation, took, outcome) {
                 self.lost.get_or_insert(lost);
             }
             self.prepare(post, place);
@@ -209,13 +209,10 @@ impl Ring {
     }
 
     fn prepare(&mut self, post: &Post, place: usize) {
-        if self.lane.operation == Operation::Read {
+        if self.lane.task.operation == Operation::Read {
             return;
         }
-        let begun = post.rules.clock.now();
-        self.lane.generator.fill(self.slots[place].buffer.bytes());
-        let took = post.rules.clock.now().saturating_sub(begun);
-        post.note(|samples| samples.generating += took);
+        post.make_data(|| self.lane.generator.fill(self.slots[place].buffer.bytes()));
     }
 }
 
@@ -258,7 +255,7 @@ fn entries(
     let length = u32::try_from(buffer.len()).map_err(io::Error::other)?;
     let data = place as u64;
     let write = || opcode::Write::new(file, buffer.as_ptr(), length).offset(offset).build().user_data(data);
-    Ok(match lane.operation {
+    Ok(match lane.task.operation {
         Operation::Read => {
             let read = opcode::Read::new(file, buffer.as_mut_ptr(), length).offset(offset);
             (read.build().user_data(data), None)
@@ -284,7 +281,7 @@ mod tests {
         cli::Caching,
         clock::{Monotonic, Stop},
         crew::Rules,
-        load::{Pace, Positions},
+        load::{Pace, Positions, Task},
         pattern::Generator,
         platform,
         samples::Samples,
@@ -297,8 +294,8 @@ mod tests {
         check().ok()?;
         let pace = Arc::new(Pace::Closed { end: MINUTE });
         let generator = Generator::new(1, 0);
-        let (block, blocks, depth, flush_at_end) = (4096, 8, 3, false);
-        let lane = Lane { file, generator, positions, pace, operation, block, blocks, depth, flush_at_end };
+        let task = Task { positions, pace, operation, block: 4096, blocks: 8, flush_at_end: false };
+        let lane = Lane { file, generator, depth: 3, task };
         let rules = Rules { clock: Arc::new(Monotonic::start()), stop: Stop::default(), timeout: MINUTE };
         let post = Post::new(rules);
         let ended = ring_job(lane).expect("a ring")(&post);
