@@ -12,7 +12,7 @@ use crate::{
     buffer::{ALIGNMENT, Buffer},
     cli::{Caching, Engine, Flush, Spacing},
     clock::Stop,
-    crew::{self, Job, Measured, Rules},
+    crew::{self, Job, Measured, Rules, Start},
     error::ProbeError,
     load::{self, Arrivals, Device, Pace, Positions, Task, Worker},
     parameters::{Access, BlockLoad},
@@ -166,8 +166,9 @@ fn run(
     rules: &Rules,
     phase: &Phase,
 ) -> Result<Measured, ProbeError> {
-    let begin = crew::common_start(rules, load.workers());
-    let pace = Arc::new(pace(load, begin, Duration::from_secs_f64(phase.seconds)));
+    let ready = if load.arrivals.is_some() { READY } else { Duration::ZERO };
+    let start = Start::together(rules, load.workers(), ready);
+    let pace = Arc::new(pace(load, start.origin, Duration::from_secs_f64(phase.seconds)));
     let fronts: Vec<Front> = (0..).zip(files).map(|(n, _)| Front::new(load, n)).collect();
     let mut jobs = Vec::with_capacity(load.workers());
     for worker in 0..load.workers() as u64 {
@@ -179,7 +180,7 @@ fn run(
         let job = opened.and_then(|device| job(load, device, &pace, positions));
         jobs.push(job.map_err(ProbeError::prepare)?);
     }
-    crew::run(rules, begin, jobs)
+    crew::run(rules, start, jobs)
 }
 
 /// How long workers have to wake before the first operation of an open loop is due.
@@ -187,9 +188,8 @@ const READY: Duration = Duration::from_millis(5);
 
 fn pace(load: &BlockLoad, begin: Duration, length: Duration) -> Pace {
     load.arrivals.map_or(Pace::Closed { end: begin + length }, |timing| {
-        let (begin, end) = (begin + READY, begin + READY + length);
         let random = (timing.spacing == Spacing::Poisson).then(|| Generator::new(load.seed, ARRIVALS));
-        Pace::Open(Mutex::new(Arrivals::new(begin, end, timing.per_second, random)))
+        Pace::Open(Mutex::new(Arrivals::new(begin, begin + length, timing.per_second, random)))
     })
 }
 

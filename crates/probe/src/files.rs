@@ -15,7 +15,7 @@ use std::{
 
 use crate::{
     buffer::Buffer,
-    crew::{self, Job, Lost, Measured, Post, Rules},
+    crew::{self, Job, Lost, Measured, Post, Rules, Start},
     error::ProbeError,
     parameters::FileLoad,
     pattern::Generator,
@@ -67,8 +67,8 @@ pub(crate) fn measure(
     }
     site.barrier.pass(site.stop)?;
     let before = platform::storage_traffic();
-    let begin = crew::common_start(&rules, jobs.len());
-    let measured = crew::run(&rules, begin, jobs)?;
+    let start = Start::together(&rules, jobs.len(), Duration::ZERO);
+    let measured = crew::run(&rules, start, jobs)?;
     result.traffic_was(before, platform::storage_traffic());
     Ok(measured)
 }
@@ -99,7 +99,9 @@ impl Tree {
             // A tree that was left half way is no sample of anything.
             if !post.rules.stop.asked() {
                 // The time-out is that of a single operation.
-                post.note(|samples| samples.record(Operation::Tree, took, Duration::MAX, &Ok(0)));
+                post.note(|samples| {
+                    samples.record(Operation::Tree, took, Duration::MAX, &Ok(0));
+                });
             }
         }
         Ok(())

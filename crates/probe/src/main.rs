@@ -20,6 +20,7 @@ mod place;
 mod result;
 mod samples;
 mod table;
+mod timeline;
 
 #[cfg(unix)]
 #[path = "unix.rs"]

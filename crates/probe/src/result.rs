@@ -14,6 +14,7 @@ use crate::{
     parameters::{BlockLoad, Parameters},
     place::Place,
     samples::Operation,
+    timeline::{Steps, Timeline},
 };
 
 /// Grows when a reader of older documents would misread a newer one.
@@ -50,6 +51,8 @@ pub(crate) struct ProbeResult {
     pub operations: BTreeMap<Operation, Done>,
     /// What failed operations said, and how often.
     pub errors: BTreeMap<String, u64>,
+    /// When it happened, without what is a whole of others (`tree`).
+    timeline: Steps,
     /// An open loop's own delay, where a worker stood ready. Null for a closed loop.
     pub lateness: Option<Lateness>,
     /// What making random data took, over all threads: no operation was under way in that thread meanwhile.
@@ -137,6 +140,7 @@ impl ProbeResult {
             elapsed_seconds: 0.0,
             operations: BTreeMap::new(),
             errors: BTreeMap::new(),
+            timeline: Timeline::default().steps(),
             lateness: None,
             generating_seconds: 0.0,
             storage: None,
@@ -172,6 +176,7 @@ impl ProbeResult {
             self.operations.insert(*operation, Done::new(latencies, bytes, seconds));
         }
         self.errors.clone_from(&samples.errors);
+        self.timeline = measured.timeline.steps();
         self.generating_seconds = samples.generating.as_secs_f64();
         self.lost.clone_from(&measured.lost);
         if matches!(&self.parameters, Parameters::Blocks(load) if load.arrivals.is_some()) {
@@ -292,3 +297,6 @@ fn percentiles(histogram: &Histogram) -> BTreeMap<String, u64> {
     };
     Percentile::SHOWN.into_iter().filter_map(nanos).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,15 @@ pub(crate) enum Operation {
     Tree,
 }
 
+/// Whether an operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It did what it should, in time.
+    Fine,
+    /// It did not.
+    Failed,
+}
+
 /// Samples of one worker, or of several together.
 #[derive(Clone, Default)]
 pub(crate) struct Samples {
@@ -60,28 +69,33 @@ pub(crate) struct Samples {
 const TIMED_OUT: &str = "took longer than the time-out";
 
 impl Samples {
-    /// Adds an operation. One that took longer than `timeout` has failed, whatever it says.
+    /// Adds an operation. One that took longer than `timeout` has failed, whatever it says. Which it was.
     pub(crate) fn record(
         &mut self,
         operation: Operation,
         took: Duration,
         timeout: Duration,
         outcome: &io::Result<u64>,
-    ) {
+    ) -> Verdict {
         let failure = match outcome {
             Ok(_) if took > timeout => Some(TIMED_OUT.to_owned()),
             Ok(_) => None,
             Err(error) => Some(error.to_string()),
         };
         let latencies = self.latencies.entry(operation).or_default();
-        match failure {
+        let verdict = match failure {
             Some(said) => {
                 latencies.record_failure(took);
                 *self.errors.entry(said).or_default() += 1;
+                Verdict::Failed
             }
-            None => latencies.record(took),
-        }
+            None => {
+                latencies.record(took);
+                Verdict::Fine
+            }
+        };
         *self.bytes.entry(operation).or_default() += outcome.as_ref().map_or(0, |bytes| *bytes);
+        verdict
     }
 
     /// Adds an operation that never came back or was never begun, after `waited`.

@@ -200,6 +200,8 @@ fn an_open_loop_has_as_many_operations_as_were_due() {
     for (engine, _) in engines() {
         let result = measure(&format!("latency --engine {engine} --arrivals fixed --rate 500 {SHORT}"));
         assert_eq!(result["operations"]["read"]["count"], 50, "{engine}");
+        let steps = result["timeline"]["steps"].as_array().expect("steps");
+        assert_eq!((steps.len(), &steps[0]["operations"]), (1, &Value::from(50)), "{engine}");
     }
 }
 
