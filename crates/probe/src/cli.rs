@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use winstead_spec::{ByteSize, Span};
 
+use crate::goal::Goal;
+
 /// Measures a disk honestly: data that cannot be packed, direct I/O, every latency kept.
 ///
 /// Makes a folder of its own in FOLDER, measures there, removes it, and prints what it found: a table for
@@ -30,6 +32,7 @@ const AFTER: &str = "\
 Examples:
   winstead-probe rand-read /mnt/build           how fast single blocks come, nothing cached
   winstead-probe latency /mnt/build --rate 200  what 200 reads a second really wait, stalls included
+  winstead-probe latency --goal p99=5ms         how many reads a second it serves within 5 ms
   winstead-probe rand-write --flush each        what a database's commits cost
   winstead-probe files -o json > result.json    a build's small files, for comparing later
 
@@ -114,10 +117,10 @@ pub(crate) struct Blocks {
     /// How operations are brought to the system: for comparing, the same on both sides.
     #[arg(long, value_enum, default_value_t = Engine::Threads)]
     pub engine: Engine,
-    /// How long to measure.
-    #[arg(long, value_name = "TIME", default_value = "30s")]
-    pub duration: Span,
-    /// How long to run before that without recording.
+    /// How long to measure [default: 30s, or 10s for each step of --goal].
+    #[arg(long, value_name = "TIME")]
+    pub duration: Option<Span>,
+    /// How long to run before that without recording, also before each step of --goal.
     #[arg(long, value_name = "TIME", default_value = "2s")]
     pub warmup: Span,
     /// An operation that takes longer has failed.
@@ -157,6 +160,10 @@ pub(crate) struct Open {
     /// Operations that are due each second.
     #[arg(long, value_name = "N", default_value_t = 100.0)]
     pub rate: f64,
+    /// Find the highest rate at which this percentile of all operations is at most that long, like p99=5ms or p99=200us: from
+    /// --rate on it is doubled or halved, then approached to within a tenth. The numbers are those of that rate.
+    #[arg(long, value_name = "pN=TIME")]
+    pub goal: Option<Goal>,
     /// When they are due: at a fixed rate, or at random as independent users are.
     #[arg(long, value_enum, default_value_t = Spacing::Poisson)]
     pub arrivals: Spacing,

@@ -16,6 +16,7 @@ use std::{
 
 use crate::{
     clock::{Clock, Monotonic, Stop},
+    computer::Traffic,
     error::ProbeError,
     platform,
     samples::{Operation, Samples, Verdict},
@@ -97,6 +98,8 @@ pub(crate) struct Measured {
     pub timeline: Timeline,
     /// From the common start to the end of the last worker.
     pub elapsed: Duration,
+    /// What reached block devices meanwhile; nothing where the system does not say.
+    pub traffic: Option<Traffic>,
     /// What the disk said when it stopped working.
     pub lost: Option<String>,
     /// How many workers still wait for an operation; their threads cannot be ended.
@@ -254,6 +257,7 @@ impl Start {
 /// When a thread cannot be started. Those that were are asked to stop.
 pub(crate) fn run(rules: &Rules, start: Start, jobs: Vec<Job>) -> Result<Measured, ProbeError> {
     let (report, reports) = mpsc::channel();
+    let before = platform::storage_traffic();
     let timeline = Arc::default();
     let mut posts = Vec::with_capacity(jobs.len());
     for job in jobs {
@@ -277,6 +281,7 @@ pub(crate) fn run(rules: &Rules, start: Start, jobs: Vec<Job>) -> Result<Measure
     drop(report);
     let mut measured = collect(rules, start.origin, &posts, &reports);
     measured.timeline = mem::take(&mut *timeline.lock().unwrap_or_else(PoisonError::into_inner));
+    measured.traffic = before.zip(platform::storage_traffic()).map(|(before, after)| after.since(before));
     Ok(measured)
 }
 

@@ -20,8 +20,6 @@ use crate::{
     parameters::FileLoad,
     pattern::Generator,
     place::Site,
-    platform,
-    result::ProbeResult,
     samples::Operation,
 };
 
@@ -54,11 +52,7 @@ const STEPS: [Step; 7] = [
 /// # Errors
 /// When the trees' roots cannot be made, or no thread can be started. A disk that is lost on the way is in the
 /// answer.
-pub(crate) fn measure(
-    load: &FileLoad,
-    site: &Site<'_>,
-    result: &mut ProbeResult,
-) -> Result<Measured, ProbeError> {
+pub(crate) fn measure(load: &FileLoad, site: &Site<'_>) -> Result<Measured, ProbeError> {
     let rules = Rules::new(site.stop, load.timeout_seconds);
     let mut jobs: Vec<Job> = Vec::new();
     for thread in 0..load.threads {
@@ -66,11 +60,8 @@ pub(crate) fn measure(
         jobs.push(Box::new(move |post| tree.work(post)));
     }
     site.barrier.pass(site.stop)?;
-    let before = platform::storage_traffic();
     let start = Start::together(&rules, jobs.len(), Duration::ZERO);
-    let measured = crew::run(&rules, start, jobs)?;
-    result.traffic_was(before, platform::storage_traffic());
-    Ok(measured)
+    crew::run(&rules, start, jobs)
 }
 
 impl Tree {

@@ -13,6 +13,7 @@ mod computer;
 mod crew;
 mod error;
 mod files;
+mod goal;
 mod load;
 mod parameters;
 mod pattern;
@@ -99,7 +100,7 @@ fn measure(
 ) -> Result<Measured, ProbeError> {
     match parameters {
         Parameters::Blocks(load) => blocks::measure(load, site, result),
-        Parameters::Files(load) => files::measure(load, site, result),
+        Parameters::Files(load) => files::measure(load, site),
     }
 }
 

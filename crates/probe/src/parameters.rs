@@ -4,11 +4,12 @@
 use std::{fmt::Display, time::Duration};
 
 use serde::Serialize;
-use winstead_spec::ByteSize;
+use winstead_spec::{ByteSize, Span};
 
 use crate::{
     buffer::ALIGNMENT,
     cli::{Blocks, Caching, Direction, Engine, FileTree, Flush, Open, Spacing, Workload},
+    goal::Goal,
     pattern,
     samples::Operation,
 };
@@ -27,8 +28,13 @@ const MOST_SHUFFLED: u64 = 1 << 26;
 
 const LONGEST: Duration = Duration::from_hours(24);
 
+const DURATION: Span = Span::from_secs(30);
+
+/// Of each step of a search.
+const STEP_DURATION: Span = Span::from_secs(10);
+
 /// What an open loop can be asked for: beyond it the loop's own microseconds are what is measured.
-const HIGHEST_RATE: f64 = 1e6;
+pub(crate) const HIGHEST_RATE: f64 = 1e6;
 
 /// A load on blocks or on files. As it stands in a result.
 #[derive(Clone, Debug, Serialize)]
@@ -58,8 +64,10 @@ pub(crate) struct BlockLoad {
     pub flush: Option<Flush>,
     /// Whether each block is written once, into files that have none yet.
     pub first_touch: bool,
-    /// Nothing for a closed loop.
+    /// Nothing for a closed loop. With a goal it is where the search begins.
     pub arrivals: Option<Timing>,
+    /// What is searched for; nothing without a search.
+    pub goal: Option<Goal>,
     pub duration_seconds: f64,
     pub warmup_seconds: f64,
     pub timeout_seconds: f64,
@@ -224,10 +232,12 @@ impl BlockLoad {
         check_block(&mut problems, args, block);
         let queue_depth = args.queue_depth.unwrap_or(shape.queue_depth);
         check_amounts(&mut problems, args, queue_depth, block);
-        check_times(&mut problems, args);
+        let goal = open.and_then(|open| open.goal);
+        let duration = args.duration.unwrap_or(if goal.is_some() { STEP_DURATION } else { DURATION });
+        check_times(&mut problems, args, duration);
         check_order(&mut problems, args, shape, block);
         if let Some(open) = open {
-            check_rate(&mut problems, open);
+            check_rate(&mut problems, open, duration);
         }
         let each = args.working_set.bytes() / u64::from(args.threads.max(1));
         let flush = flush.filter(|_| shape.direction == Direction::Write);
@@ -244,7 +254,8 @@ impl BlockLoad {
             flush,
             first_touch: shape.first_touch,
             arrivals: open.map(|open| Timing { per_second: open.rate, spacing: open.arrivals }),
-            duration_seconds: args.duration.duration().as_secs_f64(),
+            goal,
+            duration_seconds: duration.duration().as_secs_f64(),
             // Warming up would be the first touch.
             warmup_seconds: if shape.first_touch { 0.0 } else { args.warmup.duration().as_secs_f64() },
             timeout_seconds: args.timeout.duration().as_secs_f64(),
@@ -307,12 +318,9 @@ fn check_amounts(problems: &mut Problems, args: &Blocks, queue_depth: u16, block
     );
 }
 
-fn check_times(problems: &mut Problems, args: &Blocks) {
-    let times = [
-        ("--duration", args.duration, true),
-        ("--warmup", args.warmup, false),
-        ("--timeout", args.timeout, true),
-    ];
+fn check_times(problems: &mut Problems, args: &Blocks, duration: Span) {
+    let times =
+        [("--duration", duration, true), ("--warmup", args.warmup, false), ("--timeout", args.timeout, true)];
     for (name, span, positive) in times {
         let time = span.duration();
         problems.unless(
@@ -326,8 +334,8 @@ fn check_times(problems: &mut Problems, args: &Blocks) {
     }
 }
 
-fn check_rate(problems: &mut Problems, open: &Open) {
-    let (rate, seconds) = (open.rate, open.blocks.duration.duration().as_secs_f64());
+fn check_rate(problems: &mut Problems, open: &Open, duration: Span) {
+    let (rate, seconds) = (open.rate, duration.duration().as_secs_f64());
     // Also refuses what is not a number.
     let possible = rate > 0.0 && rate <= HIGHEST_RATE;
     problems.unless(
@@ -337,8 +345,20 @@ fn check_rate(problems: &mut Problems, open: &Open) {
     );
     problems.unless(
         !possible || rate * seconds >= 1.0,
-        format_args!("--rate {rate}: nothing would be due within {}", open.blocks.duration),
+        format_args!("--rate {rate}: nothing would be due within {duration}"),
         "a higher --rate or a longer --duration",
+    );
+    let Some(goal) = open.goal else { return };
+    let fewest = goal.fewest_operations();
+    problems.unless(
+        !possible || rate * seconds >= fewest as f64,
+        format_args!("--goal {goal}: a step of {duration} at --rate {rate} is less than {fewest} operations"),
+        "a higher --rate or a longer --duration",
+    );
+    problems.unless(
+        (1..=open.blocks.timeout.duration().as_nanos()).contains(&goal.nanos.into()),
+        format_args!("--goal {goal}: must be above 0 and at most --timeout {}", open.blocks.timeout),
+        "--goal p99=5ms",
     );
 }
 

@@ -11,6 +11,7 @@ use crate::{
     computer::{Computer, Traffic},
     crew::Measured,
     error::ProbeError,
+    goal::Reached,
     parameters::{BlockLoad, Parameters},
     place::Place,
     samples::Operation,
@@ -55,6 +56,8 @@ pub(crate) struct ProbeResult {
     timeline: Steps,
     /// An open loop's own delay, where a worker stood ready. Null for a closed loop.
     pub lateness: Option<Lateness>,
+    /// What a search for the highest rate found; all numbers are those of its best step. Null without a goal.
+    pub goal: Option<Reached>,
     /// What making random data took, over all threads: no operation was under way in that thread meanwhile.
     generating_seconds: f64,
     /// What reached block devices. Null where the system does not say.
@@ -142,6 +145,7 @@ impl ProbeResult {
             errors: BTreeMap::new(),
             timeline: Timeline::default().steps(),
             lateness: None,
+            goal: None,
             generating_seconds: 0.0,
             storage: None,
             notes: Vec::new(),
@@ -160,9 +164,9 @@ impl ProbeResult {
         }
     }
 
-    /// Keeps what reached block devices.
-    pub(crate) fn traffic_was(&mut self, before: Option<Traffic>, after: Option<Traffic>) {
-        self.storage = before.zip(after).map(|(before, after)| after.since(before));
+    /// Keeps what a search found.
+    pub(crate) fn goal_was(&mut self, reached: Reached) {
+        self.goal = Some(reached);
     }
 
     /// Keeps what was measured. How it ended.
@@ -178,11 +182,11 @@ impl ProbeResult {
         self.errors.clone_from(&samples.errors);
         self.timeline = measured.timeline.steps();
         self.generating_seconds = samples.generating.as_secs_f64();
+        self.storage = measured.traffic;
         self.lost.clone_from(&measured.lost);
         if matches!(&self.parameters, Parameters::Blocks(load) if load.arrivals.is_some()) {
-            let due: u64 = samples.latencies.values().map(Latencies::count).sum();
             self.lateness = Some(Lateness {
-                queue_was_full: due.saturating_sub(samples.lateness.count()),
+                queue_was_full: samples.queue_was_full(),
                 percentile_nanos: percentiles(&samples.lateness),
                 histogram: samples.lateness.clone(),
             });

@@ -115,6 +115,12 @@ impl Samples {
         self.generating += other.generating;
     }
 
+    /// How many operations of an open loop were due while every place of the queue was taken.
+    pub(crate) fn queue_was_full(&self) -> u64 {
+        let due: u64 = self.latencies.values().map(Latencies::count).sum();
+        due.saturating_sub(self.lateness.count())
+    }
+
     /// How many operations failed.
     pub(crate) fn failures(&self) -> u64 {
         self.latencies.values().map(Latencies::failures).sum()

@@ -7,6 +7,7 @@ use winstead_spec::ByteSize;
 use winstead_statistics::Percentile;
 
 use crate::{
+    goal::Reached,
     parameters::Parameters,
     result::{Done, Ended, ProbeResult},
     samples::Operation,
@@ -29,6 +30,9 @@ pub(crate) fn render(result: &ProbeResult) -> String {
         let empty = [String::new(), String::new(), String::new(), String::new()];
         let cells = ["(lateness)".to_owned()].into_iter().chain(empty);
         line(format_args!("{}", row(cells.chain(times(&lateness.percentile_nanos)))));
+    }
+    for text in result.goal.iter().flat_map(goal_lines) {
+        line(format_args!("{text}"));
     }
     line(format_args!("\n{:.1} s measured; latencies include failed operations", result.elapsed_seconds));
     result.errors.iter().for_each(|(said, count)| line(format_args!("failed {count} times: {said}")));
@@ -73,6 +77,25 @@ fn cells(operation: Operation, done: &Done) -> impl Iterator<Item = String> {
         .into_iter()
         .chain(rates)
         .chain(times(&done.percentile_nanos))
+}
+
+/// Each rate that was tried, and what came out.
+fn goal_lines(reached: &Reached) -> Vec<String> {
+    let mut lines = vec![String::new(), format!("rates tried for {}:", reached.goal)];
+    for step in &reached.steps {
+        let took = step.percentile_nanos.map_or_else(|| "-".to_owned(), time);
+        let why = step.why.as_ref().map_or_else(|| "met".to_owned(), |why| format!("failed: {why}"));
+        lines.push(format!("{:>12.1}/s {took:>8}  {why}", step.per_second));
+    }
+    let rate = |rate: Option<f64>| rate.map(|rate| format!("{rate:.1}/s"));
+    lines.push(match (rate(reached.highest_met_per_second), rate(reached.lowest_failed_per_second)) {
+        (Some(met), Some(failed)) => {
+            format!("met up to {met}, which is the table above; no longer at {failed}")
+        }
+        (Some(met), None) => format!("met up to {met}, the highest that was tried, which is the table above"),
+        (None, failed) => format!("never met; the table above is {}", failed.unwrap_or_default()),
+    });
+    lines
 }
 
 /// The name that results have for it.

@@ -147,6 +147,7 @@ fn parameters_are_in_the_result_as_they_were_used() {
       "flush": "each",
       "firstTouch": false,
       "arrivals": null,
+      "goal": null,
       "durationSeconds": 0.1,
       "warmupSeconds": 0.0,
       "timeoutSeconds": 30.0,
@@ -203,6 +204,24 @@ fn an_open_loop_has_as_many_operations_as_were_due() {
         let steps = result["timeline"]["steps"].as_array().expect("steps");
         assert_eq!((steps.len(), &steps[0]["operations"]), (1, &Value::from(50)), "{engine}");
     }
+}
+
+#[test]
+fn a_goal_finds_a_rate_that_meets_it_and_one_that_does_not() {
+    let search = "latency --goal p50=20ms --rate 250000 --queue-depth 2 --cache cached --seed 3";
+    let result = measure(&format!("{search} {SHORT}"));
+    let goal = &result["goal"];
+    let rate = |name: &str| goal[name].as_f64();
+    let (met, failed) = (rate("highestMetPerSecond"), rate("lowestFailedPerSecond"));
+    // A computer that serves a million a second fails none; one that is busy may meet none.
+    let within_a_tenth = met.zip(failed).is_none_or(|(met, failed)| met < failed && failed <= 1.1 * met);
+    assert!(within_a_tenth, "{goal:#}");
+    assert_eq!((&goal["percentile"], &goal["nanos"]), (&"p50".into(), &20_000_000.into()));
+    let steps = goal["steps"].as_array().expect("steps");
+    assert!(steps.iter().all(|step| step["met"] == step["why"].is_null()), "{goal:#}");
+    let shown = steps.iter().find(|step| step["perSecond"].as_f64() == met.or(failed)).expect("a step");
+    assert_eq!(shown["percentileNanos"], result["operations"]["read"]["percentileNanos"]["p50"]);
+    assert_eq!(result["parameters"]["durationSeconds"], 0.1);
 }
 
 #[test]
