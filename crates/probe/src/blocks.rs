@@ -120,7 +120,10 @@ impl Field {
 
 /// What this file system can do of `asked`, and what it said where it cannot. Some let a file be opened for direct
 /// I/O and then refuse the I/O, so both are tried.
-fn usable_caching(scratch: &Path, asked: Caching) -> io::Result<(Caching, Option<String>)> {
+///
+/// # Errors
+/// When a file cannot be made, written or read for another reason.
+pub(crate) fn usable_caching(scratch: &Path, asked: Caching) -> io::Result<(Caching, Option<String>)> {
     if asked == Caching::Cached {
         return Ok((asked, None));
     }

@@ -90,6 +90,13 @@ pub(crate) enum Workload {
     /// happens in the cache, as in a build; what is read was written just before. Does not show compiling,
     /// nor reading a tree that is not in the cache.
     Files(FileTree),
+    /// The four numbers of an old benchmark script, as it took them and as one should, side by side.
+    ///
+    /// Named after the scripts that Winstead grew from. They wrote a file of zeros through the cache, read it back,
+    /// made 1000 small files and read 1000 times anywhere: once, on one thread, nothing flushed. This does the
+    /// same, and beside it the same amounts honestly: random data, around the cache, flushed, several runs. Shows what numbers of the
+    /// first kind are worth. Does not show what a disk does under load; that is what the other workloads are for.
+    Seed(FourNumbers),
 }
 
 /// What all loads on blocks take.
@@ -206,6 +213,32 @@ pub(crate) struct FileTree {
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub timeout: Span,
     /// Decides data and sizes [default: another one each time].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..1 << 53))]
+    pub seed: Option<u64>,
+}
+
+/// How much of each of the four.
+#[derive(Args, Debug)]
+pub(crate) struct FourNumbers {
+    /// Where to measure: an existing folder. It decides which disk.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// Bytes of the large file.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub working_set: ByteSize,
+    /// Small files.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub files: u32,
+    /// Reads anywhere in the large file.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub reads: u32,
+    /// How many times the honest ones are taken.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub runs: u32,
+    /// An operation that takes longer has failed.
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub timeout: Span,
+    /// Decides data and positions [default: another one each time].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..1 << 53))]
     pub seed: Option<u64>,
 }

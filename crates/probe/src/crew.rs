@@ -174,6 +174,11 @@ impl Post {
         self.state().record_timeout(operation, since, waited);
     }
 
+    /// Numbers from 0 to before `count`, until somebody asks to stop.
+    pub(crate) fn running(&self, count: u32) -> impl Iterator<Item = u32> + use<'_> {
+        (0..count).take_while(|_| !self.rules.stop.asked())
+    }
+
     /// Changes the samples directly: for what is no operation on the disk.
     pub(crate) fn note(&self, change: impl FnOnce(&mut Samples)) {
         change(&mut self.state().samples);
@@ -211,6 +216,17 @@ impl Post {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Measured {
+    /// Adds what another crew found after this one. Each has a timeline of its own, so there is none of both.
+    pub(crate) fn absorb(&mut self, next: Self) {
+        self.samples.merge(&next.samples);
+        self.elapsed += next.elapsed;
+        self.traffic = self.traffic.into_iter().chain(next.traffic).reduce(Traffic::plus);
+        self.lost = self.lost.take().or(next.lost);
+        self.stuck += next.stuck;
     }
 }
 

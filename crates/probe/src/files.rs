@@ -80,7 +80,7 @@ impl Tree {
     }
 
     fn work(&mut self, post: &Post) -> Result<(), Lost> {
-        for _ in running(post, self.load.passes) {
+        for _ in post.running(self.load.passes) {
             let (begun, generating) = (post.rules.clock.now(), self.generating);
             for step in STEPS {
                 step(self, post)?;
@@ -99,7 +99,7 @@ impl Tree {
     }
 
     fn make_folders(&mut self, post: &Post) -> Result<(), Lost> {
-        for folder in running(post, self.folders()) {
+        for folder in post.running(self.folders()) {
             let path = self.folder(folder);
             post.perform(Operation::MakeFolder, None, || fs::create_dir(&path).map(|()| 0))?;
         }
@@ -107,7 +107,7 @@ impl Tree {
     }
 
     fn write(&mut self, post: &Post) -> Result<(), Lost> {
-        for file in running(post, self.load.files) {
+        for file in post.running(self.load.files) {
             let (path, length) = (self.file(file, "new"), self.make_data(post));
             let mut opened = None;
             post.perform(Operation::CreateFile, None, || {
@@ -152,7 +152,7 @@ impl Tree {
     }
 
     fn rename(&mut self, post: &Post) -> Result<(), Lost> {
-        for file in running(post, self.load.files) {
+        for file in post.running(self.load.files) {
             let (from, to) = (self.file(file, "new"), self.file(file, "done"));
             post.perform(Operation::Rename, None, || fs::rename(&from, &to).map(|()| 0))?;
         }
@@ -160,7 +160,7 @@ impl Tree {
     }
 
     fn delete(&mut self, post: &Post) -> Result<(), Lost> {
-        for file in running(post, self.load.files) {
+        for file in post.running(self.load.files) {
             let path = self.file(file, "done");
             post.perform(Operation::DeleteFile, None, || fs::remove_file(&path).map(|()| 0))?;
         }
@@ -168,7 +168,7 @@ impl Tree {
     }
 
     fn delete_folders(&mut self, post: &Post) -> Result<(), Lost> {
-        for folder in running(post, self.folders()) {
+        for folder in post.running(self.folders()) {
             let path = self.folder(folder);
             post.perform(Operation::DeleteFolder, None, || fs::remove_dir(&path).map(|()| 0))?;
         }
@@ -181,7 +181,7 @@ impl Tree {
         operation: Operation,
         act: impl Fn(&Path, &mut [u8]) -> std::io::Result<u64>,
     ) -> Result<(), Lost> {
-        for file in running(post, self.load.files) {
+        for file in post.running(self.load.files) {
             let path = self.file(file, "new");
             post.perform(operation, None, || act(&path, self.buffer.bytes()))?;
         }
@@ -224,9 +224,4 @@ impl Tree {
     fn file(&self, file: u32, state: &str) -> PathBuf {
         self.folder(file / self.load.per_folder).join(format!("file-{file}.{state}"))
     }
-}
-
-/// Numbers from 0 to before `count`, until somebody asks to stop.
-fn running(post: &Post, count: u32) -> impl Iterator<Item = u32> + use<'_> {
-    (0..count).take_while(|_| !post.rules.stop.asked())
 }

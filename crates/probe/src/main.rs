@@ -20,6 +20,7 @@ mod pattern;
 mod place;
 mod result;
 mod samples;
+mod seed;
 mod table;
 mod timeline;
 
@@ -101,6 +102,7 @@ fn measure(
     match parameters {
         Parameters::Blocks(load) => blocks::measure(load, site, result),
         Parameters::Files(load) => files::measure(load, site),
+        Parameters::Seed(load) => seed::measure(load, site, result),
     }
 }
 
@@ -125,6 +127,7 @@ const fn folder(workload: &Workload) -> &std::path::PathBuf {
         Workload::SeqWrite(args) | Workload::RandWrite(args) => &args.blocks.folder,
         Workload::Latency(args) => &args.blocks.folder,
         Workload::Files(args) => &args.folder,
+        Workload::Seed(args) => &args.folder,
     }
 }
 

@@ -1,6 +1,8 @@
 //! What is to be measured, checked: everything that can be wrong with it is said at once, before anything is
 //! written. No I/O.
 
+mod seed;
+
 use std::{fmt::Display, time::Duration};
 
 use serde::Serialize;
@@ -13,6 +15,8 @@ use crate::{
     pattern,
     samples::Operation,
 };
+
+pub(crate) use seed::{LARGE, SMALL, SeedLoad};
 
 /// What has no place in a working set's arithmetic: folders, the file system's own blocks.
 const ROOM_BESIDE: u64 = 16 << 20;
@@ -44,6 +48,8 @@ pub(crate) enum Parameters {
     Blocks(BlockLoad),
     /// Trees of small files.
     Files(FileLoad),
+    /// The four numbers of an old script.
+    Seed(SeedLoad),
 }
 
 /// A load on the blocks of large files.
@@ -195,6 +201,7 @@ impl Parameters {
                 (open_loop(args.operation), &args.blocks, Some(args.flush), Some(args))
             }
             Workload::Files(tree) => return FileLoad::read(tree).map(Self::Files),
+            Workload::Seed(args) => return SeedLoad::read(args).map(Self::Seed),
         };
         BlockLoad::read(&shape, blocks, flush, open).map(Self::Blocks)
     }
@@ -208,6 +215,7 @@ impl Parameters {
                     let each = load.largest_bytes.next_multiple_of(ALIGNMENT as u64);
                     each.saturating_mul(load.total_files())
                 }
+                Self::Seed(load) => load.file_bytes + SMALL as u64 * u64::from(load.files),
             }
     }
 
@@ -216,6 +224,7 @@ impl Parameters {
         match self {
             Self::Blocks(load) => u64::from(load.threads) + 2,
             Self::Files(load) => 2 * load.total_files() + 2,
+            Self::Seed(load) => u64::from(load.files) + 4,
         }
     }
 }
@@ -362,6 +371,14 @@ fn check_rate(problems: &mut Problems, open: &Open, duration: Span) {
     );
 }
 
+fn check_timeout(problems: &mut Problems, timeout: Span) {
+    problems.unless(
+        !timeout.duration().is_zero() && timeout.duration() <= LONGEST,
+        format_args!("--timeout {timeout}: must be between 1ms and 24h"),
+        "--timeout 30s",
+    );
+}
+
 impl FileLoad {
     fn read(args: &FileTree) -> Result<Self, Vec<Problem>> {
         let mut problems = Problems::default();
@@ -375,12 +392,7 @@ impl FileLoad {
             ),
             "256B and 64KiB are what source trees and object files are like",
         );
-        let timeout = args.timeout.duration();
-        problems.unless(
-            !timeout.is_zero() && timeout <= LONGEST,
-            format_args!("--timeout {}: must be between 1ms and 24h", args.timeout),
-            "--timeout 30s",
-        );
+        check_timeout(&mut problems, args.timeout);
         problems.or(Self {
             workload: "files",
             files: args.files,
@@ -390,7 +402,7 @@ impl FileLoad {
             threads: args.threads,
             passes: args.passes,
             fsync: args.fsync,
-            timeout_seconds: timeout.as_secs_f64(),
+            timeout_seconds: args.timeout.duration().as_secs_f64(),
             seed: args.seed.unwrap_or_else(pattern::fresh_seed),
         })
     }

@@ -15,6 +15,7 @@ use crate::{
     parameters::{BlockLoad, Parameters},
     place::Place,
     samples::Operation,
+    seed::{self, Comparison},
     timeline::{Steps, Timeline},
 };
 
@@ -52,12 +53,14 @@ pub(crate) struct ProbeResult {
     pub operations: BTreeMap<Operation, Done>,
     /// What failed operations said, and how often.
     pub errors: BTreeMap<String, u64>,
-    /// When it happened, without what is a whole of others (`tree`).
+    /// When it happened, without what is a whole of others (`tree`). Empty for `seed`, which is many short runs.
     timeline: Steps,
     /// An open loop's own delay, where a worker stood ready. Null for a closed loop.
     pub lateness: Option<Lateness>,
     /// What a search for the highest rate found; all numbers are those of its best step. Null without a goal.
     pub goal: Option<Reached>,
+    /// Four numbers by two methods. Null but for `seed`.
+    pub comparison: Option<Comparison>,
     /// What making random data took, over all threads: no operation was under way in that thread meanwhile.
     generating_seconds: f64,
     /// What reached block devices. Null where the system does not say.
@@ -127,6 +130,7 @@ impl ProbeResult {
         let (name, threads) = match parameters {
             Parameters::Blocks(load) => (load.engine, load.workers()),
             Parameters::Files(load) => (EngineName::Threads, load.threads.into()),
+            Parameters::Seed(_) => (EngineName::Threads, 1),
         };
         Self {
             kind: "ProbeResult",
@@ -146,6 +150,7 @@ impl ProbeResult {
             timeline: Timeline::default().steps(),
             lateness: None,
             goal: None,
+            comparison: None,
             generating_seconds: 0.0,
             storage: None,
             notes: Vec::new(),
@@ -167,6 +172,11 @@ impl ProbeResult {
     /// Keeps what a search found.
     pub(crate) fn goal_was(&mut self, reached: Reached) {
         self.goal = Some(reached);
+    }
+
+    /// Keeps the four numbers.
+    pub(crate) fn seed_was(&mut self, comparison: Comparison) {
+        self.comparison = Some(comparison);
     }
 
     /// Keeps what was measured. How it ended.
@@ -229,6 +239,12 @@ impl ProbeResult {
         let of_blocks = match &self.parameters {
             Parameters::Blocks(load) => self.notes_on_blocks(load),
             Parameters::Files(_) => Vec::new(),
+            Parameters::Seed(load) => {
+                vec![
+                    (true, seed::WHY),
+                    (!load.is_as_scripted(), "the amounts are not those of the old script"),
+                ]
+            }
         };
         let apply = common.into_iter().chain(of_blocks).filter(|(applies, _)| *applies);
         self.notes.extend(apply.map(|(_, note)| note.to_owned()));

@@ -11,6 +11,8 @@ use winstead_statistics::{Histogram, Latencies};
 pub(crate) enum Operation {
     /// One block was read.
     Read,
+    /// One block anywhere was read, where others were read in order.
+    RandomRead,
     /// One block was written: to the disk, or into the cache where there is one.
     Write,
     /// One block was written and flushed: one sample for both.
@@ -21,7 +23,7 @@ pub(crate) enum Operation {
     MakeFolder,
     /// A new file was made, opened and left empty.
     CreateFile,
-    /// A whole small file was written and closed.
+    /// A whole small file was written and closed; in `seed` also made and, honestly, flushed.
     WriteFile,
     /// A small file was flushed.
     FlushFile,

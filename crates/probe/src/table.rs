@@ -1,6 +1,6 @@
 //! The result for people: where, what, and a line for each kind of operation.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use serde_json::Value;
 use winstead_spec::ByteSize;
@@ -11,6 +11,7 @@ use crate::{
     parameters::Parameters,
     result::{Done, Ended, ProbeResult},
     samples::Operation,
+    seed::{Comparison, Measurement},
 };
 
 const MEBIBYTE: f64 = 1_048_576.0;
@@ -32,6 +33,9 @@ pub(crate) fn render(result: &ProbeResult) -> String {
         line(format_args!("{}", row(cells.chain(times(&lateness.percentile_nanos)))));
     }
     for text in result.goal.iter().flat_map(goal_lines) {
+        line(format_args!("{text}"));
+    }
+    for text in result.comparison.iter().flat_map(seed_lines) {
         line(format_args!("{text}"));
     }
     line(format_args!("\n{:.1} s measured; latencies include failed operations", result.elapsed_seconds));
@@ -59,6 +63,10 @@ fn headline(result: &ProbeResult) -> String {
             ByteSize::from_bytes(load.block_bytes),
             load.threads,
             load.queue_depth,
+        ),
+        Parameters::Seed(load) => format!(
+            "{}: four numbers, by an old script's method and honestly, {} runs",
+            load.workload, load.runs
         ),
         Parameters::Files(load) => {
             let fsync = if load.fsync { "each flushed" } else { "not flushed" };
@@ -96,6 +104,53 @@ fn goal_lines(reached: &Reached) -> Vec<String> {
         (None, failed) => format!("never met; the table above is {}", failed.unwrap_or_default()),
     });
     lines
+}
+
+/// The four numbers, by both methods.
+fn seed_lines(comparison: &Comparison) -> Vec<String> {
+    let mut lines = vec![
+        String::new(),
+        format!("{:<17} {:<30} {}", "", "as the old script measured", "honest: median (lowest-highest)"),
+    ];
+    lines.extend(comparison.measurements.iter().map(|row| {
+        let (old, honest) = (&row.as_the_old_script, &row.honest);
+        let unit = unit(row.measurement);
+        let old = format!("{} in {}", unit.rate(old.per_second), seconds(old.timed_seconds));
+        let spread =
+            format!("{}-{}", unit.number(honest.lowest_per_second), unit.number(honest.highest_per_second));
+        let median = unit.rate(honest.median.per_second);
+        let took = seconds(honest.median.timed_seconds);
+        format!("{:<17} {old:<30} {median} in {took} ({spread})", named(&row.measurement))
+    }));
+    lines
+}
+
+/// How a number is shown.
+struct Unit {
+    scale: f64,
+    name: &'static str,
+}
+
+const fn unit(measurement: Measurement) -> Unit {
+    match measurement {
+        Measurement::SequentialWrite | Measurement::SequentialRead => Unit { scale: MEBIBYTE, name: "MiB/s" },
+        Measurement::SmallFiles => Unit { scale: 1.0, name: "files/s" },
+        Measurement::RandomRead => Unit { scale: 1.0, name: "reads/s" },
+    }
+}
+
+impl Unit {
+    fn number(&self, per_second: f64) -> String {
+        format!("{:.0}", per_second / self.scale)
+    }
+
+    fn rate(&self, per_second: f64) -> String {
+        format!("{} {}", self.number(per_second), self.name)
+    }
+}
+
+fn seconds(seconds: f64) -> String {
+    time(u64::try_from(Duration::from_secs_f64(seconds).as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// The name that results have for it.

@@ -251,6 +251,28 @@ fn a_tree_of_small_files_has_all_its_operations() {
 }
 
 #[test]
+fn the_old_numbers_stand_beside_honest_ones() {
+    let result = measure("seed --working-set 4MiB --files 20 --reads 30 --runs 3 -o json");
+    let rows = result["comparison"]["measurements"].as_array().expect("rows");
+    let names: Vec<&str> = rows.iter().filter_map(|row| row["measurement"].as_str()).collect();
+    assert_eq!(names, ["sequential-write", "sequential-read", "small-files", "random-read"]);
+    for (row, amount) in rows.iter().zip([4_194_304.0, 4_194_304.0, 20.0, 30.0]) {
+        let number = |value: &Value| value.as_f64().expect("a number");
+        let runs = row["honest"]["runs"].as_array().expect("runs");
+        assert_eq!(runs.len(), 3);
+        for timed in runs.iter().chain([&row["asTheOldScript"], &row["honest"]["median"]]) {
+            let done = number(&timed["perSecond"]) * number(&timed["timedSeconds"]);
+            assert!((done / amount - 1.0).abs() < 1e-6, "{row:#}");
+        }
+    }
+    // The histograms are those of the honest runs only.
+    let count = |name: &str| result["operations"][name]["count"].as_u64();
+    let counts = ["write", "flush", "read", "write-file", "random-read"].map(count);
+    assert_eq!(counts, [12, 3, 12, 60, 90].map(Some));
+    assert!(result["notes"].to_string().contains("zeros"), "{}", result["notes"]);
+}
+
+#[test]
 fn direct_io_goes_to_the_disk_and_cached_io_does_not() {
     for (engine, _) in engines() {
         check_direct_io(engine);
@@ -397,6 +419,7 @@ fn ctrl_c_and_sigterm_end_in_order_and_leave_nothing() {
     for (signal, arguments) in [
         (Signal::INT, "rand-read --working-set 2MiB --duration 10m"),
         (Signal::TERM, "files --files 100 --passes 10000"),
+        (Signal::INT, "seed --working-set 4MiB --files 1000000 --runs 100"),
         (Signal::INT, "rand-write --engine io-uring --queue-depth 8 --working-set 2MiB --duration 10m"),
         (Signal::INT, "latency --engine io-uring --rate 0.1 --working-set 2MiB --duration 10m --warmup 0s"),
         (Signal::INT, "latency --rate 0.1 --working-set 2MiB --duration 10m --warmup 0s"),
