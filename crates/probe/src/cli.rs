@@ -84,9 +84,11 @@ pub(crate) enum Workload {
     /// the time-out, as they would for real. `lateness` is what our own waking adds, and it is said how often all
     /// of the queue's places were taken: then a longer queue might have waited less.
     Latency(Open),
-    /// Make, write, stat, read, rename and delete many small files, as a build does (closed loop, fixed work).
+    /// Make, write, stat, read, rename and delete many small files, and unpack an archive of as many, as a build does
+    /// (closed loop, fixed work).
     ///
-    /// Shows what a tree of small files costs, each kind of operation for itself. Without `--fsync` most of it
+    /// Shows what a tree of small files costs, each kind of operation for itself, and what unpacking one does: the
+    /// archive was written just before, so reading it costs next to nothing. Without `--fsync` most of it
     /// happens in the cache, as in a build; what is read was written just before. Does not show compiling,
     /// nor reading a tree that is not in the cache.
     Files(FileTree),

@@ -4,6 +4,7 @@
 //! async runtime. [`cli`] says what each workload shows and does not show; [`load`] and [`files`] are the
 //! loads, [`crew`] the threads that do them, [`result`] what comes out.
 
+mod archive;
 mod barrier;
 mod blocks;
 mod buffer;

@@ -1,6 +1,7 @@
 //! What is to be measured, checked: everything that can be wrong with it is said at once, before anything is
 //! written. No I/O.
 
+mod files;
 mod seed;
 
 use std::{fmt::Display, time::Duration};
@@ -10,12 +11,13 @@ use winstead_spec::{ByteSize, Span};
 
 use crate::{
     buffer::ALIGNMENT,
-    cli::{Blocks, Caching, Direction, Engine, FileTree, Flush, Open, Spacing, Workload},
+    cli::{Blocks, Caching, Direction, Engine, Flush, Open, Spacing, Workload},
     goal::Goal,
     pattern,
     samples::Operation,
 };
 
+pub(crate) use files::FileLoad;
 pub(crate) use seed::{LARGE, SMALL, SeedLoad};
 
 /// What has no place in a working set's arithmetic: folders, the file system's own blocks.
@@ -96,22 +98,6 @@ pub(crate) enum Access {
 pub(crate) struct Timing {
     pub per_second: f64,
     pub spacing: Spacing,
-}
-
-/// Trees of small files.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct FileLoad {
-    pub workload: &'static str,
-    pub files: u32,
-    pub per_folder: u32,
-    pub smallest_bytes: u64,
-    pub largest_bytes: u64,
-    pub threads: u16,
-    pub passes: u32,
-    pub fsync: bool,
-    pub timeout_seconds: f64,
-    pub seed: u64,
 }
 
 /// One thing that is wrong, and what to do about it.
@@ -211,10 +197,7 @@ impl Parameters {
         ROOM_BESIDE
             + match self {
                 Self::Blocks(load) => load.file_bytes * u64::from(load.threads),
-                Self::Files(load) => {
-                    let each = load.largest_bytes.next_multiple_of(ALIGNMENT as u64);
-                    each.saturating_mul(load.total_files())
-                }
+                Self::Files(load) => load.needed_bytes(),
                 Self::Seed(load) => load.file_bytes + SMALL as u64 * u64::from(load.files),
             }
     }
@@ -223,7 +206,7 @@ impl Parameters {
     pub(crate) fn needed_files(&self) -> u64 {
         match self {
             Self::Blocks(load) => u64::from(load.threads) + 2,
-            Self::Files(load) => 2 * load.total_files() + 2,
+            Self::Files(load) => load.needed_files(),
             Self::Seed(load) => u64::from(load.files) + 4,
         }
     }
@@ -379,39 +362,6 @@ fn check_timeout(problems: &mut Problems, timeout: Span) {
     );
 }
 
-impl FileLoad {
-    fn read(args: &FileTree) -> Result<Self, Vec<Problem>> {
-        let mut problems = Problems::default();
-        problems.unless(
-            args.smallest <= args.largest && args.largest.bytes() <= LARGEST_BLOCK,
-            format_args!(
-                "--smallest {} and --largest {}: must ascend and end at {}",
-                args.smallest,
-                args.largest,
-                ByteSize::from_bytes(LARGEST_BLOCK)
-            ),
-            "256B and 64KiB are what source trees and object files are like",
-        );
-        check_timeout(&mut problems, args.timeout);
-        problems.or(Self {
-            workload: "files",
-            files: args.files,
-            per_folder: args.per_folder,
-            smallest_bytes: args.smallest.bytes(),
-            largest_bytes: args.largest.bytes(),
-            threads: args.threads,
-            passes: args.passes,
-            fsync: args.fsync,
-            timeout_seconds: args.timeout.duration().as_secs_f64(),
-            seed: args.seed.unwrap_or_else(pattern::fresh_seed),
-        })
-    }
-
-    fn total_files(&self) -> u64 {
-        u64::from(self.files) * u64::from(self.threads)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -475,8 +425,9 @@ mod tests {
     #[test]
     fn room_is_counted_for_every_file_of_every_thread() {
         let files = read("files --files 10 --threads 2 --largest 5000B").expect("fine");
-        assert_eq!(files.needed_bytes(), ROOM_BESIDE + 20 * 8192);
-        assert_eq!(files.needed_files(), 42);
+        // Each file twice: once in an archive, where 5,000 bytes are ten blocks of 512 and a head.
+        assert_eq!(files.needed_bytes(), ROOM_BESIDE + 20 * (8192 + 11 * 512));
+        assert_eq!(files.needed_files(), 44);
         let blocks = read("seq-read --working-set 64MiB --threads 4").expect("fine");
         assert_eq!(blocks.needed_bytes(), ROOM_BESIDE + (64 << 20));
     }

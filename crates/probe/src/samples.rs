@@ -37,9 +37,13 @@ pub(crate) enum Operation {
     DeleteFile,
     /// An empty folder was deleted.
     DeleteFolder,
-    /// A whole tree was made, used and deleted: all of the above for each of its files. Making their data is not
-    /// in it.
+    /// A file of an archive was read from it, made, written and closed.
+    UnpackFile,
+    /// A whole tree was made, used and deleted: all of the above but the archive, for each of its files. Making
+    /// their data is not in it.
     Tree,
+    /// A whole archive of such a tree was unpacked, into folders that were there.
+    Unpack,
 }
 
 /// Whether an operation failed.

@@ -242,12 +242,15 @@ fn a_first_touch_writes_each_block_once_and_ends() {
 fn a_tree_of_small_files_has_all_its_operations() {
     let result = measure("files --files 30 --per-folder 10 --passes 2 --threads 2 --fsync -o json");
     let count = |name: &str| result["operations"][name]["count"].as_u64();
-    let files = ["create-file", "write-file", "flush-file", "stat", "read-file", "rename", "delete-file"];
-    assert!(files.iter().all(|name| count(name) == Some(120)), "{:?}", files.map(count));
-    assert_eq!((count("make-folder"), count("delete-folder"), count("tree")), (Some(12), Some(12), Some(4)));
+    let once = ["create-file", "write-file", "stat", "read-file", "rename", "unpack-file"];
+    assert_eq!(once.map(count), [Some(120); 6]);
+    // The tree's own and those that were unpacked.
+    assert_eq!(["flush-file", "delete-file"].map(count), [Some(240); 2]);
+    assert_eq!(["make-folder", "delete-folder"].map(count), [Some(24); 2]);
+    assert_eq!(["tree", "unpack"].map(count), [Some(4); 2]);
     let bytes = |name: &str| result["operations"][name]["bytes"].as_u64();
     assert_eq!(bytes("write-file"), bytes("read-file"));
-    assert!(bytes("write-file") > Some(120 * 256));
+    assert!(bytes("write-file") > Some(120 * 256) && bytes("unpack-file") > Some(120 * 256));
 }
 
 #[test]
