@@ -1,6 +1,6 @@
 //! The command line. Its texts are the help, and what a workload shows and does not show stands there.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -263,6 +263,15 @@ pub(crate) enum Engine {
     Threads,
     /// Linux's io_uring: one thread for each file, with all its operations. Containers often forbid it.
     IoUring,
+    /// Windows' overlapped I/O with a completion port: one thread for each file, with all its operations.
+    Overlapped,
+}
+
+impl fmt::Display for Engine {
+    /// As it is written on the command line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
+    }
 }
 
 /// When written data must have reached the disk.
