@@ -84,8 +84,7 @@ impl<Q: Queue> Lane<Q> {
     fn work(mut self, post: &Post) -> Result<(), Lost> {
         loop {
             let broken = self.begin_all(post).and_then(|()| self.wait(post));
-            self.reap(post);
-            if let Err(error) = broken {
+            if let Err(error) = broken.and(self.reap(post)) {
                 self.lost.get_or_insert(Lost(error.to_string()));
             }
             // Also what failed is waited for: the kernel still has the memory.
@@ -151,7 +150,7 @@ impl<Q: Queue> Lane<Q> {
         self.queue.begin(place, self.task.operation, block * self.task.block)
     }
 
-    /// Hands over what was begun and waits for an end, or until the next operation is due.
+    /// Waits for an end, or until the next operation is due.
     fn wait(&mut self, post: &Post) -> io::Result<()> {
         let until_due = self.waiting.map(|due| due.saturating_sub(post.rules.clock.now()));
         let nothing_to_wait_for = self.is_idle() && self.waiting.is_none();
@@ -159,23 +158,26 @@ impl<Q: Queue> Lane<Q> {
         self.queue.wait(most, &mut self.ended)
     }
 
-    /// Records what has ended; then makes the data of what comes next.
-    fn reap(&mut self, post: &Post) {
+    /// Records what has ended, and begins what comes next with each: so the queue stays full.
+    fn reap(&mut self, post: &Post) -> io::Result<()> {
         if self.ended.is_empty() {
-            return;
+            return Ok(());
         }
+        let mut broken = Ok(());
         let now = post.rules.clock.now();
         if self.free.is_empty() {
             self.freed_at = now;
         }
-        for Ended { place, outcome } in std::mem::take(&mut self.ended) {
+        while let Some(Ended { place, outcome }) = self.ended.pop() {
             let took = now.saturating_sub(self.since[place]);
             if let Err(lost) = post.end(place, self.task.operation, took, outcome) {
                 self.lost.get_or_insert(lost);
             }
             self.prepare(post, place);
             self.free.push(place);
+            broken = broken.and_then(|()| self.begin_all(post));
         }
+        broken
     }
 
     fn prepare(&mut self, post: &Post, place: usize) {

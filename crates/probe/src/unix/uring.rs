@@ -3,6 +3,7 @@
 use std::{fs::File, io, os::fd::AsRawFd, time::Duration};
 
 use io_uring::{IoUring, opcode, squeue, types};
+use rustix::io::Errno;
 
 use crate::{
     buffer::Buffer,
@@ -43,6 +44,12 @@ pub(crate) fn check() -> io::Result<()> {
     }
 }
 
+/// A ring that does not interrupt this thread for each completion, which Linux has since 5.19: it looks for them
+/// itself.
+fn ring(entries: u32) -> io::Result<IoUring> {
+    IoUring::builder().setup_coop_taskrun().build(entries).or_else(|_| IoUring::new(entries))
+}
+
 impl Ring {
     /// A ring with `depth` places for blocks of `block` bytes.
     ///
@@ -53,7 +60,7 @@ impl Ring {
         let slot = || Slot { buffer: Buffer::new(length), left: 0, outcome: Ok(0) };
         Ok(Self {
             // A write and its flush are two entries.
-            ring: IoUring::new(u32::from(depth) * 2)?,
+            ring: ring(u32::from(depth) * 2)?,
             slots: (0..depth).map(|_| slot()).collect(),
             file,
             block,
@@ -101,18 +108,20 @@ impl Queue for Ring {
             // `Drop` keeps the buffers for ever when there are any.
             unsafe { self.ring.submission().push(&entry) }.map_err(io::Error::other)?;
         }
-        Ok(())
+        // At once, each for itself: operations that begin together end together, and the disk waits for us in between.
+        unless_woken(self.ring.submit())
     }
 
     fn wait(&mut self, most: Duration, ended: &mut Vec<Ended>) -> io::Result<()> {
+        self.reap(ended);
+        if !ended.is_empty() {
+            return Ok(());
+        }
         let time = types::Timespec::from(most);
         let arguments = types::SubmitArgs::new().timespec(&time);
         let outcome = self.ring.submitter().submit_with_args(1, &arguments);
         self.reap(ended);
-        match outcome {
-            Err(error) if matches!(error.raw_os_error(), Some(code) if WOKEN.contains(&code)) => Ok(()),
-            outcome => outcome.map(|_| ()),
-        }
+        unless_woken(outcome)
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -144,8 +153,21 @@ impl Slot {
     }
 }
 
-/// The wait's own end, and a signal.
-const WOKEN: [i32; 2] = [rustix::io::Errno::TIME.raw_os_error(), rustix::io::Errno::INTR.raw_os_error()];
+/// What was not handed over now is with the next call.
+fn unless_woken(outcome: io::Result<usize>) -> io::Result<()> {
+    match outcome {
+        Err(error) if matches!(error.raw_os_error(), Some(code) if WOKEN.contains(&code)) => Ok(()),
+        outcome => outcome.map(|_| ()),
+    }
+}
+
+/// The wait's own end, a signal, and a kernel that is short of memory for the moment.
+const WOKEN: [i32; 4] = [
+    Errno::TIME.raw_os_error(),
+    Errno::INTR.raw_os_error(),
+    Errno::AGAIN.raw_os_error(),
+    Errno::BUSY.raw_os_error(),
+];
 
 /// The operation on a slot's buffer, and the flush behind it.
 fn entries(
