@@ -221,19 +221,16 @@ impl BlockLoad {
     ) -> Result<Self, Vec<Problem>> {
         let block = args.block.unwrap_or(shape.block);
         let flush = flush.filter(|_| shape.direction == Direction::Write);
+        let queue_depth = args.queue_depth.unwrap_or(shape.queue_depth);
         let mut problems = Problems::default();
         check_block(&mut problems, args, block);
-        let queue_depth = args.queue_depth.unwrap_or(shape.queue_depth);
         check_amounts(&mut problems, args, queue_depth, block);
         let goal = open.and_then(|open| open.goal);
         let duration = args.duration.unwrap_or(if goal.is_some() { STEP_DURATION } else { DURATION });
         check_times(&mut problems, args, duration);
         check_flush(&mut problems, args.engine, flush, queue_depth);
         check_order(&mut problems, args, shape, block);
-        if let Some(open) = open {
-            check_rate(&mut problems, open, duration);
-        }
-        let each = args.working_set.bytes() / u64::from(args.threads.max(1));
+        open.iter().for_each(|open| check_rate(&mut problems, open, duration));
         problems.or(Self {
             workload: shape.name,
             operation: operation(shape.direction, flush),
@@ -241,7 +238,7 @@ impl BlockLoad {
             block_bytes: block.bytes(),
             queue_depth,
             threads: args.threads,
-            file_bytes: each - each % block.bytes().max(1),
+            file_bytes: whole_blocks(args, block),
             cache: args.cache,
             engine: args.engine,
             flush,
@@ -261,6 +258,12 @@ impl BlockLoad {
         let each = if self.engine == Engine::Threads { usize::from(self.queue_depth) } else { 1 };
         each * usize::from(self.threads)
     }
+}
+
+/// Bytes of each file.
+fn whole_blocks(args: &Blocks, block: ByteSize) -> u64 {
+    let each = args.working_set.bytes() / u64::from(args.threads.max(1));
+    each - each % block.bytes().max(1)
 }
 
 const fn operation(direction: Direction, flush: Option<Flush>) -> Operation {
