@@ -1,0 +1,18 @@
+#![forbid(unsafe_code)]
+//! What measuring produces, whoever measured it, and what it says.
+//!
+//! Pure: bytes in, values out; no I/O and no clock, so that everybody can compute a report again from its file.
+//!
+//! | the question | who answers it |
+//! |---|---|
+//! | What was measured in one run? | [`Run`], read from a result of `winstead-probe` |
+//! | What did an experiment with many machines find? | [`Contention`], the document of `winstead bench contention` |
+//! | What held the machines back? | [`wall`] |
+
+pub mod contention;
+pub mod probe;
+pub mod run;
+pub mod wall;
+
+pub use contention::Contention;
+pub use run::{Ended, Operation, ReadError, Run, Source};
