@@ -17,6 +17,7 @@ use crate::{
     load::{self, Arrivals, Device, Pace, Positions, Task, Worker},
     parameters::{Access, BlockLoad},
     pattern::Generator,
+    place::Site,
     platform,
     result::ProbeResult,
     samples::Operation,
@@ -74,27 +75,18 @@ impl Device for FileDevice {
 /// is in the answer.
 pub(crate) fn measure(
     load: &BlockLoad,
-    scratch: &Path,
-    stop: &Stop,
+    site: &Site<'_>,
     result: &mut ProbeResult,
 ) -> Result<Measured, ProbeError> {
-    let (caching, refused) = usable_caching(scratch, load.cache).map_err(ProbeError::prepare)?;
+    let (caching, refused) = usable_caching(site.scratch, load.cache).map_err(ProbeError::prepare)?;
     result.cache_is(caching, refused);
-    let files: Vec<PathBuf> = (0..load.threads).map(|n| scratch.join(format!("data-{n}"))).collect();
-    for (stream, path) in (LAYOUT..).zip(&files) {
-        let generator = Generator::new(load.seed, stream);
-        let made = if load.first_touch {
-            leave_empty(path, load.file_bytes)
-        } else {
-            lay_out(path, load.file_bytes, generator, stop)
-        };
-        made.map_err(ProbeError::prepare)?;
-    }
-    let rules = Rules::new(stop, load.timeout_seconds);
+    let files = make_files(load, site).map_err(ProbeError::prepare)?;
+    site.barrier.pass(site.stop)?;
+    let rules = Rules::new(site.stop, load.timeout_seconds);
     if load.warmup_seconds > 0.0 {
         let phase = Phase { seconds: load.warmup_seconds, stream: WARMUP };
         let warm = run(load, &files, caching, &rules, &phase)?;
-        if stop.asked() {
+        if site.stop.asked() {
             return Ok(warm);
         }
     }
@@ -125,6 +117,18 @@ fn judge(trial: io::Result<u64>) -> io::Result<(Caching, Option<String>)> {
         Err(error) if platform::is_no_direct_io(&error) => Ok((Caching::Cached, Some(error.to_string()))),
         Err(error) => Err(error),
     }
+}
+
+fn make_files(load: &BlockLoad, site: &Site<'_>) -> io::Result<Vec<PathBuf>> {
+    let files: Vec<PathBuf> = (0..load.threads).map(|n| site.scratch.join(format!("data-{n}"))).collect();
+    for (stream, path) in (LAYOUT..).zip(&files) {
+        if load.first_touch {
+            leave_empty(path, load.file_bytes)?;
+        } else {
+            lay_out(path, load.file_bytes, Generator::new(load.seed, stream), site.stop)?;
+        }
+    }
+    Ok(files)
 }
 
 /// Writes a whole file of random data, so that no read meets a hole and no write has to find a place.

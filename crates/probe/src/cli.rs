@@ -20,6 +20,10 @@ pub(crate) struct Cli {
     /// How the result is printed.
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
     pub output: Output,
+    /// Prepare everything, say `winstead-probe: ready` on standard error, and begin when a line comes on standard
+    /// input: for starting many machines at once. Preparing is then in nobody's numbers.
+    #[arg(long, global = true)]
+    pub barrier: bool,
 }
 
 const AFTER: &str = "\
@@ -32,7 +36,8 @@ Examples:
 To compare two disks, run the same command five times on each, in turns (A B B A …), and compare
 p99. Sizes are written 4KiB or 1GiB, times 500ms, 30s or 5m.
 
-Exit codes: 0 measured; 1 failed, or the disk was lost on the way; 2 the arguments cannot be run
+Exit codes: 0 measured, also when single operations failed: these are results, in all numbers and
+said on standard error; 1 failed, or the disk was lost on the way; 2 the arguments cannot be run
 here, nothing was written; 130 interrupted.";
 
 /// How a result is printed.

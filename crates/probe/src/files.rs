@@ -15,11 +15,11 @@ use std::{
 
 use crate::{
     buffer::Buffer,
-    clock::Stop,
     crew::{self, Job, Lost, Measured, Post, Rules},
     error::ProbeError,
     parameters::FileLoad,
     pattern::Generator,
+    place::Site,
     platform,
     result::ProbeResult,
     samples::Operation,
@@ -56,16 +56,16 @@ const STEPS: [Step; 7] = [
 /// answer.
 pub(crate) fn measure(
     load: &FileLoad,
-    scratch: &Path,
-    stop: &Stop,
+    site: &Site<'_>,
     result: &mut ProbeResult,
 ) -> Result<Measured, ProbeError> {
-    let rules = Rules::new(stop, load.timeout_seconds);
+    let rules = Rules::new(site.stop, load.timeout_seconds);
     let mut jobs: Vec<Job> = Vec::new();
     for thread in 0..load.threads {
-        let mut tree = Tree::new(load, scratch, thread).map_err(ProbeError::prepare)?;
+        let mut tree = Tree::new(load, site.scratch, thread).map_err(ProbeError::prepare)?;
         jobs.push(Box::new(move |post| tree.work(post)));
     }
+    site.barrier.pass(site.stop)?;
     let before = platform::storage_traffic();
     let begin = crew::common_start(&rules, jobs.len());
     let measured = crew::run(&rules, begin, jobs)?;

@@ -9,6 +9,8 @@ use tempfile::TempDir;
 use winstead_spec::ByteSize;
 
 use crate::{
+    barrier::Barrier,
+    clock::Stop,
     computer::Computer,
     error::ProbeError,
     parameters::{Parameters, Problem},
@@ -24,6 +26,16 @@ pub(crate) struct Place {
     pub folder: PathBuf,
     /// The computer it is on.
     pub computer: Computer,
+}
+
+/// Where and when a load runs.
+pub(crate) struct Site<'a> {
+    /// Our own folder.
+    pub scratch: &'a Path,
+    /// The wish to stop.
+    pub stop: &'a Stop,
+    /// What to wait for when everything is prepared.
+    pub barrier: Barrier,
 }
 
 /// What is free where a folder is.

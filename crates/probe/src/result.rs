@@ -19,6 +19,9 @@ use crate::{
 /// Grows when a reader of older documents would misread a newer one.
 const VERSION: u32 = 1;
 
+/// What is said of failed operations, after their number.
+const FAILED: &str = "operations failed: they are in the percentiles; compare their share first";
+
 /// A result document.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -188,6 +191,15 @@ impl ProbeResult {
         self.ended
     }
 
+    /// Says on standard error that operations failed: a run with them has been measured all the same.
+    pub(crate) fn warn_of_failures(&self) {
+        let failures: u64 = self.operations.values().map(|done| done.failures).sum();
+        if failures > 0 {
+            // Nobody may read standard error; the note is in the result, too.
+            drop(writeln!(std::io::stderr(), "note: {failures} {FAILED}"));
+        }
+    }
+
     /// The error that a run which did not end as it should is.
     pub(crate) fn into_outcome(self) -> Result<(), ProbeError> {
         match self.ended {
@@ -198,13 +210,13 @@ impl ProbeResult {
     }
 
     fn add_notes(&mut self, failures: u64) {
-        let common = [
-            (
-                self.computer.file_system.is_memory(),
-                "the file system is in memory: no disk was measured, and direct I/O means nothing there",
-            ),
-            (failures > 0, "operations failed: they are in the percentiles; compare their share first"),
-        ];
+        let common = [(
+            self.computer.file_system.is_memory(),
+            "the file system is in memory: no disk was measured, and direct I/O means nothing there",
+        )];
+        if failures > 0 {
+            self.notes.push(format!("{failures} {FAILED}"));
+        }
         let of_blocks = match &self.parameters {
             Parameters::Blocks(load) => self.notes_on_blocks(load),
             Parameters::Files(_) => Vec::new(),

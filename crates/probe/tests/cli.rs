@@ -5,8 +5,9 @@
 
 use std::{
     collections::BTreeSet,
+    io::{BufRead, BufReader, Read, Write},
     path::Path,
-    process::{Child, Output, Stdio},
+    process::{Child, ChildStderr, ChildStdin, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -23,7 +24,44 @@ fn folder() -> TempDir {
 fn start(folder: &Path, arguments: &str) -> Child {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_winstead-probe"));
     command.env_clear().current_dir(folder).args(arguments.split(' '));
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start winstead-probe")
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start winstead-probe")
+}
+
+/// A program that waits at the barrier, and where to write what it waits for.
+struct Waiting {
+    probe: Child,
+    /// Nothing when it was closed.
+    input: Option<ChildStdin>,
+    said: BufReader<ChildStderr>,
+}
+
+fn wait_at_barrier(folder: &Path, arguments: &str) -> Waiting {
+    let mut probe = start(folder, &format!("--barrier {arguments}"));
+    let input = probe.stdin.take();
+    let mut said = BufReader::new(probe.stderr.take().expect("piped"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("a line");
+    assert_eq!(line, "winstead-probe: ready\n", "{arguments}");
+    assert_eq!(entries(folder).len(), 1, "nothing was prepared: {arguments}");
+    Waiting { probe, input, said }
+}
+
+impl Waiting {
+    fn write(&mut self, text: &[u8]) {
+        self.input.as_mut().expect("open").write_all(text).expect("it reads");
+    }
+
+    /// What it writes to standard error until it ends, and how it ends.
+    fn end(mut self) -> (String, Output) {
+        let mut text = String::new();
+        self.said.read_to_string(&mut text).expect("text");
+        (text, self.probe.wait_with_output().expect("it ends"))
+    }
 }
 
 fn run(folder: &Path, arguments: &str) -> Output {
@@ -279,6 +317,58 @@ fn help_teaches_with_examples_and_exit_codes() {
     let folder = folder();
     let output = run(folder.path(), "--help");
     insta::assert_snapshot!(String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn at_the_barrier_everything_is_prepared_and_a_line_begins_the_load() {
+    for arguments in ["files --files 10 --passes 1 -o json".to_owned(), format!("rand-read {SHORT}")] {
+        let folder = folder();
+        let mut waiting = wait_at_barrier(folder.path(), &arguments);
+        waiting.write(b"go\n");
+        let (said, output) = waiting.end();
+        assert_eq!((said.as_str(), output.status.code()), ("", Some(0)), "{arguments}");
+        let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert!(!operations(&result).is_empty());
+        assert_empty(folder.path());
+    }
+}
+
+#[test]
+fn an_input_that_ends_without_a_line_is_an_error_and_ctrl_c_ends_the_wait() {
+    let gone = folder();
+    let mut waiting = wait_at_barrier(gone.path(), &format!("rand-read {SHORT}"));
+    waiting.write(b"g");
+    waiting.input = None;
+    let (said, output) = waiting.end();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
+    insta::assert_snapshot!(said, @"
+    error: failed to wait at the barrier
+      caused by: standard input ended before a line came
+    hint: standard input must stay open until one line is written to it: `ssh` without -n, `docker run -i`
+    ");
+    assert_empty(gone.path());
+
+    let stopped = folder();
+    let waiting = wait_at_barrier(stopped.path(), "files --files 10");
+    kill_process(Pid::from_child(&waiting.probe), Signal::INT).expect("it runs");
+    let (said, output) = waiting.end();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert_eq!(said, "error: failed to finish: interrupted\n");
+    assert_empty(stopped.path());
+}
+
+#[test]
+fn operations_that_failed_are_a_result_which_is_said_and_no_failure_of_the_measurement() {
+    let folder = folder();
+    let arguments = format!("latency --rate 1000000 --timeout 1ms --queue-depth 1 --cache cached {SHORT}");
+    let output = run(folder.path(), &arguments);
+    let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((output.status.code(), result["ended"].as_str()), (Some(0), Some("complete")));
+    let failures = result["operations"]["read"]["failures"].as_u64().expect("a number");
+    let note =
+        format!("{failures} operations failed: they are in the percentiles; compare their share first");
+    assert!(failures > 0 && stderr(&output).contains(&format!("note: {note}\n")), "{}", stderr(&output));
+    assert!(result["notes"].as_array().expect("notes").contains(&Value::from(note)));
 }
 
 #[test]
