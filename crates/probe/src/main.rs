@@ -4,6 +4,7 @@
 //! async runtime. [`cli`] says what each workload shows and does not show; [`load`] and [`files`] are the
 //! loads, [`crew`] the threads that do them, [`result`] what comes out.
 
+mod archive;
 mod barrier;
 mod blocks;
 mod buffer;
@@ -13,13 +14,16 @@ mod computer;
 mod crew;
 mod error;
 mod files;
+mod goal;
 mod load;
 mod parameters;
 mod pattern;
 mod place;
 mod result;
 mod samples;
+mod seed;
 mod table;
+mod timeline;
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -98,7 +102,8 @@ fn measure(
 ) -> Result<Measured, ProbeError> {
     match parameters {
         Parameters::Blocks(load) => blocks::measure(load, site, result),
-        Parameters::Files(load) => files::measure(load, site, result),
+        Parameters::Files(load) => files::measure(load, site),
+        Parameters::Seed(load) => seed::measure(load, site, result),
     }
 }
 
@@ -123,6 +128,7 @@ const fn folder(workload: &Workload) -> &std::path::PathBuf {
         Workload::SeqWrite(args) | Workload::RandWrite(args) => &args.blocks.folder,
         Workload::Latency(args) => &args.blocks.folder,
         Workload::Files(args) => &args.folder,
+        Workload::Seed(args) => &args.folder,
     }
 }
 

@@ -98,7 +98,7 @@ fn short_of(room: Room, parameters: &Parameters, folder: &Path) -> Vec<Problem> 
         problems.push(Problem {
             what: format!("{need} must be free in {}, and {have} are", folder.display()),
             hint: match parameters {
-                Parameters::Blocks(_) => "a smaller --working-set, or another folder",
+                Parameters::Blocks(_) | Parameters::Seed(_) => "a smaller --working-set, or another folder",
                 Parameters::Files(_) => "smaller --files, --threads or --largest, or another folder",
             }
             .to_owned(),

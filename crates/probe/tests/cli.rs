@@ -147,6 +147,7 @@ fn parameters_are_in_the_result_as_they_were_used() {
       "flush": "each",
       "firstTouch": false,
       "arrivals": null,
+      "goal": null,
       "durationSeconds": 0.1,
       "warmupSeconds": 0.0,
       "timeoutSeconds": 30.0,
@@ -200,7 +201,27 @@ fn an_open_loop_has_as_many_operations_as_were_due() {
     for (engine, _) in engines() {
         let result = measure(&format!("latency --engine {engine} --arrivals fixed --rate 500 {SHORT}"));
         assert_eq!(result["operations"]["read"]["count"], 50, "{engine}");
+        let steps = result["timeline"]["steps"].as_array().expect("steps");
+        assert_eq!((steps.len(), &steps[0]["operations"]), (1, &Value::from(50)), "{engine}");
     }
+}
+
+#[test]
+fn a_goal_finds_a_rate_that_meets_it_and_one_that_does_not() {
+    let search = "latency --goal p50=20ms --rate 250000 --queue-depth 2 --cache cached --seed 3";
+    let result = measure(&format!("{search} {SHORT}"));
+    let goal = &result["goal"];
+    let rate = |name: &str| goal[name].as_f64();
+    let (met, failed) = (rate("highestMetPerSecond"), rate("lowestFailedPerSecond"));
+    // A computer that serves a million a second fails none; one that is busy may meet none.
+    let within_a_tenth = met.zip(failed).is_none_or(|(met, failed)| met < failed && failed <= 1.1 * met);
+    assert!(within_a_tenth, "{goal:#}");
+    assert_eq!((&goal["percentile"], &goal["nanos"]), (&"p50".into(), &20_000_000.into()));
+    let steps = goal["steps"].as_array().expect("steps");
+    assert!(steps.iter().all(|step| step["met"] == step["why"].is_null()), "{goal:#}");
+    let shown = steps.iter().find(|step| step["perSecond"].as_f64() == met.or(failed)).expect("a step");
+    assert_eq!(shown["percentileNanos"], result["operations"]["read"]["percentileNanos"]["p50"]);
+    assert_eq!(result["parameters"]["durationSeconds"], 0.1);
 }
 
 #[test]
@@ -221,12 +242,37 @@ fn a_first_touch_writes_each_block_once_and_ends() {
 fn a_tree_of_small_files_has_all_its_operations() {
     let result = measure("files --files 30 --per-folder 10 --passes 2 --threads 2 --fsync -o json");
     let count = |name: &str| result["operations"][name]["count"].as_u64();
-    let files = ["create-file", "write-file", "flush-file", "stat", "read-file", "rename", "delete-file"];
-    assert!(files.iter().all(|name| count(name) == Some(120)), "{:?}", files.map(count));
-    assert_eq!((count("make-folder"), count("delete-folder"), count("tree")), (Some(12), Some(12), Some(4)));
+    let once = ["create-file", "write-file", "stat", "read-file", "rename", "unpack-file"];
+    assert_eq!(once.map(count), [Some(120); 6]);
+    // The tree's own and those that were unpacked.
+    assert_eq!(["flush-file", "delete-file"].map(count), [Some(240); 2]);
+    assert_eq!(["make-folder", "delete-folder"].map(count), [Some(24); 2]);
+    assert_eq!(["tree", "unpack"].map(count), [Some(4); 2]);
     let bytes = |name: &str| result["operations"][name]["bytes"].as_u64();
     assert_eq!(bytes("write-file"), bytes("read-file"));
-    assert!(bytes("write-file") > Some(120 * 256));
+    assert!(bytes("write-file") > Some(120 * 256) && bytes("unpack-file") > Some(120 * 256));
+}
+
+#[test]
+fn the_old_numbers_stand_beside_honest_ones() {
+    let result = measure("seed --working-set 4MiB --files 20 --reads 30 --runs 3 -o json");
+    let rows = result["comparison"]["measurements"].as_array().expect("rows");
+    let names: Vec<&str> = rows.iter().filter_map(|row| row["measurement"].as_str()).collect();
+    assert_eq!(names, ["sequential-write", "sequential-read", "small-files", "random-read"]);
+    for (row, amount) in rows.iter().zip([4_194_304.0, 4_194_304.0, 20.0, 30.0]) {
+        let number = |value: &Value| value.as_f64().expect("a number");
+        let runs = row["honest"]["runs"].as_array().expect("runs");
+        assert_eq!(runs.len(), 3);
+        for timed in runs.iter().chain([&row["asTheOldScript"], &row["honest"]["median"]]) {
+            let done = number(&timed["perSecond"]) * number(&timed["timedSeconds"]);
+            assert!((done / amount - 1.0).abs() < 1e-6, "{row:#}");
+        }
+    }
+    // The histograms are those of the honest runs only.
+    let count = |name: &str| result["operations"][name]["count"].as_u64();
+    let counts = ["write", "flush", "read", "write-file", "random-read"].map(count);
+    assert_eq!(counts, [12, 3, 12, 60, 90].map(Some));
+    assert!(result["notes"].to_string().contains("zeros"), "{}", result["notes"]);
 }
 
 #[test]
@@ -376,6 +422,7 @@ fn ctrl_c_and_sigterm_end_in_order_and_leave_nothing() {
     for (signal, arguments) in [
         (Signal::INT, "rand-read --working-set 2MiB --duration 10m"),
         (Signal::TERM, "files --files 100 --passes 10000"),
+        (Signal::INT, "seed --working-set 4MiB --files 1000000 --runs 100"),
         (Signal::INT, "rand-write --engine io-uring --queue-depth 8 --working-set 2MiB --duration 10m"),
         (Signal::INT, "latency --engine io-uring --rate 0.1 --working-set 2MiB --duration 10m --warmup 0s"),
         (Signal::INT, "latency --rate 0.1 --working-set 2MiB --duration 10m --warmup 0s"),
