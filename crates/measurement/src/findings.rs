@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use winstead_statistics::{
-    Comparison, Histogram, Interval, Knee, LittlesLaw, Percentile, Scalability, proportion::Proportion,
+    Comparison, FailureComparison, Histogram, Interval, Knee, LittlesLaw, Percentile, Scalability,
 };
 
 use crate::{contention::Arm, wall::WallKind};
@@ -166,29 +166,13 @@ pub struct ArmScalability {
 #[serde(rename_all = "camelCase")]
 pub struct FailureFinding {
     /// What the other is compared with.
-    pub baseline: ArmFailures,
+    pub baseline: Arm,
     /// What is judged.
-    pub candidate: ArmFailures,
-    /// The candidate's share minus the baseline's.
-    pub difference: Interval,
-    /// The probability of counts as unlike as these when the arms do not differ: Fisher's exact test.
-    pub probability: f64,
-    /// How many machines each arm needs to show a difference of this size. `None` where a share is 0 or both are equal.
-    pub jobs_per_arm: Option<u64>,
+    pub candidate: Arm,
+    /// Counts, shares, the difference. A machine of a run is one job, whatever number of its workloads failed.
+    pub comparison: FailureComparison,
     /// The same in words, the verdict first.
     pub sentences: Vec<String>,
-}
-
-/// How often machines of an arm gave no result.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ArmFailures {
-    /// Which arm.
-    pub arm: Arm,
-    /// How many of how many.
-    pub counts: Proportion,
-    /// The share: Wilson's interval.
-    pub share: Interval,
 }
 
 /// How many machines this host carries with one workload.
