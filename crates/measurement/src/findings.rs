@@ -5,14 +5,27 @@
 //!
 //! Latencies are in nanoseconds, throughputs in operations a second.
 
+mod arms;
+mod cells;
+mod failures;
+mod headline;
+mod notes;
+mod recommendation;
+
 use std::time::Duration;
 
 use serde::Serialize;
 use winstead_statistics::{
-    Comparison, FailureComparison, Histogram, Interval, Knee, LittlesLaw, Percentile, Scalability,
+    Bootstrap, Comparison, FailureComparison, Histogram, Interval, Knee, LittlesLaw, Percentile, Scalability,
+    Seed,
 };
 
-use crate::{contention::Arm, wall::WallKind};
+use crate::{
+    contention::{Arm, Contention, DiskLimit},
+    run::ReadError,
+    wall::WallKind,
+};
+use cells::{Group, Shape};
 
 /// What an experiment says.
 #[derive(Clone, Debug, Serialize)]
@@ -145,7 +158,9 @@ pub struct ArmComparison {
     pub candidate: Arm,
     /// p99 decides; p50, p95 and p99.9 stand beside it.
     pub comparison: Comparison,
-    /// Why the difference, or its absence, says little about the disk: the CPU was the wall in most runs of an arm.
+    /// Whether a difference, or its absence, may be put down to the disk: not where the CPU or memory was the wall.
+    pub credible: bool,
+    /// What must be said where the CPU or memory was the wall in most runs of an arm.
     pub caution: Option<String>,
 }
 
@@ -212,3 +227,98 @@ pub struct ArmRecommendation {
     /// How many operations are under way with the number of machines next to that peak: N = X · R.
     pub in_flight: Option<f64>,
 }
+
+impl Findings {
+    /// What an experiment says. The same document, goal and seed always say the same.
+    ///
+    /// Takes seconds: percentiles are resampled ten thousand times.
+    ///
+    /// # Errors
+    /// When a machine's result cannot be read.
+    pub fn of(document: &Contention, goal: Option<Goal>, seed: Seed) -> Result<Self, ReadError> {
+        Self::resampled(document, goal, Bootstrap::with_seed(seed))
+    }
+
+    fn resampled(document: &Contention, goal: Option<Goal>, bootstrap: Bootstrap) -> Result<Self, ReadError> {
+        let (mut workloads, mut recommendations) = (Vec::new(), Vec::new());
+        for workload in &document.design.workloads {
+            let Some(shape) = Shape::of(document, &workload.name)? else { continue };
+            let groups = groups(document, &workload.name, &shape)?;
+            let found = WorkloadFindings::of(document, &workload.name, (&shape, &groups), bootstrap);
+            let laws = &found.scalability;
+            recommendations.extend(recommendation::recommendation(
+                &workload.name,
+                &groups,
+                laws,
+                goal,
+                bootstrap,
+            ));
+            workloads.push(found);
+        }
+        let failures = failures::failures(document);
+        let simulated = document.design.disk_limit.map(simulated);
+        Ok(Self {
+            headline: headline::headline(&workloads, &failures, simulated.as_deref()),
+            notes: notes::notes(document, &workloads, bootstrap),
+            simulated,
+            workloads,
+            failures,
+            recommendations,
+        })
+    }
+}
+
+impl WorkloadFindings {
+    fn of(
+        document: &Contention,
+        name: &str,
+        (shape, groups): (&Shape, &[Group<'_>]),
+        bootstrap: Bootstrap,
+    ) -> Self {
+        let cells: Vec<Cell> = groups.iter().map(|group| group.cell(shape, bootstrap)).collect();
+        Self {
+            name: name.to_owned(),
+            operation: shape.operation.clone(),
+            arrivals: shape.arrivals,
+            comparisons: arms::compared(groups, &cells, bootstrap),
+            scalability: recommendation::scalabilities(groups, shape, &document.design.arms, bootstrap),
+            cells,
+        }
+    }
+}
+
+/// What was measured of a workload: arm by arm, from few machines to many.
+fn groups<'a>(
+    document: &'a Contention,
+    workload: &'a str,
+    shape: &Shape,
+) -> Result<Vec<Group<'a>>, ReadError> {
+    let mut agents = document.design.agents.clone();
+    agents.sort_unstable();
+    agents.dedup();
+    let mut groups = Vec::new();
+    for arm in &document.design.arms {
+        for agents in &agents {
+            groups.push(Group::read(document, (workload, shape), (*arm, *agents))?);
+        }
+    }
+    groups.retain(|group| !group.is_empty());
+    Ok(groups)
+}
+
+/// `SIMULATED: the disk was held to 500 operations and 52.4 MB a second`.
+fn simulated(limit: DiskLimit) -> String {
+    let operations = limit.iops.map(|iops| format!("{iops} operations"));
+    let bytes = limit.bytes_per_second.map(|bytes| format!("{:.1} MB", bytes as f64 / 1e6));
+    let rates: Vec<String> = operations.into_iter().chain(bytes).collect();
+    format!("SIMULATED: the disk was held to {} a second", rates.join(" and "))
+}
+
+/// `1 machine`, `8 machines`.
+fn counted(number: u32, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+#[cfg(test)]
+#[path = "findings/tests.rs"]
+mod tests;
