@@ -198,6 +198,16 @@ impl Arm {
             Self::DiskNoflush => "disk-noflush",
         }
     }
+
+    /// As sentences call it.
+    #[must_use]
+    pub const fn spoken(self) -> &'static str {
+        match self {
+            Self::Ram => "RAM",
+            Self::Disk => "the disk",
+            Self::DiskNoflush => "the disk without flushes",
+        }
+    }
 }
 
 impl Contention {

@@ -7,12 +7,19 @@
 //! |---|---|
 //! | What was measured in one run? | [`Run`], read from a result of `winstead-probe` |
 //! | What did an experiment with many machines find? | [`Contention`], the document of `winstead bench contention` |
+//! | What does an experiment say? | [`Findings`] |
+//! | What is in this file, whoever wrote it? | [`import::read`] |
 //! | What held the machines back? | [`wall`] |
 
 pub mod contention;
+#[cfg(any(test, feature = "example"))]
+pub mod example;
+pub mod findings;
+pub mod import;
 pub mod probe;
 pub mod run;
 pub mod wall;
 
 pub use contention::Contention;
+pub use findings::{Findings, Goal};
 pub use run::{Ended, Operation, ReadError, Run, Source};
