@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use winstead_measurement::{contention::MachineRun, wall::HostSample};
 use winstead_process::Command;
 
-use crate::host;
+use crate::host::{self, Watched};
 
 /// What a probe says when it is prepared (`--barrier`).
 const READY: &str = "winstead-probe: ready";
@@ -46,13 +46,13 @@ pub(crate) struct Together {
     pub(crate) host: Vec<HostSample>,
 }
 
-/// Runs probes together, and watches the host with the QEMUs `processes` meanwhile. One that is not ready, or has not
+/// Runs probes together, and watches the host meanwhile. One that is not ready, or has not
 /// ended, after `limit` has failed; the others are measured all the same.
 ///
 /// Cancel safety: cancel `stop` and await; what was begun is killed. So it is when this is dropped.
 pub(crate) async fn together(
     probes: Vec<Probe>,
-    processes: &[u32],
+    watched: &Watched<'_>,
     limit: Duration,
     stop: &CancellationToken,
 ) -> Together {
@@ -83,7 +83,7 @@ pub(crate) async fn together(
         over.cancel();
         found
     };
-    let (host, mut found) = tokio::join!(host::watch(processes, begun, &over), collect);
+    let (host, mut found) = tokio::join!(host::watch(watched, begun, &over), collect);
     found.sort_by_key(|(place, _)| *place);
     let found: Vec<Found> = found.into_iter().filter_map(|(_, found)| found).collect();
     let begun: Vec<Instant> = found.iter().filter_map(|found| found.begun).collect();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     async fn run(probes: Vec<Probe>, limit: Duration) -> Together {
-        together(probes, &[], limit, &CancellationToken::new()).await
+        together(probes, &Watched::default(), limit, &CancellationToken::new()).await
     }
 
     const READY_THEN: &str = "echo 'winstead-probe: ready' >&2; read line; ";

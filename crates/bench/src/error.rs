@@ -74,7 +74,7 @@ pub enum BenchError {
     #[error("read what the probe said")]
     Answer(#[from] serde_json::Error),
     /// Somebody pressed Ctrl-C.
-    #[error("interrupted")]
+    #[error("finish: interrupted")]
     Interrupted,
 }
 

@@ -20,6 +20,7 @@ use winstead_spec::{Documents, MachineName, Name, Pool};
 use crate::{
     arms, barrier,
     error::BenchError,
+    host::Watched,
     limit::Limited,
     probes::{self, Machine},
     program::Program,
@@ -76,7 +77,8 @@ impl Experiment<'_> {
     ///
     /// Cancel safety: cancel `stop` and await; the cell that is being measured is lost, machines are thrown away.
     pub async fn run(&self, stop: &CancellationToken) -> Result<(PathBuf, Contention), BenchError> {
-        let outcome = self.measure_all(stop).await;
+        let limited = self.limited()?;
+        let outcome = self.measure_all(limited.as_ref(), stop).await;
         let gone = self.throw_all_away().await;
         let document = self.results.document();
         outcome?;
@@ -84,12 +86,16 @@ impl Experiment<'_> {
         document
     }
 
-    async fn measure_all(&self, stop: &CancellationToken) -> Result<(), BenchError> {
+    async fn measure_all(
+        &self,
+        limited: Option<&Limited>,
+        stop: &CancellationToken,
+    ) -> Result<(), BenchError> {
         let cells = schedule(self.results.design());
         let mut broken = 0;
         for (index, cell) in cells.iter().enumerate().filter(|(_, cell)| !self.results.has(**cell)) {
             (self.tell)(Progress::Begun(*cell, index + 1, cells.len()));
-            let run = self.measure(*cell, stop).await?;
+            let run = self.measure(*cell, limited, stop).await?;
             if stop.is_cancelled() {
                 return Err(BenchError::Interrupted);
             }
@@ -107,7 +113,12 @@ impl Experiment<'_> {
         Ok(())
     }
 
-    async fn measure(&self, cell: Cell, stop: &CancellationToken) -> Result<ContentionRun, BenchError> {
+    async fn measure(
+        &self,
+        cell: Cell,
+        limited: Option<&Limited>,
+        stop: &CancellationToken,
+    ) -> Result<ContentionRun, BenchError> {
         let started_at = Timestamp::now();
         self.up(None, stop).await??;
         let begun = Instant::now();
@@ -128,8 +139,8 @@ impl Experiment<'_> {
         }
         run.started_from = self.origins(cell.arm).await?;
         (self.tell)(Progress::Brought(cell, run.started_from.clone(), bring));
-        let crew = self.crew(cell, stop).await?;
-        let _held = self.hold(cell.arm, &crew)?;
+        let limited = limited.filter(|_| cell.arm != Arm::Ram);
+        let crew = self.crew(cell, limited, stop).await?;
         for workload in &self.results.design().workloads {
             run.workloads.push(self.workload(workload, cell.arm, &crew, stop).await?);
         }
@@ -141,7 +152,7 @@ impl Experiment<'_> {
         &self,
         workload: &Workload,
         arm: Arm,
-        crew: &Crew,
+        crew: &Crew<'_>,
         stop: &CancellationToken,
     ) -> Result<WorkloadRun, BenchError> {
         let has_it = |machine: &&Machine| crew.failed.iter().all(|(name, _)| *name != machine.name);
@@ -149,8 +160,8 @@ impl Experiment<'_> {
         let probes = probes
             .map(|machine| machine.probe(self.engine, self.program, workload))
             .collect::<Result<_, _>>()?;
-        let processes: Vec<u32> = crew.processes().collect();
-        let mut found = barrier::together(probes, &processes, self.limit, stop).await;
+        let watched = Watched { processes: crew.processes().collect(), limited: crew.limited };
+        let mut found = barrier::together(probes, &watched, self.limit, stop).await;
         found.machines.extend(crew.failed.iter().map(|(name, said)| without_result(name, said)));
         let on_disk = arm != Arm::Ram;
         let host = self.results.host();
@@ -169,16 +180,11 @@ impl Experiment<'_> {
         })
     }
 
-    /// The group that holds the machines of a disk arm to the design's rate; `None` where there is none.
-    fn hold(&self, arm: Arm, crew: &Crew) -> Result<Option<Limited>, BenchError> {
-        let Some(limit) = self.results.design().disk_limit.filter(|_| arm != Arm::Ram) else {
-            return Ok(None);
-        };
-        let limited = Limited::new(limit, self.results.host().disk.device.as_deref())?;
-        for process in crew.processes() {
-            limited.take(process)?;
-        }
-        Ok(Some(limited))
+    /// The group whose machines are held to the design's rate; `None` where there is none. It stays until all machines
+    /// are gone: one with processes cannot be removed.
+    fn limited(&self) -> Result<Option<Limited>, BenchError> {
+        let device = self.results.host().disk.device.as_deref();
+        Ok(self.results.design().disk_limit.map(|limit| Limited::new(limit, device)).transpose()?)
     }
 
     /// Brings a cell's machines, or none. A failure to come up is the answer, what keeps any experiment from going on
@@ -199,13 +205,22 @@ impl Experiment<'_> {
     }
 
     /// A cell's machines, each with the probe or with what kept it from having it.
-    async fn crew(&self, cell: Cell, stop: &CancellationToken) -> Result<Crew, BenchError> {
+    async fn crew<'l>(
+        &self,
+        cell: Cell,
+        limited: Option<&'l Limited>,
+        stop: &CancellationToken,
+    ) -> Result<Crew<'l>, BenchError> {
         let mut machines = Vec::new();
         for name in self.names(cell)? {
             machines.push(Machine::find(self.engine, name).await?);
         }
         let failed = probes::copy(self.engine, self.program, &machines, stop).await;
-        Ok(Crew { machines, failed })
+        let crew = Crew { machines, failed, limited };
+        for process in crew.processes() {
+            limited.map_or(Ok(()), |limited| limited.take(process))?;
+        }
+        Ok(crew)
     }
 
     fn names(&self, cell: Cell) -> Result<Vec<MachineName>, BenchError> {
@@ -265,13 +280,15 @@ impl Experiment<'_> {
 }
 
 /// The machines of a cell.
-struct Crew {
+struct Crew<'a> {
     machines: Vec<Machine>,
     /// Those that have no probe, and why.
     failed: Vec<(MachineName, String)>,
+    /// The rate that they share.
+    limited: Option<&'a Limited>,
 }
 
-impl Crew {
+impl Crew<'_> {
     /// Their QEMUs.
     fn processes(&self) -> impl Iterator<Item = u32> {
         self.machines.iter().filter_map(|machine| machine.process)

@@ -11,6 +11,15 @@ use winstead_measurement::contention::DiskLimit;
 /// What our groups are called; the rest is our process id.
 const PREFIX: &str = "winstead-bench-";
 
+/// What the processes of a group have done on the device so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Done {
+    pub(crate) reads: f64,
+    pub(crate) writes: f64,
+    pub(crate) read_bytes: f64,
+    pub(crate) written_bytes: f64,
+}
+
 /// Which control groups a computer has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Version {
@@ -23,6 +32,9 @@ enum Version {
 #[derive(Debug)]
 pub(crate) struct Limited {
     group: PathBuf,
+    version: Version,
+    /// `254:0`.
+    device: String,
 }
 
 /// Why processes cannot be held to a rate here.
@@ -56,8 +68,8 @@ impl Limited {
         remove_stale(&root);
         let group = root.join(format!("{PREFIX}{}", std::process::id()));
         fs::create_dir(&group).map_err(LimitError::Group)?;
-        let limited = Self { group };
-        for (file, line) in rules(version, numbers.trim(), limit) {
+        let limited = Self { group, version, device: numbers.trim().to_owned() };
+        for (file, line) in rules(version, &limited.device, limit) {
             fs::write(limited.group.join(file), line).map_err(LimitError::Group)?;
         }
         Ok(limited)
@@ -70,6 +82,43 @@ impl Limited {
     pub(crate) fn take(&self, process: u32) -> Result<(), LimitError> {
         fs::write(self.group.join("cgroup.procs"), process.to_string()).map_err(LimitError::Group)
     }
+
+    /// What its processes have done so far; nothing where the kernel does not say.
+    pub(crate) fn done(&self) -> Done {
+        let read = |file: &str| fs::read_to_string(self.group.join(file)).unwrap_or_default();
+        match self.version {
+            Version::One => done_one(
+                &self.device,
+                &read("blkio.throttle.io_serviced"),
+                &read("blkio.throttle.io_service_bytes"),
+            ),
+            Version::Two => done_two(&self.device, &read("io.stat")),
+        }
+    }
+}
+
+/// Version 1: `254:0 Read 12`, a line for each kind of operation.
+fn done_one(device: &str, served: &str, bytes: &str) -> Done {
+    let of = |text: &str, kind: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(device)?.trim().strip_prefix(kind));
+        line.and_then(|number| number.trim().parse().ok()).unwrap_or_default()
+    };
+    Done {
+        reads: of(served, "Read "),
+        writes: of(served, "Write "),
+        read_bytes: of(bytes, "Read "),
+        written_bytes: of(bytes, "Write "),
+    }
+}
+
+/// Version 2: `254:0 rbytes=… wbytes=… rios=… wios=…`.
+fn done_two(device: &str, stat: &str) -> Done {
+    let line = stat.lines().find_map(|line| line.strip_prefix(device)).unwrap_or_default();
+    let of = |key: &str| {
+        let value = line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+        value.and_then(|number| number.parse().ok()).unwrap_or_default()
+    };
+    Done { reads: of("rios"), writes: of("wios"), read_bytes: of("rbytes"), written_bytes: of("wbytes") }
 }
 
 impl Drop for Limited {
@@ -158,6 +207,18 @@ mod tests {
             rules(Version::Two, "254:0", only),
             [("io.max".to_owned(), "254:0 riops=500 wiops=500".to_owned())]
         );
+    }
+
+    #[test]
+    fn both_versions_say_what_was_done() {
+        let served = "254:0 Read 12\n254:0 Write 34\n254:0 Sync 46\n254:16 Read 99\nTotal 46\n";
+        let bytes = "254:0 Read 4096\n254:0 Write 8192\n";
+        let done = Done { reads: 12.0, writes: 34.0, read_bytes: 4096.0, written_bytes: 8192.0 };
+        assert_eq!(done_one("254:0", served, bytes), done);
+        let stat = "8:0 rbytes=1 wbytes=1 rios=1 wios=1 dbytes=0 dios=0\n\
+                    254:0 rbytes=4096 wbytes=8192 rios=12 wios=34 dbytes=0 dios=0";
+        assert_eq!(done_two("254:0", stat), done);
+        assert_eq!(done_two("254:0", ""), Done::default());
     }
 
     #[test]

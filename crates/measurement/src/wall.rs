@@ -27,6 +27,23 @@ pub struct HostSample {
     pub memory_available_bytes: u64,
     /// Block devices that did something, by name. What lies on a tmpfs never appears here.
     pub disks: BTreeMap<String, DiskSample>,
+    /// What machines that are held to a rate did on the disk, and nobody else. Nothing where none are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+}
+
+/// What those who share a rate did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Held {
+    /// Reads, a second.
+    pub reads_per_second: f64,
+    /// Writes, a second.
+    pub writes_per_second: f64,
+    /// Bytes read, a second.
+    pub read_bytes_per_second: f64,
+    /// Bytes written, a second.
+    pub written_bytes_per_second: f64,
 }
 
 /// What a block device did, from `/proc/diskstats`.
@@ -124,6 +141,7 @@ struct Mean<'a> {
     cpu_pressure: f64,
     memory_stalled: f64,
     disk: Option<(&'a str, DiskSample)>,
+    held: Held,
 }
 
 impl<'a> Mean<'a> {
@@ -136,6 +154,8 @@ impl<'a> Mean<'a> {
             samples.iter().map(|sample| of(sample) * sample.seconds).sum::<f64>() / seconds
         };
         let pressure = |name: &str| mean(&|sample| sample.pressure.get(name).copied().unwrap_or_default());
+        let held =
+            |value: fn(&Held) -> f64| mean(&|sample| sample.held.as_ref().map(value).unwrap_or_default());
         let disk = |device: &'a str| {
             let of = |value: fn(&DiskSample) -> f64| {
                 mean(&|sample| sample.disks.get(device).map(value).unwrap_or_default())
@@ -143,10 +163,6 @@ impl<'a> Mean<'a> {
             let (flushes, waited) =
                 (of(|disk| disk.flushes_per_second), of(|disk| disk.flushes_per_second * disk.flush_millis));
             let disk = DiskSample {
-                reads_per_second: of(|disk| disk.reads_per_second),
-                writes_per_second: of(|disk| disk.writes_per_second),
-                read_bytes_per_second: of(|disk| disk.read_bytes_per_second),
-                written_bytes_per_second: of(|disk| disk.written_bytes_per_second),
                 flushes_per_second: flushes,
                 flush_millis: if flushes > 0.0 { waited / flushes } else { 0.0 },
                 in_flight: of(|disk| disk.in_flight),
@@ -162,6 +178,12 @@ impl<'a> Mean<'a> {
             cpu_pressure: pressure("cpu.some"),
             memory_stalled: pressure("memory.full"),
             disk: device.map(disk),
+            held: Held {
+                reads_per_second: held(|held| held.reads_per_second),
+                writes_per_second: held(|held| held.writes_per_second),
+                read_bytes_per_second: held(|held| held.read_bytes_per_second),
+                written_bytes_per_second: held(|held| held.written_bytes_per_second),
+            },
         })
     }
 
@@ -216,16 +238,16 @@ impl<'a> Mean<'a> {
 
     /// Reads and writes are limited each by itself, as the kernel does it.
     fn limit(&self, conditions: Conditions<'_>) -> Option<(f64, Wall)> {
-        let ((_, disk), limit) = (self.disk?, conditions.limit?);
+        let (held, limit) = (self.held, conditions.limit?);
         let rate = |most: Option<u64>, done: [f64; 2], unit: &str| {
             let (most, done) = (most? as f64, done[0].max(done[1]));
             Some((done / most, format!("{done:.0} of the {most:.0} {unit} a second that were allowed")))
         };
         let reached = [
-            rate(limit.iops, [disk.reads_per_second, disk.writes_per_second], "operations"),
+            rate(limit.iops, [held.reads_per_second, held.writes_per_second], "operations"),
             rate(
                 limit.bytes_per_second,
-                [disk.read_bytes_per_second, disk.written_bytes_per_second],
+                [held.read_bytes_per_second, held.written_bytes_per_second],
                 "bytes",
             ),
         ];
@@ -299,10 +321,12 @@ mod tests {
     #[test]
     fn a_limit_that_is_reached_comes_first_whatever_else_is_full() {
         let limit = DiskLimit { iops: Some(500), bytes_per_second: None };
-        let found = kinds(&[sample(1.98, BUSY)], Some("vda"), Some(limit));
+        let held = Held { writes_per_second: 490.0, ..Held::default() };
+        let reached = HostSample { held: Some(held), ..sample(1.98, BUSY) };
+        let found = kinds(&[reached], Some("vda"), Some(limit));
         assert_eq!(found, [WallKind::SimulatedLimit, WallKind::Cpu, WallKind::Disk]);
-        let higher = DiskLimit { iops: Some(5000), bytes_per_second: Some(1 << 30) };
-        assert_eq!(kinds(&[sample(0.5, BUSY)], Some("vda"), Some(higher)), [WallKind::Disk]);
+        let of_others = HostSample { held: Some(Held::default()), ..sample(0.5, BUSY) };
+        assert_eq!(kinds(&[of_others], Some("vda"), Some(limit)), [WallKind::Disk]);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use winstead_measurement::wall::{DiskSample, HostSample};
+use winstead_measurement::wall::{DiskSample, Held, HostSample};
+
+use crate::limit::Done;
 
 /// Sectors of `/proc/diskstats` have that many bytes, whatever the device's have.
 const SECTOR: f64 = 512.0;
@@ -22,6 +24,8 @@ pub(crate) struct Counters {
     pub memory_available: u64,
     /// Each block device's counters.
     pub disks: BTreeMap<String, Disk>,
+    /// What machines that are held to a rate have done.
+    pub held: Option<Done>,
 }
 
 /// Seconds of all cores since boot.
@@ -135,6 +139,12 @@ pub(crate) fn between(before: &Counters, after: &Counters, begun: f64) -> Option
         pressure: pressure.collect(),
         memory_available_bytes: after.memory_available,
         disks: disks.collect(),
+        held: before.held.zip(after.held).map(|(before, after)| Held {
+            reads_per_second: rate(before.reads, after.reads),
+            writes_per_second: rate(before.writes, after.writes),
+            read_bytes_per_second: rate(before.read_bytes, after.read_bytes),
+            written_bytes_per_second: rate(before.written_bytes, after.written_bytes),
+        }),
     })
 }
 
