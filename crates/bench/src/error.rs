@@ -112,8 +112,7 @@ impl BenchError {
             Self::WhichPool(_) | Self::UnknownPool { .. } => "--pool NAME says which of them",
             Self::LongName(_) => "give the pool a shorter name in the file",
             Self::Program(ProgramError::NotStatic(_)) => {
-                "build it with RUSTFLAGS='-C target-feature=+crt-static' cargo build --release -p winstead-probe \
-                 --target x86_64-unknown-linux-gnu, and name it with --probe FILE"
+                "`cargo probe` in Winstead's sources builds one that needs none; name it with --probe FILE"
             }
             Self::Program(_) => {
                 "--probe FILE names the probe's program for the guests; docs/probe.md says how to build it"
