@@ -1,5 +1,6 @@
 //! The commands, one file each. Each takes its arguments and the context and returns the exit code.
 
+pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod console;
 pub(crate) mod cp;
@@ -43,6 +44,7 @@ pub(crate) async fn run(context: Context, command: Command) -> Result<ExitCode, 
         Command::Down(args) => down::run(&context, args).await,
         Command::Image(args) => image::run(&context, args).await,
         Command::Template(args) => template::run(&context, args).await,
+        Command::Bench(args) => bench::run(&context, args).await,
         Command::Schema(args) => schema::run(&context, args),
         Command::Completions(args) => completions::run(&context, args),
         Command::Man(args) => man::run(&context, args),
