@@ -119,9 +119,9 @@ pub(crate) enum Command {
     Logs(logs::LogsArgs),
     Reset(reset::ResetArgs),
     Down(down::DownArgs),
+    Bench(bench::BenchArgs),
     Image(image::ImageArgs),
     Template(template::TemplateArgs),
-    Bench(bench::BenchArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -149,6 +149,7 @@ impl Command {
     pub(crate) fn at_interrupt(&self) -> AtInterrupt {
         match self {
             Self::Up(_) | Self::Down(_) | Self::Reset(_) => AtInterrupt::FinishCleanly { left: MACHINES },
+            Self::Bench(bench) if bench.makes_machines() => AtInterrupt::FinishCleanly { left: MACHINES },
             Self::Template(template) if template.changes_something() => {
                 AtInterrupt::FinishCleanly { left: MACHINES }
             }

@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt::Write, io, path::PathBuf};
 
+use winstead_bench::BenchError;
 use winstead_engine::{EngineError, Kind};
 use winstead_spec::Problems;
 
@@ -16,6 +17,9 @@ pub(crate) enum CliError {
     /// The engine said no.
     #[error(transparent)]
     Engine(Box<EngineError>),
+    /// An experiment could not be done.
+    #[error(transparent)]
+    Bench(Box<BenchError>),
     /// The user's files are wrong.
     #[error("read {files}: {}", count(.problems))]
     Problems { files: String, problems: Problems },
@@ -60,6 +64,15 @@ impl From<EngineError> for CliError {
     }
 }
 
+impl From<BenchError> for CliError {
+    fn from(error: BenchError) -> Self {
+        match error {
+            BenchError::Engine(error) => error.into(),
+            error => Self::Bench(Box::new(error)),
+        }
+    }
+}
+
 impl CliError {
     /// Something that the process itself needs from the system.
     pub(crate) fn runtime(source: io::Error) -> Self {
@@ -79,13 +92,8 @@ impl CliError {
     /// The documented exit code.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Engine(error) => match error.kind() {
-                Kind::Usage => 2,
-                Kind::Refused => 3,
-                Kind::TimedOut => 4,
-                Kind::Interrupted => INTERRUPTED,
-                Kind::Failed => 1,
-            },
+            Self::Engine(error) => code(error.kind()),
+            Self::Bench(error) => code(error.kind()),
             Self::Problems { .. } | Self::Read { .. } | Self::Usage { .. } | Self::NoHome => 2,
             Self::NoMeasurement { .. } | Self::Unlike { .. } => 2,
             Self::System { .. } | Self::Program { .. } | Self::Render(_) => 1,
@@ -107,6 +115,7 @@ impl CliError {
                 vec!["run the same command again: it goes on where it stopped".to_owned()]
             }
             Self::Engine(error) => engine_hints(error),
+            Self::Bench(error) => error.hints(),
             Self::System { source, hints, .. } if hints.is_empty() => vec![system_hint(source).to_owned()],
             Self::Usage { hints, .. } | Self::System { hints, .. } => hints.clone(),
             Self::Program { .. } => vec![
@@ -137,6 +146,17 @@ impl CliError {
             Self::CouldNotRun(error) => error.details(),
             _ => String::new(),
         }
+    }
+}
+
+/// The documented exit code of a kind of error.
+const fn code(kind: Kind) -> u8 {
+    match kind {
+        Kind::Usage => 2,
+        Kind::Refused => 3,
+        Kind::TimedOut => 4,
+        Kind::Interrupted => INTERRUPTED,
+        Kind::Failed => 1,
     }
 }
 
