@@ -26,6 +26,12 @@ pub(crate) enum CliError {
     /// A file that the user named cannot be read.
     #[error("read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    /// A file that the user named cannot be read as a measurement.
+    #[error("read {}", path.display())]
+    NoMeasurement { path: PathBuf, source: Box<dyn Error + Send + Sync> },
+    /// Runs of which different things were asked.
+    #[error("{message}")]
+    Unlike { message: String, differences: Vec<String>, hint: String },
     /// The command line asks for something that cannot be.
     #[error("{message}")]
     Usage { message: String, hints: Vec<String> },
@@ -89,6 +95,7 @@ impl CliError {
             Self::Engine(error) => code(error.kind()),
             Self::Bench(error) => code(error.kind()),
             Self::Problems { .. } | Self::Read { .. } | Self::Usage { .. } | Self::NoHome => 2,
+            Self::NoMeasurement { .. } | Self::Unlike { .. } => 2,
             Self::System { .. } | Self::Program { .. } | Self::Render(_) => 1,
             Self::CouldNotRun(_) => COULD_NOT_RUN,
             Self::NobodyReads => 0,
@@ -120,6 +127,10 @@ impl CliError {
                 vec!["`winstead schema` prints what a file may hold; editors can read it".to_owned()]
             }
             Self::Read { .. } => vec!["-f takes files, folders, and - for standard input".to_owned()],
+            Self::NoMeasurement { .. } => {
+                vec!["`winstead bench compare --help` says which files and folders are read".to_owned()]
+            }
+            Self::Unlike { hint, .. } => vec![hint.clone()],
             Self::NoHome => vec!["name a folder with --home DIR".to_owned()],
             Self::CouldNotRun(error) => error.hints(),
             Self::NobodyReads | Self::Stopped => Vec::new(),
@@ -130,6 +141,7 @@ impl CliError {
     pub(crate) fn details(&self) -> String {
         match self {
             Self::Problems { problems, .. } => indented(&problems.to_string()),
+            Self::Unlike { differences, .. } => indented(&differences.join("\n")),
             Self::Engine(error) => engine_details(error),
             Self::CouldNotRun(error) => error.details(),
             _ => String::new(),

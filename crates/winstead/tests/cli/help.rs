@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 22] = [
+const COMMANDS: [&[&str]; 25] = [
     &[],
     &["plan"],
     &["up"],
@@ -23,6 +23,9 @@ const COMMANDS: [&[&str]; 22] = [
     &["template"],
     &["template", "list"],
     &["template", "rm"],
+    &["bench"],
+    &["bench", "compare"],
+    &["bench", "explain"],
     &["schema"],
     &["man"],
 ];
