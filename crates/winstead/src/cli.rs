@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     commands::{
-        completions, console, cp, describe, down, exec, get, image, keep, logs, man, plan, reset, schema,
-        ssh, supervise, template, up,
+        completions, console, cp, describe, down, exec, get, image, keep, logs, man, plan, report, reset,
+        schema, ssh, supervise, template, up,
     },
     interrupt::AtInterrupt,
 };
@@ -121,6 +121,7 @@ pub(crate) enum Command {
     Down(down::DownArgs),
     Image(image::ImageArgs),
     Template(template::TemplateArgs),
+    Report(report::ReportArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),

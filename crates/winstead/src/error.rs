@@ -22,6 +22,9 @@ pub(crate) enum CliError {
     /// A file that the user named cannot be read.
     #[error("read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    /// A file of measurements that the user named is none.
+    #[error("read {} as an experiment", path.display())]
+    Experiment { path: PathBuf, source: Box<dyn Error + Send + Sync> },
     /// The command line asks for something that cannot be.
     #[error("{message}")]
     Usage { message: String, hints: Vec<String> },
@@ -80,7 +83,11 @@ impl CliError {
                 Kind::Interrupted => INTERRUPTED,
                 Kind::Failed => 1,
             },
-            Self::Problems { .. } | Self::Read { .. } | Self::Usage { .. } | Self::NoHome => 2,
+            Self::Problems { .. }
+            | Self::Read { .. }
+            | Self::Experiment { .. }
+            | Self::Usage { .. }
+            | Self::NoHome => 2,
             Self::System { .. } | Self::Program { .. } | Self::Render(_) => 1,
             Self::CouldNotRun(_) => COULD_NOT_RUN,
             Self::NobodyReads => 0,
@@ -111,6 +118,9 @@ impl CliError {
                 vec!["`winstead schema` prints what a file may hold; editors can read it".to_owned()]
             }
             Self::Read { .. } => vec!["-f takes files, folders, and - for standard input".to_owned()],
+            Self::Experiment { .. } => vec![
+                "name the contention.json that `winstead bench contention --out DIR` writes, or DIR itself".to_owned(),
+            ],
             Self::NoHome => vec!["name a folder with --home DIR".to_owned()],
             Self::CouldNotRun(error) => error.hints(),
             Self::NobodyReads | Self::Stopped => Vec::new(),

@@ -12,6 +12,7 @@ pub(crate) mod keep;
 pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod plan;
+pub(crate) mod report;
 pub(crate) mod reset;
 pub(crate) mod schema;
 pub(crate) mod ssh;
@@ -43,6 +44,7 @@ pub(crate) async fn run(context: Context, command: Command) -> Result<ExitCode, 
         Command::Down(args) => down::run(&context, args).await,
         Command::Image(args) => image::run(&context, args).await,
         Command::Template(args) => template::run(&context, args).await,
+        Command::Report(args) => report::run(&context, args).await,
         Command::Schema(args) => schema::run(&context, args),
         Command::Completions(args) => completions::run(&context, args),
         Command::Man(args) => man::run(&context, args),

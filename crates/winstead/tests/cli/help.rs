@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 22] = [
+const COMMANDS: [&[&str]; 23] = [
     &[],
     &["plan"],
     &["up"],
@@ -23,6 +23,7 @@ const COMMANDS: [&[&str]; 22] = [
     &["template"],
     &["template", "list"],
     &["template", "rm"],
+    &["report"],
     &["schema"],
     &["man"],
 ];
