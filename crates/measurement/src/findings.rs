@@ -22,6 +22,7 @@ use winstead_statistics::{
 
 use crate::{
     contention::{Arm, Contention, DiskLimit},
+    quantile::Quantile,
     run::ReadError,
     wall::WallKind,
 };
@@ -108,17 +109,6 @@ pub struct Cell {
     pub operations: u64,
     /// How many of them failed.
     pub failed_operations: u64,
-}
-
-/// A percentile of a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Quantile {
-    /// Which.
-    pub percentile: Percentile,
-    /// Of all runs merged, in nanoseconds.
-    pub nanos: f64,
-    /// How sure it is, over whole runs. `None` for the maximum, and for fewer than five runs.
-    pub interval: Option<Interval>,
 }
 
 /// What all machines of a run together did: operations that succeeded, a second.

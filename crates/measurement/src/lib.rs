@@ -8,16 +8,22 @@
 //! | What was measured in one run? | [`Run`], read from a result of `winstead-probe` |
 //! | What did an experiment with many machines find? | [`Contention`], the document of `winstead bench contention` |
 //! | What does an experiment say? | [`Findings`] |
+//! | Are these runs slower than those? | [`compare()`], like with like only |
+//! | What is in this file, whoever wrote it? | [`import::read`] |
 //! | What held the machines back? | [`wall`] |
 
+pub mod comparison;
 pub mod contention;
 #[cfg(any(test, feature = "example"))]
 pub mod example;
 pub mod findings;
+pub mod import;
 pub mod probe;
+pub mod quantile;
 pub mod run;
 pub mod wall;
 
+pub use comparison::compare;
 pub use contention::Contention;
 pub use findings::{Findings, Goal};
 pub use run::{Ended, Operation, ReadError, Run, Source};

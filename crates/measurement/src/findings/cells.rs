@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use winstead_statistics::{
-    Bootstrap, Confidence, Histogram, Latencies, LittlesLaw, Percentile, Summary, littles_law,
-    median_interval,
+    Bootstrap, Confidence, Histogram, Latencies, LittlesLaw, Summary, littles_law, median_interval,
 };
 
-use super::{Arrivals, Cell, Quantile, Throughput, WallCount};
+use super::{Arrivals, Cell, Throughput, WallCount};
 use crate::{
     contention::{Arm, Contention, WorkloadRun},
+    quantile,
     run::{ReadError, Run},
     wall::{Wall, WallKind},
 };
@@ -128,17 +128,12 @@ impl<'a> Group<'a> {
     pub(super) fn cell(&self, shape: &Shape, bootstrap: Bootstrap) -> Cell {
         let runs: Vec<Histogram> = self.runs.iter().map(|run| run.latencies.all()).collect();
         let histogram = Histogram::merged(&runs);
-        let quantile = |percentile| Quantile {
-            percentile,
-            nanos: histogram.percentile(percentile).unwrap_or_default().as_nanos() as f64,
-            interval: bootstrap.percentile(&runs, percentile).ok(),
-        };
         let closed = matches!(shape.arrivals, Arrivals::Closed { .. });
         Cell {
             arm: self.arm,
             agents: self.agents,
             runs: self.runs.len(),
-            percentiles: Percentile::SHOWN.map(quantile).to_vec(),
+            percentiles: quantile::shown(&runs, bootstrap),
             throughput: throughput(self.throughputs(), bootstrap.confidence),
             littles_law: if closed { self.littles_law() } else { None },
             walls: count(self.runs.iter().map(|run| run.walls)),

@@ -34,7 +34,7 @@ pub(super) fn headline(
 ) -> Vec<String> {
     let said: Vec<Said<'_>> = workloads.iter().filter_map(said).collect();
     let simulated = simulated.map(|simulated| format!("; {simulated}")).unwrap_or_default();
-    let mut lines: Vec<String> = vec![differing(&said)].into_iter().flatten().collect();
+    let mut lines: Vec<String> = differing(&said).into_iter().collect();
     lines.extend(said.iter().map(|said| format!("{}: {}", said.workload, said.sentence)));
     if lines.is_empty() {
         lines.push(
