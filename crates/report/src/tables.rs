@@ -4,7 +4,8 @@
 
 use winstead_measurement::{
     contention::Arm,
-    findings::{ArmComparison, Cell, FailureFinding, Quantile, WallCount, WorkloadFindings},
+    findings::{ArmComparison, Cell, FailureFinding, WallCount, WorkloadFindings},
+    quantile::Quantile,
     wall::WallKind,
 };
 use winstead_statistics::{FailureComparison, Interval, Peak, Percentile, Scalability, Verdict};

@@ -68,16 +68,11 @@ pub(crate) fn timeline(run: &WorkloadRun, cpus: u32) -> Timeline {
     Timeline { charts, host: host(&run.host), machines: steps.map(|steps| steps.table()) }
 }
 
-/// Time, until the last that is known.
-fn seconds(end: f64) -> Axis {
+/// Time, until the last that is known. The host's begins when machines may begin, theirs when they count operations, after
+/// the warm-up: the two are not laid above each other.
+fn seconds(label: &str, end: f64) -> Axis {
     let shown = |seconds: f64| trimmed(&digits(seconds));
-    Axis {
-        label: "seconds from the barrier".to_owned(),
-        kind: Kind::Linear,
-        range: Some([0.0, end]),
-        ticks: None,
-        shown,
-    }
+    Axis { label: label.to_owned(), kind: Kind::Linear, range: Some([0.0, end]), ticks: None, shown }
 }
 
 fn end(samples: &[HostSample]) -> f64 {
@@ -107,7 +102,7 @@ fn pressure(samples: &[HostSample]) -> Chart {
     Chart {
         title: "Pressure: the share of time in which tasks waited".to_owned(),
         description: "The numbers are in the table below.".to_owned(),
-        x: seconds(end(samples)),
+        x: seconds("seconds from the barrier", end(samples)),
         y: Axis {
             label: "pressure: share of time waited".to_owned(),
             kind: Kind::Linear,
@@ -130,7 +125,7 @@ fn cores(samples: &[HostSample], cpus: u32) -> Chart {
     Chart {
         title: "Busy cores".to_owned(),
         description: "The numbers are in the table below.".to_owned(),
-        x: seconds(end(samples)),
+        x: seconds("seconds from the barrier", end(samples)),
         y: Axis {
             label: format!("busy cores of {cpus}"),
             kind: Kind::Linear,
@@ -221,7 +216,7 @@ impl Steps {
         Chart {
             title: "Operations a second of all machines".to_owned(),
             description: "The numbers are in the table below.".to_owned(),
-            x: seconds(self.seconds * self.steps.len() as f64),
+            x: seconds("seconds of measuring", self.seconds * self.steps.len() as f64),
             y: Axis {
                 label: "operations a second".to_owned(),
                 kind: Kind::Linear,
@@ -248,7 +243,7 @@ impl Steps {
         Chart {
             title: "p99 and maximum of each step, of the machine that waited longest".to_owned(),
             description: "The numbers are in the table below.".to_owned(),
-            x: seconds(self.seconds * self.steps.len() as f64),
+            x: seconds("seconds of measuring", self.seconds * self.steps.len() as f64),
             y: Axis {
                 label: "worst machine's latency (log scale)".to_owned(),
                 kind: Kind::Log,
