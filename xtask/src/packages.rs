@@ -29,6 +29,8 @@ pub(crate) enum Need {
 #[derive(Clone, Copy, Debug)]
 enum Sign {
     Program(&'static str),
+    /// A program that has several names.
+    AnyProgram(&'static [&'static str]),
     /// A program that must not need shared libraries: it becomes part of an initrd.
     Static(&'static str),
     AnyFile(&'static [&'static str]),
@@ -78,6 +80,12 @@ const PACKAGES: &[Package] = &[
         Sign::AnyFile(&["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd"]),
         Need::Tests,
         "is the UEFI firmware",
+    ),
+    package(
+        "chromium",
+        Sign::AnyProgram(&["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]),
+        Need::Tests,
+        "opens reports as their readers do",
     ),
     package("swtpm", Sign::Program("swtpm"), Need::Tests, "is the TPM of Windows machines"),
     package("libvirt-daemon", Sign::Program("libvirtd"), Need::Libvirt, "is what Winstead is compared with"),
@@ -134,6 +142,7 @@ fn is_there(sign: Sign, path: &[PathBuf]) -> bool {
     let find = |program: &str| path.iter().map(|folder| folder.join(program)).find(|file| file.is_file());
     match sign {
         Sign::Program(program) => find(program).is_some(),
+        Sign::AnyProgram(programs) => programs.iter().any(|program| find(program).is_some()),
         Sign::Static(program) => find(program).is_some_and(|file| is_static(&file)),
         Sign::AnyFile(files) => files.iter().any(|file| Path::new(file).exists()),
     }

@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     commands::{
-        bench, completions, console, cp, describe, down, exec, get, image, keep, logs, man, plan, reset,
-        schema, ssh, supervise, template, up,
+        bench, completions, console, cp, describe, down, exec, get, image, keep, logs, man, plan, report,
+        reset, schema, ssh, supervise, template, up,
     },
     interrupt::AtInterrupt,
 };
@@ -122,6 +122,7 @@ pub(crate) enum Command {
     Bench(bench::BenchArgs),
     Image(image::ImageArgs),
     Template(template::TemplateArgs),
+    Report(report::ReportArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),

@@ -28,7 +28,7 @@ pub(crate) enum CliError {
     Read { path: PathBuf, source: io::Error },
     /// A file that the user named cannot be read as a measurement.
     #[error("read {}", path.display())]
-    NoMeasurement { path: PathBuf, source: Box<dyn Error + Send + Sync> },
+    NoMeasurement { path: PathBuf, source: Box<dyn Error + Send + Sync>, hint: &'static str },
     /// Runs of which different things were asked.
     #[error("{message}")]
     Unlike { message: String, differences: Vec<String>, hint: String },
@@ -127,9 +127,7 @@ impl CliError {
                 vec!["`winstead schema` prints what a file may hold; editors can read it".to_owned()]
             }
             Self::Read { .. } => vec!["-f takes files, folders, and - for standard input".to_owned()],
-            Self::NoMeasurement { .. } => {
-                vec!["`winstead bench compare --help` says which files and folders are read".to_owned()]
-            }
+            Self::NoMeasurement { hint, .. } => vec![(*hint).to_owned()],
             Self::Unlike { hint, .. } => vec![hint.clone()],
             Self::NoHome => vec!["name a folder with --home DIR".to_owned()],
             Self::CouldNotRun(error) => error.hints(),

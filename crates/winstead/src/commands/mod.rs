@@ -13,6 +13,7 @@ pub(crate) mod keep;
 pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod plan;
+pub(crate) mod report;
 pub(crate) mod reset;
 pub(crate) mod schema;
 pub(crate) mod ssh;
@@ -45,6 +46,7 @@ pub(crate) async fn run(context: Context, command: Command) -> Result<ExitCode, 
         Command::Bench(args) => bench::run(&context, args).await,
         Command::Image(args) => image::run(&context, args).await,
         Command::Template(args) => template::run(&context, args).await,
+        Command::Report(args) => report::run(&context, args).await,
         Command::Schema(args) => schema::run(&context, args),
         Command::Completions(args) => completions::run(&context, args),
         Command::Man(args) => man::run(&context, args),

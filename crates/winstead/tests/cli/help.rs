@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 28] = [
     &[],
     &["plan"],
     &["up"],
@@ -24,8 +24,11 @@ const COMMANDS: [&[&str]; 25] = [
     &["template", "list"],
     &["template", "rm"],
     &["bench"],
+    &["bench", "disk"],
+    &["bench", "contention"],
     &["bench", "compare"],
     &["bench", "explain"],
+    &["report"],
     &["schema"],
     &["man"],
 ];

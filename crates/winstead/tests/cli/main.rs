@@ -7,4 +7,5 @@ mod help;
 mod images;
 mod interrupts;
 mod refusals;
+mod reports;
 mod sandbox;

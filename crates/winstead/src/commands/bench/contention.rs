@@ -11,8 +11,12 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use winstead_bench::{Cell, Experiment, Progress, Results, Tell, admitted, host, pool_of, schedule};
 use winstead_engine::{Engine, Event, Listener};
-use winstead_measurement::contention::{Arm, Design, DiskLimit, Machine, Workload};
+use winstead_measurement::{
+    Contention, Findings,
+    contention::{Arm, Design, DiskLimit, Machine, Workload},
+};
 use winstead_spec::{Documents, GuestOs, Name, Pool};
+use winstead_statistics::Seed;
 
 use crate::{
     commands::bench::probe::{self, ProbeArgs},
@@ -136,8 +140,23 @@ pub(crate) async fn run(context: &Context, args: &ContentionArgs) -> Result<(), 
     };
     let outcome = Box::pin(experiment.run(&context.stop)).await;
     bar.finish_and_clear();
-    let (path, _) = outcome?;
+    let (path, document) = outcome?;
+    show(context, document).await?;
+    let folder = path.parent().unwrap_or(&path).display();
+    context.ui.hint(&format!("`winstead report {folder} --html report.html` makes a page of it"));
     context.ui.data(&format!("{}\n", path.display()))
+}
+
+/// What the experiment says, as `winstead report` shows it.
+async fn show(context: &Context, document: Contention) -> Result<(), CliError> {
+    let ui = context.ui.clone();
+    // Intervals take seconds of computing, in which Ctrl-C must be heard.
+    let shown = tokio::task::spawn_blocking(move || {
+        let findings =
+            Findings::of(&document, None, Seed(1)).map_err(|error| CliError::Render(error.into()))?;
+        ui.data(&format!("{}\n", winstead_report::terminal(&findings)))
+    });
+    shown.await.map_err(|error| CliError::runtime(error.into()))?
 }
 
 impl ContentionArgs {

@@ -72,7 +72,11 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, CliError> {
 }
 
 fn unreadable(path: &Path, source: impl Error + Send + Sync + 'static) -> CliError {
-    CliError::NoMeasurement { path: path.to_owned(), source: Box::new(source) }
+    CliError::NoMeasurement {
+        path: path.to_owned(),
+        source: Box::new(source),
+        hint: "`winstead bench compare --help` says which files and folders are read",
+    }
 }
 
 fn no_choice(word: &str, file: &Path, error: &ChoiceError) -> CliError {
