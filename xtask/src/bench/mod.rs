@@ -1,6 +1,7 @@
 //! `./x bench`: the numbers that the documents claim, measured again. One file per benchmark; each is one function that
 //! returns every sample it took.
 
+mod contention;
 mod growth;
 mod guests;
 mod host;
@@ -62,6 +63,12 @@ const BENCHES: &[Entry] = &[
         what: "1 and 8 machines from saved memory against booted ones",
         run: start::run,
         usual: true,
+    },
+    Entry {
+        name: "contention",
+        what: "`bench contention` with 1, 2, 4 and 8 machines: how long all of it takes",
+        run: contention::run,
+        usual: false,
     },
     Entry {
         name: "libvirt",

@@ -60,25 +60,25 @@ fn what_is_no_experiment_ends_with_2_and_says_what_to_name() {
     fs_err::create_dir(sandbox.path("empty")).unwrap();
     insta::assert_snapshot!(sandbox.run(&["report", "pool.json"]).whole(), @r#"
     exit code 2
-    error: failed to read pool.json as an experiment
+    error: failed to read pool.json
       cause: its kind is "Pool", not "Contention"
     hint: name the contention.json that `winstead bench contention --out DIR` writes, or DIR itself
     "#);
     insta::assert_snapshot!(sandbox.run(&["report", "half.json"]).whole(), @r"
     exit code 2
-    error: failed to read half.json as an experiment
+    error: failed to read half.json
       cause: EOF while parsing a value at line 1 column 9
     hint: name the contention.json that `winstead bench contention --out DIR` writes, or DIR itself
     ");
     insta::assert_snapshot!(sandbox.run(&["report", "newer.json"]).whole(), @r"
     exit code 2
-    error: failed to read newer.json as an experiment
+    error: failed to read newer.json
       cause: it is of version 99; this program reads versions up to 1
     hint: name the contention.json that `winstead bench contention --out DIR` writes, or DIR itself
     ");
     insta::assert_snapshot!(sandbox.run(&["report", "empty"]).whole(), @r"
     exit code 2
-    error: failed to read empty/contention.json as an experiment
+    error: failed to read empty/contention.json
       cause: failed to open file `empty/contention.json`: No such file or directory (os error 2)
     hint: name the contention.json that `winstead bench contention --out DIR` writes, or DIR itself
     ");
