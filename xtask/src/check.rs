@@ -1,10 +1,8 @@
 //! `./x check`: what must hold for every commit besides the tests. All checks run, also after one has failed.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
-use fs_err as fs;
-
-use crate::{command::Command, place, report};
+use crate::{command::Command, place, report, windows};
 
 /// Crates that are to compile for Windows, with the reason. The others drive Linux's own QEMU, tmpfs and bridges.
 const PORTABLE: &[(&str, &str)] = &[
@@ -12,7 +10,6 @@ const PORTABLE: &[(&str, &str)] = &[
     ("winstead-probe", "disks are measured in guests with Windows, too"),
     ("winstead-statistics", "a guest with Windows records latencies, and results are judged anywhere"),
 ];
-const WINDOWS: &str = "x86_64-pc-windows-gnu";
 
 enum Outcome {
     Passed,
@@ -82,29 +79,15 @@ fn documentation() -> anyhow::Result<Outcome> {
 }
 
 fn windows_lints() -> anyhow::Result<Outcome> {
-    if !windows_std()? {
-        let add = Command::new(["rustup", "target", "add", WINDOWS]);
-        report::line(format_args!("$ {add}"));
-        let added = add.quiet().is_ok_and(|(ended, _)| ended.status.success());
-        if !added {
-            return Ok(Outcome::Skipped(format!(
-                "no standard library for {WINDOWS}, and `{add}` cannot fetch it"
-            )));
-        }
+    if let Err(why) = windows::ensure_std()? {
+        return Ok(Outcome::Skipped(why));
     }
     let packages = PORTABLE.iter().flat_map(|(name, _)| ["--package", name]);
-    let argv =
-        ["cargo", "clippy", "--target", WINDOWS].into_iter().chain(packages).chain(["--", "-D", "warnings"]);
+    let argv = ["cargo", "clippy", "--target", windows::TARGET]
+        .into_iter()
+        .chain(packages)
+        .chain(["--", "-D", "warnings"]);
     outcome(&Command::new(argv))
-}
-
-/// Looks at the files: a standard library that was put there by hand is one that rustup does not list.
-fn windows_std() -> anyhow::Result<bool> {
-    let sysroot = Command::new(["rustc", "--print", "sysroot"]).read()?;
-    let folder = PathBuf::from(sysroot.trim()).join("lib/rustlib").join(WINDOWS).join("lib");
-    let Ok(mut entries) = fs::read_dir(folder) else { return Ok(false) };
-    Ok(entries
-        .any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))))
 }
 
 /// Snapshots and the schema are compared by unit tests; with `INSTA_UPDATE=no` they change no file. Files that change

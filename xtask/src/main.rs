@@ -13,6 +13,7 @@ mod place;
 mod product;
 mod report;
 mod test;
+mod windows;
 
 use std::process::ExitCode;
 

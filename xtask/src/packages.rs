@@ -87,6 +87,13 @@ const PACKAGES: &[Package] = &[
         Need::Tests,
         "opens reports as their readers do",
     ),
+    package(
+        "gcc-mingw-w64-x86-64-win32",
+        Sign::Program("x86_64-w64-mingw32-gcc"),
+        Need::Tests,
+        "links the Windows program of the probe",
+    ),
+    package("wine64", Sign::AnyFile(&["/usr/lib/wine/wine64"]), Need::Tests, "runs it"),
     package("swtpm", Sign::Program("swtpm"), Need::Tests, "is the TPM of Windows machines"),
     package("libvirt-daemon", Sign::Program("libvirtd"), Need::Libvirt, "is what Winstead is compared with"),
     package(

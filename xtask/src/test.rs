@@ -13,7 +13,7 @@ use crate::{
     command::{Command, Stream},
     libtest::Tally,
     packages::{self, Need},
-    place, report,
+    place, report, windows,
 };
 
 struct Stage {
@@ -37,6 +37,9 @@ const LIMIT: Duration = Duration::from_mins(80);
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     packages::ensure(&needs())?;
+    if let Err(why) = windows::ensure_std()? {
+        report::line(format_args!("{why}: the test of the Windows program will be skipped"));
+    }
     let mut tally = Tally::default();
     let mut log = Log::create()?;
     let mut broken = Vec::new();

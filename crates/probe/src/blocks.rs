@@ -14,7 +14,7 @@ use crate::{
     clock::Stop,
     crew::{self, Job, Measured, Rules, Start},
     error::ProbeError,
-    goal,
+    goal, lane,
     load::{self, Arrivals, Device, Pace, Positions, Task, Worker},
     parameters::{Access, BlockLoad, Timing},
     pattern::Generator,
@@ -193,10 +193,9 @@ fn run(load: &BlockLoad, field: &Field, phase: &Phase) -> Result<Measured, Probe
     for worker in 0..load.workers() as u64 {
         let file = usize::try_from(worker).unwrap_or(0) % files.len();
         let generator = Generator::new(load.seed, phase.stream + worker);
+        let task = task(load, positions(load, &fronts[file], phase.stream + worker), &pace);
         // Buffers are made and files opened here, before the common start.
-        let opened = FileDevice::open(&files[file], *caching, load.block_bytes, generator);
-        let positions = positions(load, &fronts[file], phase.stream + worker);
-        let job = opened.and_then(|device| job(load, device, &pace, positions));
+        let job = job(load, (&files[file], *caching), task, generator);
         jobs.push(job.map_err(ProbeError::prepare)?);
     }
     crew::run(rules, start, jobs)
@@ -241,34 +240,26 @@ fn positions(load: &BlockLoad, front: &Front, stream: u64) -> Positions {
     }
 }
 
-fn job(load: &BlockLoad, device: FileDevice, pace: &Arc<Pace>, positions: Positions) -> io::Result<Job> {
-    let task = Task {
+fn task(load: &BlockLoad, positions: Positions, pace: &Arc<Pace>) -> Task {
+    Task {
         positions,
         pace: Arc::clone(pace),
         operation: load.operation,
         block: load.block_bytes,
         blocks: load.file_bytes / load.block_bytes,
         flush_at_end: load.operation == Operation::Write && load.flush == Some(Flush::End),
-    };
-    if load.engine == Engine::IoUring {
-        let FileDevice { file, generator, .. } = device;
-        return platform::ring_job(Lane { file, generator, depth: load.queue_depth, task });
     }
-    let worker = Worker { device: Box::new(device), task };
-    Ok(Box::new(move |post| worker.work(post)))
 }
 
-/// All that one thread with a queue of its own does on a file.
-#[cfg_attr(windows, expect(dead_code, reason = "Windows has no engine with queues here yet"))]
-pub(crate) struct Lane {
-    /// The file.
-    pub file: File,
-    /// Makes data.
-    pub generator: Generator,
-    /// How many operations can be under way.
-    pub depth: u16,
-    /// What is done.
-    pub task: Task,
+fn job(load: &BlockLoad, file: (&Path, Caching), task: Task, generator: Generator) -> io::Result<Job> {
+    let (path, caching) = file;
+    if load.engine == Engine::Threads {
+        let device = Box::new(FileDevice::open(path, caching, load.block_bytes, generator)?);
+        return Ok(Box::new(move |post| Worker { device, task }.work(post)));
+    }
+    let file = platform::open_for_queue(path, caching)?;
+    let queue = platform::Queue::new(file, load.queue_depth, load.block_bytes)?;
+    Ok(lane::job(queue, task, generator))
 }
 
 #[cfg(test)]

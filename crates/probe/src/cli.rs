@@ -1,6 +1,6 @@
 //! The command line. Its texts are the help, and what a workload shows and does not show stands there.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -263,6 +263,15 @@ pub(crate) enum Engine {
     Threads,
     /// Linux's io_uring: one thread for each file, with all its operations. Containers often forbid it.
     IoUring,
+    /// Windows' overlapped I/O with a completion port: one thread for each file, with all its operations.
+    Overlapped,
+}
+
+impl fmt::Display for Engine {
+    /// As it is written on the command line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
+    }
 }
 
 /// When written data must have reached the disk.
@@ -294,4 +303,48 @@ pub(crate) enum Direction {
     Read,
     /// Write a block anywhere.
     Write,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::parameters::Parameters;
+
+    fn words(list: &Value) -> Vec<&str> {
+        list.as_array().expect("a list").iter().filter_map(Value::as_str).collect()
+    }
+
+    #[test]
+    fn the_example_of_a_job_runs_as_nobody_with_arguments_that_are_taken() {
+        let job: Value =
+            serde_saphyr::from_str(include_str!("../../../examples/probe-job.yaml")).expect("YAML");
+        assert_eq!((&job["apiVersion"], &job["kind"]), (&json!("batch/v1"), &json!("Job")));
+        let pod = &job["spec"]["template"]["spec"];
+        let container = &pod["containers"][0];
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        let restricted = json!({
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+        });
+        assert_eq!(container["securityContext"], restricted);
+
+        let command = words(&container["command"]).into_iter().chain(words(&container["args"]));
+        let cli = Cli::try_parse_from(command).expect("arguments");
+        let Ok(Parameters::Blocks(load)) = Parameters::read(&cli.workload) else {
+            panic!("no load on blocks")
+        };
+        assert_eq!((cli.output, load.engine), (Output::Json, Engine::Threads));
+        let Workload::Latency(args) = cli.workload else { panic!("another workload") };
+        // Where it may write, and with room for the file.
+        assert_eq!(container["volumeMounts"][0]["mountPath"], json!(args.blocks.folder));
+        assert_eq!(container["volumeMounts"][0]["name"], pod["volumes"][0]["name"]);
+        assert_eq!(
+            (pod["volumes"][0]["emptyDir"]["sizeLimit"].as_str(), load.file_bytes),
+            (Some("2Gi"), 1 << 30)
+        );
+    }
 }

@@ -132,8 +132,8 @@ impl Post {
         self.end(0, operation, took, outcome)
     }
 
-    /// Marks that an operation at `place` is under way, for one that never comes back.
-    pub(crate) fn begin(&self, place: usize, operation: Operation, due: Option<Duration>) {
+    /// Marks that an operation at `place` is under way, for one that never comes back. From when it counts.
+    pub(crate) fn begin(&self, place: usize, operation: Operation, due: Option<Duration>) -> Duration {
         let issued = self.rules.clock.now();
         let begun = InFlight { operation, since: due.unwrap_or(issued), issued };
         let in_flight = &mut self.state().in_flight;
@@ -141,6 +141,7 @@ impl Post {
             in_flight.resize(place + 1, None);
         }
         in_flight[place] = Some(begun);
+        begun.since
     }
 
     /// Records the operation at `place`, which took `took`.

@@ -15,6 +15,7 @@ mod crew;
 mod error;
 mod files;
 mod goal;
+mod lane;
 mod load;
 mod parameters;
 mod pattern;
@@ -41,7 +42,7 @@ use clap::Parser;
 
 use crate::{
     barrier::Barrier,
-    cli::{Cli, Engine, Output, Workload},
+    cli::{Cli, Output, Workload},
     clock::Stop,
     crew::Measured,
     error::ProbeError,
@@ -108,18 +109,12 @@ fn measure(
 }
 
 fn check_engine(parameters: &Parameters) -> Result<(), ProbeError> {
-    match parameters {
-        Parameters::Blocks(load) if load.engine == Engine::IoUring => {
-            platform::check_ring().map_err(|error| {
-                let what = format!("--engine io-uring cannot be used here: {error}");
-                ProbeError::Refused(vec![Problem {
-                    what,
-                    hint: "--engine threads works everywhere".to_owned(),
-                }])
-            })
-        }
-        _ => Ok(()),
-    }
+    let Parameters::Blocks(load) = parameters else { return Ok(()) };
+    platform::check_engine(load.engine).map_err(|error| {
+        let what = format!("--engine {} cannot be used here: {error}", load.engine);
+        let hint = "--engine threads works everywhere".to_owned();
+        ProbeError::Refused(vec![Problem { what, hint }])
+    })
 }
 
 const fn folder(workload: &Workload) -> &std::path::PathBuf {

@@ -220,6 +220,7 @@ impl BlockLoad {
         open: Option<&Open>,
     ) -> Result<Self, Vec<Problem>> {
         let block = args.block.unwrap_or(shape.block);
+        let flush = flush.filter(|_| shape.direction == Direction::Write);
         let mut problems = Problems::default();
         check_block(&mut problems, args, block);
         let queue_depth = args.queue_depth.unwrap_or(shape.queue_depth);
@@ -227,12 +228,12 @@ impl BlockLoad {
         let goal = open.and_then(|open| open.goal);
         let duration = args.duration.unwrap_or(if goal.is_some() { STEP_DURATION } else { DURATION });
         check_times(&mut problems, args, duration);
+        check_flush(&mut problems, args.engine, flush, queue_depth);
         check_order(&mut problems, args, shape, block);
         if let Some(open) = open {
             check_rate(&mut problems, open, duration);
         }
         let each = args.working_set.bytes() / u64::from(args.threads.max(1));
-        let flush = flush.filter(|_| shape.direction == Direction::Write);
         problems.or(Self {
             workload: shape.name,
             operation: operation(shape.direction, flush),
@@ -268,6 +269,16 @@ const fn operation(direction: Direction, flush: Option<Flush>) -> Operation {
         (Direction::Write, Some(Flush::Each)) => Operation::DurableWrite,
         (Direction::Write, _) => Operation::Write,
     }
+}
+
+fn check_flush(problems: &mut Problems, engine: Engine, flush: Option<Flush>, queue_depth: u16) {
+    problems.unless(
+        engine != Engine::Overlapped || flush != Some(Flush::Each) || queue_depth == 1,
+        format_args!(
+            "--flush each with --engine overlapped and --queue-depth {queue_depth}: flushing blocks"
+        ),
+        "Windows has no flush that lets others go on: --queue-depth 1, or --engine threads",
+    );
 }
 
 fn check_order(problems: &mut Problems, args: &Blocks, shape: &Shape, block: ByteSize) {
@@ -413,6 +424,15 @@ mod tests {
     fn a_load_that_reads_has_no_flush() {
         assert_eq!(blocks("latency --flush each").flush, None);
         assert_eq!(blocks("latency --operation write --flush each").flush, Some(Flush::Each));
+    }
+
+    #[test]
+    fn a_flush_that_blocks_the_whole_queue_is_refused() {
+        let flushing = "rand-write --flush each --engine overlapped";
+        let said = read(&format!("{flushing} --queue-depth 2")).expect_err("others would wait");
+        assert!(said[0].starts_with("--flush each"), "{said:?}");
+        assert_eq!(blocks(flushing).queue_depth, 1);
+        assert_eq!(blocks("latency --flush each --engine overlapped").queue_depth, 16);
     }
 
     #[test]

@@ -79,7 +79,7 @@ struct Program {
 #[serde(rename_all = "camelCase")]
 struct Engine {
     name: EngineName,
-    /// With `threads` each is an operation that can be under way, with `io-uring` each has a whole queue.
+    /// With `threads` each is an operation that can be under way, with the others each has a whole queue.
     threads: usize,
 }
 

@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use crate::{
-    cli::Caching,
+    cli::{Caching, Engine},
     computer::{Computer, FileSystem, Traffic, linux},
     place::Room,
 };
@@ -39,7 +39,27 @@ pub(crate) fn open(path: &Path, caching: Caching) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path)
 }
 
-pub(crate) use uring::{check as check_ring, ring_job};
+pub(crate) use uring::Ring as Queue;
+
+/// As [`open`]: a ring takes any file.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_for_queue(path: &Path, caching: Caching) -> io::Result<File> {
+    open(path, caching)
+}
+
+/// Whether this system has `engine`.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn check_engine(engine: Engine) -> io::Result<()> {
+    match engine {
+        Engine::Threads => Ok(()),
+        Engine::IoUring => uring::check(),
+        Engine::Overlapped => Err(io::Error::new(io::ErrorKind::Unsupported, "only Windows has it")),
+    }
+}
 
 /// Whether an error says that this file system has no direct I/O.
 pub(crate) fn is_no_direct_io(error: &io::Error) -> bool {

@@ -41,14 +41,15 @@ pub(super) fn compared(groups: &[Group<'_>], cells: &[Cell], bootstrap: Bootstra
 /// What must be said when something beside the disk was the wall in most runs of an arm, and whether a difference may
 /// still be put down to the disk.
 ///
-/// It may in one case: the candidate is faster, the CPU held back nobody but it, and the baseline had a wall of its own.
-/// Then the candidate has left the disk's wall behind and stands before the next one.
+/// It may in one case: the candidate is faster, and the baseline met another wall before this one. Then the candidate has
+/// left the disk's wall behind and stands before the next one.
 fn caution(cells: [&Cell; 2], comparison: &Comparison) -> Option<(bool, String)> {
     let [baseline, candidate] = cells;
     BESIDE_THE_DISK.iter().find_map(|(kind, name)| {
         let hits: Vec<(Arm, &WallCount)> = [candidate, baseline]
             .into_iter()
             .filter_map(|cell| Some((cell.arm, hit(cell, *kind)?)))
+            .filter(|(arm, wall)| *arm == candidate.arm || baseline.walls.first() == Some(*wall))
             .collect();
         let (first, wall) = hits.first()?;
         let faster = matches!(comparison.primary.verdict, Verdict::Faster { .. });
