@@ -232,18 +232,12 @@ pub(crate) fn distribution(workload: &WorkloadFindings) -> Chart {
         y: Axis {
             label: "share of operations that took longer (log scale)".to_owned(),
             kind: Kind::Log,
-            range: Some([lowest(&series), 1.0]),
+            range: None,
             ticks: None,
             shown: share_text,
         },
         series,
     }
-}
-
-/// The power of ten below all shares that are drawn.
-fn lowest(series: &[Series]) -> f64 {
-    let shares = series.iter().flat_map(|series| series.line.iter().map(|[_, share]| *share));
-    10f64.powf(shares.fold(0.1, f64::min).log10().floor())
 }
 
 /// `10 %`, `0.01 %`.

@@ -21,7 +21,7 @@ const NONE: &str = "-";
 /// The percentiles of each arm and number of machines, what all machines did, and what held them back.
 pub(crate) fn latencies(workload: &WorkloadFindings) -> Table {
     let caption = format!("{}: latency in ms, throughput in operations a second", workload.name);
-    let headings = ["arm", "#N", "#p50", "#p95", "#p99", "p99 interval", "#p99.9", "#max", "#ops/s", "wall"];
+    let headings = ["arm", "#N", "#p50", "#p95", "#p99", "#p99 interval", "#p99.9", "#max", "#ops/s", "wall"];
     let mut table = Table::new(caption, &headings);
     for cell in &workload.cells {
         let at = |percentile| {

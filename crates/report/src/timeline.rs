@@ -28,6 +28,8 @@ const PRESSURES: [(&str, &str); 5] = [
     ("memory.full", "fifth"),
 ];
 
+const ALWAYS: [&str; 2] = ["cpu.some", "io.some"];
+
 /// What the results of a run's machines say of its seconds, added up.
 #[derive(Debug, Default)]
 struct Steps {
@@ -92,6 +94,13 @@ fn known_pressures(samples: &[HostSample]) -> impl Iterator<Item = (&'static str
     PRESSURES.into_iter().filter(|(name, _)| samples.iter().any(|sample| sample.pressure.contains_key(*name)))
 }
 
+/// Those that say something, and the two that tell a CPU from a disk.
+fn shown_pressures(samples: &[HostSample]) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
+    let ever =
+        |name: &str| samples.iter().any(|sample| sample.pressure.get(name).is_some_and(|share| *share > 0.0));
+    known_pressures(samples).filter(move |(name, _)| ALWAYS.contains(name) || ever(name))
+}
+
 fn pressure(samples: &[HostSample]) -> Chart {
     let line = |(name, class): (&'static str, _)| Series {
         class,
@@ -110,7 +119,7 @@ fn pressure(samples: &[HostSample]) -> Chart {
             ticks: Some(vec![0.0, 0.5, 1.0]),
             shown: |share| trimmed(&percent(share)),
         },
-        series: known_pressures(samples).map(line).collect(),
+        series: shown_pressures(samples).map(line).collect(),
     }
 }
 

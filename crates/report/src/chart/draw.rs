@@ -28,6 +28,8 @@ const BOTTOM: f64 = 40.0;
 /// Less than this, and labels lie on each other.
 const LINE: f64 = 15.0;
 
+/// Labels that begin closer to each other are in each other's way.
+const WORD: f64 = 90.0;
 /// What letters need above the lower axis.
 const BASELINE: f64 = 7.0;
 
@@ -135,11 +137,14 @@ impl Paper {
         let labelled = all.iter().filter(|series| !series.label.is_empty());
         let mut labels: Vec<((f64, f64), &Series)> =
             labelled.filter_map(|series| Some((end(series)?, series))).collect();
-        labels.sort_by(|((_, one), _), ((_, other), _)| one.total_cmp(other));
-        let heights = apart(labels.iter().map(|((_, y), _)| *y), [TOP, self.bottom - BASELINE]);
-        for (y, ((x, _), series)) in heights.into_iter().zip(&labels) {
-            let class = format!("label {}", series.class);
-            word(svg, &class, [Place(x + 10.0), Place(y + 4.0)], &series.label);
+        labels.sort_by(|((one, _), _), ((other, _), _)| one.total_cmp(other));
+        for column in labels.chunk_by_mut(|((one, _), _), ((other, _), _)| other - one < WORD) {
+            column.sort_by(|((_, one), _), ((_, other), _)| one.total_cmp(other));
+            let heights = apart(column.iter().map(|((_, y), _)| *y), [TOP, self.bottom - BASELINE]);
+            for (y, ((x, _), series)) in heights.into_iter().zip(column) {
+                let class = format!("label {}", series.class);
+                word(svg, &class, [Place(*x + 10.0), Place(y + 4.0)], &series.label);
+            }
         }
     }
 

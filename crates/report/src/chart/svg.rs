@@ -83,15 +83,20 @@ impl Svg {
 }
 
 /// A path through all places: `M1 2L3 4`. Where there is none it is interrupted: nothing is drawn where nothing is known.
+/// Steps are written short, since a page has thousands of them.
 pub(crate) fn path(places: impl IntoIterator<Item = Option<(f64, f64)>>) -> String {
-    let (mut text, mut command) = (String::new(), 'M');
+    let mut text = String::new();
+    let mut last: Option<(String, String)> = None;
     for place in places {
-        let Some((x, y)) = place else {
-            command = 'M';
-            continue;
+        let next = place.map(|(x, y)| (Place(x).to_string(), Place(y).to_string()));
+        text += &match (&last, &next) {
+            (_, None) => String::new(),
+            (None, Some((x, y))) => format!("M{x} {y}"),
+            (Some((before, _)), Some((x, y))) if before == x => format!("V{y}"),
+            (Some((_, before)), Some((x, y))) if before == y => format!("H{x}"),
+            (Some(_), Some((x, y))) => format!("L{x} {y}"),
         };
-        write!(text, "{command}{} {}", Place(x), Place(y)).expect("writing to a String cannot fail");
-        command = 'L';
+        last = next;
     }
     text
 }
@@ -110,6 +115,7 @@ mod tests {
     #[test]
     fn places_are_short_and_gaps_stay_gaps() {
         assert_eq!(path([Some((0.0, -0.01)), Some((10.26, 3.0))]), "M0 0L10.3 3");
-        assert_eq!(path([None, Some((1.0, 1.0)), None, Some((2.0, 2.0)), Some((3.0, 2.0))]), "M1 1M2 2L3 2");
+        assert_eq!(path([None, Some((1.0, 1.0)), None, Some((2.0, 2.0)), Some((3.0, 2.0))]), "M1 1M2 2H3");
+        assert_eq!(path([Some((1.0, 1.0)), Some((2.0, 1.0)), Some((2.0, 5.0))]), "M1 1H2V5");
     }
 }

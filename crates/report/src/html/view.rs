@@ -233,7 +233,7 @@ impl Run {
                 "{arm}, run {} of {}, {}",
                 run.repeat,
                 design.repeats,
-                method::time(of.started_at)
+                of.started_at.strftime("%H:%M:%S")
             ),
             held: of.walls.first().map(|wall| tables::wall_name(wall.kind).to_owned()).unwrap_or_default(),
             walls: of
