@@ -23,6 +23,8 @@ pub(crate) enum Need {
     Tests,
     /// The comparison with libvirt.
     Libvirt,
+    /// The comparison with fio.
+    Fio,
 }
 
 /// How one sees that it is there.
@@ -95,6 +97,7 @@ const PACKAGES: &[Package] = &[
     ),
     package("wine64", Sign::AnyFile(&["/usr/lib/wine/wine64"]), Need::Tests, "runs it"),
     package("swtpm", Sign::Program("swtpm"), Need::Tests, "is the TPM of Windows machines"),
+    package("fio", Sign::Program("fio"), Need::Fio, "is what the probe is compared with"),
     package("libvirt-daemon", Sign::Program("libvirtd"), Need::Libvirt, "is what Winstead is compared with"),
     package(
         "libvirt-daemon-system",

@@ -29,6 +29,14 @@ pub enum BenchError {
     /// The probe's program.
     #[error(transparent)]
     Program(#[from] ProgramError),
+    /// The probe does not understand a workload.
+    #[error("read the workload {arguments:?}")]
+    Workload {
+        /// As it was given.
+        arguments: String,
+        /// What the probe said.
+        said: String,
+    },
     /// A rate cannot be played.
     #[error("hold machines to a rate")]
     Limit(#[from] LimitError),
@@ -87,9 +95,11 @@ impl BenchError {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::WhichPool(_) | Self::UnknownPool { .. } | Self::LongName(_) | Self::Program(_) => {
-                Kind::Usage
-            }
+            Self::WhichPool(_)
+            | Self::UnknownPool { .. }
+            | Self::LongName(_)
+            | Self::Workload { .. }
+            | Self::Program(_) => Kind::Usage,
             Self::OtherExperiment { .. } | Self::Limit(_) => Kind::Refused,
             Self::Engine(error) => error.kind(),
             Self::Interrupted => Kind::Interrupted,
@@ -122,6 +132,12 @@ impl BenchError {
             }
             Self::Limit(_) => "--disk-limit needs root, and the blkio or io controller of control groups",
             Self::OtherExperiment { .. } => "--out DIR names another folder; nothing in this one was changed",
+            Self::Workload { said, .. } => {
+                return vec![
+                    format!("the probe said: {said}"),
+                    "`winstead-probe --help` explains the workloads".to_owned(),
+                ];
+            }
             Self::Broken { said, .. } => return vec![format!("the last one said: {said}")],
             Self::File { .. } => "--out DIR names another folder; what was measured until then is kept",
             Self::Interrupted => "run the same command again: it goes on where it stopped",

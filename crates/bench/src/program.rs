@@ -2,7 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use tokio_util::sync::CancellationToken;
+use winstead_measurement::contention::Workload;
+use winstead_process::Command;
 use winstead_spec::GuestOs;
+
+use crate::error::BenchError;
 
 /// The program file for one kind of guest, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +68,27 @@ impl Program {
             return Err(ProgramError::NotStatic(file.to_owned()));
         }
         Ok(Self { file: file.to_owned(), os })
+    }
+
+    /// Checks that the program understands a workload; one for another system is not asked.
+    ///
+    /// # Errors
+    /// When it does not, with what it said.
+    pub async fn check_workload(
+        &self,
+        workload: &Workload,
+        stop: &CancellationToken,
+    ) -> Result<(), BenchError> {
+        if self.os != GuestOs::Linux {
+            return Ok(());
+        }
+        let check = Command::new(&self.file).args(&workload.arguments).arg("--check");
+        let (status, output) = check.run_any_status(stop).await?;
+        if status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(BenchError::Workload { arguments: workload.arguments.join(" "), said })
     }
 
     /// Here.

@@ -119,6 +119,9 @@ pub(crate) async fn run(context: &Context, args: &ContentionArgs) -> Result<(), 
     let os = os(&engine, &documents, pool).await?;
     let design = args.design(pool, os)?;
     let program = args.probe.program(os)?;
+    for workload in &design.workloads {
+        program.check_workload(workload, &context.stop).await?;
+    }
     admitted(&engine, &documents, pool, &design).await?;
     if args.dry_run {
         return context.ui.data(&described(&design));

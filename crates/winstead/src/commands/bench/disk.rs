@@ -82,6 +82,7 @@ pub(crate) async fn run(context: &Context, args: &DiskArgs) -> Result<(), CliErr
         repeats: args.repeats,
         limit: args.probe.deadline.duration(),
     };
+    series.program.check_workload(&series.workload, &context.stop).await?;
     let bar = bar(context, args.repeats);
     let done = |run: u32| {
         bar.set_position(run.into());
