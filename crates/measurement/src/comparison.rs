@@ -147,20 +147,19 @@ pub fn compare(a: Set<'_>, b: Set<'_>, options: &Options) -> Result<RunCompariso
     }
     let compared_settings = likeness::allowed(a, b, &options.ignore)?;
     let names = in_common(a, b)?;
-    let fixed_work = [a, b].iter().all(|set| set.runs.iter().all(is_fixed_work));
-    let question = question(options);
+    let (given, question) = (Given::of(&a.runs[0]), question(options));
     let operations: Vec<OperationComparison> =
-        names.iter().map(|name| operation(name, [a, b], &question, fixed_work)).collect();
-    let elapsed = fixed_work.then(|| elapsed(a, b)).flatten();
+        names.iter().map(|name| operation(name, [a, b], &question, given)).collect();
+    let elapsed = if given == Given::Work { elapsed(a, b) } else { None };
     Ok(RunComparison {
-        sentences: sentences([a, b], &operations, elapsed.as_ref()),
+        sentences: sentences([a, b], &operations, elapsed.as_ref(), given),
         a: summary(a),
         b: summary(b),
         compared_settings,
         places: likeness::places(a, b),
         operations,
         elapsed,
-        notes: notes([a, b]),
+        notes: notes([a, b], given),
     })
 }
 
@@ -178,9 +177,29 @@ fn lost(set: Set<'_>) -> usize {
     set.runs.iter().filter(|run| run.ended == Ended::Lost).count()
 }
 
-/// Whether a run ends when its work is done, and not when its time is over.
-fn is_fixed_work(run: &Run) -> bool {
-    run.settings.get("durationSeconds").is_none_or(serde_json::Value::is_null)
+/// What was given, and so cannot be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given {
+    /// As many operations as can be done in a time.
+    Time,
+    /// The work, however long it takes.
+    Work,
+    /// The rate.
+    Rate,
+    /// A latency, for which the highest rate was looked for.
+    Goal,
+}
+
+impl Given {
+    fn of(run: &Run) -> Self {
+        let is_set = |key: &str| run.settings.get(key).is_some_and(|value| !value.is_null());
+        match (is_set("goal.nanos"), is_set("arrivals.perSecond"), is_set("durationSeconds")) {
+            (true, ..) => Self::Goal,
+            (false, true, _) => Self::Rate,
+            (false, false, true) => Self::Time,
+            (false, false, false) => Self::Work,
+        }
+    }
 }
 
 /// Kinds of operations that both sets did, the one that the load is about first.
@@ -205,7 +224,7 @@ fn listed(names: &[String]) -> String {
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
-fn operation(name: &str, sets: [Set<'_>; 2], question: &Question, fixed_work: bool) -> OperationComparison {
+fn operation(name: &str, sets: [Set<'_>; 2], question: &Question, given: Given) -> OperationComparison {
     let latencies = sets.map(|set| set.runs.iter().map(|run| run.latencies(name)).collect::<Vec<_>>());
     let [a, b] = [0, 1].map(|index| Arm { name: sets[index].name, runs: &latencies[index] });
     let summary = |runs: &[Latencies]| {
@@ -217,8 +236,6 @@ fn operation(name: &str, sets: [Set<'_>; 2], question: &Question, fixed_work: bo
         }
     };
     let rates = sets.map(|set| set.runs.iter().filter_map(|run| run.per_second(name)).collect::<Vec<_>>());
-    let asked_for =
-        sets.iter().flat_map(|set| set.runs).any(|run| run.settings.contains_key("arrivals.perSecond"));
     let [names_a, names_b] = sets.map(|set| set.name);
     let compared = || {
         FigureComparison::of("operations a second", (names_a, &rates[0]), (names_b, &rates[1]), Better::More)
@@ -228,7 +245,7 @@ fn operation(name: &str, sets: [Set<'_>; 2], question: &Question, fixed_work: bo
         comparison: question.compare(a, b),
         a: summary(&latencies[0]),
         b: summary(&latencies[1]),
-        throughput: if fixed_work || asked_for { None } else { compared() },
+        throughput: if matches!(given, Given::Time | Given::Goal) { compared() } else { None },
     }
 }
 
@@ -241,20 +258,26 @@ fn elapsed(a: Set<'_>, b: Set<'_>) -> Option<FigureComparison> {
     if complete(a) && complete(b) { compared() } else { None }
 }
 
-/// What failed comes first: latencies of what did not fail mislead whoever reads on.
+/// What failed comes first: latencies of what did not fail mislead whoever reads on. Then what the load is about: a
+/// time, a rate, or latencies.
 fn sentences(
     sets: [Set<'_>; 2],
     operations: &[OperationComparison],
     elapsed: Option<&FigureComparison>,
+    given: Given,
 ) -> Vec<String> {
     let mut sentences = lost_runs(sets);
     sentences.extend(operations.iter().filter_map(|operation| failed_operations(sets, operation)));
     if let Some(main) = operations.first() {
-        let verdict = main.comparison.to_string();
-        sentences.push(format!("{}: {}", main.name, verdict.lines().next().unwrap_or_default()));
-        sentences.extend(main.throughput.as_ref().map(|rate| rate.sentence.clone()));
+        let all = main.comparison.to_string();
+        let verdict = format!("{}: {}", main.name, all.lines().next().unwrap_or_default());
+        let figure = main.throughput.as_ref().or(elapsed).map(|figure| figure.sentence.clone());
+        let mut said: Vec<String> = [verdict].into_iter().chain(figure).collect();
+        if matches!(given, Given::Work | Given::Goal) {
+            said.reverse();
+        }
+        sentences.extend(said);
     }
-    sentences.extend(elapsed.map(|elapsed| elapsed.sentence.clone()));
     sentences
 }
 
@@ -278,7 +301,10 @@ fn failed_operations([a, b]: [Set<'_>; 2], operation: &OperationComparison) -> O
 }
 
 /// What the runs themselves say, each once, and how many were interrupted.
-fn notes(sets: [Set<'_>; 2]) -> Vec<String> {
+fn notes(sets: [Set<'_>; 2], given: Given) -> Vec<String> {
+    let goal = (given == Given::Goal).then(|| {
+        "each run looked for its highest rate: rates are compared, and latencies are those of different rates".to_owned()
+    });
     let of = |set: Set<'_>| {
         let interrupted = set.runs.iter().filter(|run| run.ended == Ended::Interrupted).count();
         let mut notes: Vec<String> = set.runs.iter().flat_map(|run| run.notes.clone()).collect();
@@ -289,7 +315,7 @@ fn notes(sets: [Set<'_>; 2]) -> Vec<String> {
         let all: Vec<String> = notes.into_iter().chain(cut).collect();
         all.into_iter().map(|note| format!("{}: {note}", set.name)).collect::<Vec<_>>()
     };
-    sets.into_iter().flat_map(of).collect()
+    goal.into_iter().chain(sets.into_iter().flat_map(of)).collect()
 }
 
 #[cfg(test)]

@@ -22,11 +22,12 @@ use winstead_statistics::{
 
 use crate::{
     contention::{Arm, Contention, DiskLimit},
-    quantile::Quantile,
     run::ReadError,
     wall::WallKind,
 };
 use cells::{Group, Shape};
+
+pub use crate::quantile::Quantile;
 
 /// What an experiment says.
 #[derive(Clone, Debug, Serialize)]

@@ -221,6 +221,9 @@ mod tests {
         assert!(refusal(" \n").starts_with("it is empty; known are"));
         assert_eq!(refusal(r#"{"kind": "#), "it is broken JSON");
         assert_eq!(refusal("<Results>"), "it is broken XML");
+        let deep = 200_000;
+        assert_eq!(refusal(&("{\"a\":".repeat(deep) + "1" + &"}".repeat(deep))), "it is broken JSON");
+        assert!(read(("<a>".repeat(deep) + &"</a>".repeat(deep)).as_bytes()).is_err());
         assert_eq!(read(&[0xFF, 0x00, 0x80]).expect_err("bytes").to_string(), "it is no text");
         let late = json!({"kind": "ProbeResultList", "version": 2, "items": []}).to_string();
         assert_eq!(refusal(&late), "it is of version 2; this program reads versions up to 1");

@@ -7,6 +7,9 @@ use serde::Serialize;
 use serde_json::Value;
 use winstead_statistics::Latencies;
 
+/// A whole small file is written and closed.
+const OF_SMALL_FILES: &str = "write-file";
+
 /// One load, once, in one place, whoever measured it.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -99,11 +102,13 @@ impl Run {
         Some(succeeded as f64 / self.elapsed.as_secs_f64()).filter(|rate| rate.is_finite())
     }
 
-    /// The kind of operation that the load is about: the one with most samples. `None` when nothing was done.
+    /// The kind of operation that the load is about: the one with most samples; of small files, of which most are
+    /// deletions, writing one. `None` when nothing was done.
     #[must_use]
     pub fn main_operation(&self) -> Option<&str> {
         let most = self.operations.iter().max_by_key(|(_, operation)| operation.latencies.count());
-        most.map(|(name, _)| name.as_str())
+        let written = self.operations.get_key_value(OF_SMALL_FILES);
+        written.or(most).map(|(name, _)| name.as_str())
     }
 
     /// All operations of a kind; none when nothing of that kind was done.
@@ -134,5 +139,28 @@ fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
     for (key, member) in members {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         flatten(&path, member, into);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_load_is_about_what_is_done_most_and_small_files_about_writing_them() {
+        let done = |times: u64| {
+            let mut operation = Operation::default();
+            (0..times).for_each(|_| operation.latencies.record(Duration::from_millis(1)));
+            operation
+        };
+        let mut run = crate::probe::read(&crate::example::probe_result(1.0)).expect("a run");
+        run.operations = [("flush".to_owned(), done(1)), ("write".to_owned(), done(5))].into();
+        assert_eq!(run.main_operation(), Some("write"));
+        run.operations = [("delete-file".to_owned(), done(9)), ("write-file".to_owned(), done(5))].into();
+        assert_eq!(run.main_operation(), Some("write-file"));
+        run.operations.clear();
+        assert_eq!(run.main_operation(), None);
     }
 }

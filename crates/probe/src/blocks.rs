@@ -12,11 +12,13 @@ use crate::{
     buffer::{ALIGNMENT, Buffer},
     cli::{Caching, Engine, Flush, Spacing},
     clock::Stop,
-    crew::{self, Job, Measured, Rules},
+    crew::{self, Job, Measured, Rules, Start},
     error::ProbeError,
+    goal,
     load::{self, Arrivals, Device, Pace, Positions, Task, Worker},
-    parameters::{Access, BlockLoad},
+    parameters::{Access, BlockLoad, Timing},
     pattern::Generator,
+    place::Site,
     platform,
     result::ProbeResult,
     samples::Operation,
@@ -29,6 +31,8 @@ const LAYOUT_BLOCK: u64 = 1 << 20;
 /// when files are made; where blocks lie; when operations are due.
 const DATA: u64 = 0;
 const WARMUP: u64 = 1 << 31;
+/// Between two steps of a search: more than there are workers.
+const STEP: u64 = 1 << 16;
 const LAYOUT: u64 = 1 << 32;
 const POSITIONS: u64 = 2 << 32;
 const ARRIVALS: u64 = 3 << 32;
@@ -74,40 +78,52 @@ impl Device for FileDevice {
 /// is in the answer.
 pub(crate) fn measure(
     load: &BlockLoad,
-    scratch: &Path,
-    stop: &Stop,
+    site: &Site<'_>,
     result: &mut ProbeResult,
 ) -> Result<Measured, ProbeError> {
-    let (caching, refused) = usable_caching(scratch, load.cache).map_err(ProbeError::prepare)?;
+    let (caching, refused) = usable_caching(site.scratch, load.cache).map_err(ProbeError::prepare)?;
     result.cache_is(caching, refused);
-    let files: Vec<PathBuf> = (0..load.threads).map(|n| scratch.join(format!("data-{n}"))).collect();
-    for (stream, path) in (LAYOUT..).zip(&files) {
-        let generator = Generator::new(load.seed, stream);
-        let made = if load.first_touch {
-            leave_empty(path, load.file_bytes)
-        } else {
-            lay_out(path, load.file_bytes, generator, stop)
-        };
-        made.map_err(ProbeError::prepare)?;
-    }
-    let rules = Rules::new(stop, load.timeout_seconds);
-    if load.warmup_seconds > 0.0 {
-        let phase = Phase { seconds: load.warmup_seconds, stream: WARMUP };
-        let warm = run(load, &files, caching, &rules, &phase)?;
-        if stop.asked() {
-            return Ok(warm);
-        }
-    }
-    let before = platform::storage_traffic();
-    let phase = Phase { seconds: load.duration_seconds, stream: DATA };
-    let measured = run(load, &files, caching, &rules, &phase)?;
-    result.traffic_was(before, platform::storage_traffic());
+    let files = make_files(load, site).map_err(ProbeError::prepare)?;
+    site.barrier.pass(site.stop)?;
+    let field = Field { files, caching, rules: Rules::new(site.stop, load.timeout_seconds) };
+    let Some((goal, timing)) = load.goal.zip(load.arrivals) else { return field.run(load, 0) };
+    let step = |number: usize, per_second: f64| {
+        let load = BlockLoad { arrivals: Some(Timing { per_second, ..timing }), ..load.clone() };
+        field.run(&load, number as u64)
+    };
+    let bounds = goal.bounds(timing.per_second, load.duration_seconds);
+    let (reached, measured) = goal::search(goal, bounds, || site.stop.asked(), step)?;
+    result.goal_was(reached);
     Ok(measured)
+}
+
+/// What a load runs on.
+struct Field {
+    files: Vec<PathBuf>,
+    caching: Caching,
+    rules: Rules,
+}
+
+impl Field {
+    /// Warms up and measures, for the `number`-th time.
+    fn run(&self, load: &BlockLoad, number: u64) -> Result<Measured, ProbeError> {
+        if load.warmup_seconds > 0.0 {
+            let phase = Phase { seconds: load.warmup_seconds, stream: WARMUP + number * STEP };
+            let warm = run(load, self, &phase)?;
+            if self.rules.stop.asked() {
+                return Ok(warm);
+            }
+        }
+        run(load, self, &Phase { seconds: load.duration_seconds, stream: DATA + number * STEP })
+    }
 }
 
 /// What this file system can do of `asked`, and what it said where it cannot. Some let a file be opened for direct
 /// I/O and then refuse the I/O, so both are tried.
-fn usable_caching(scratch: &Path, asked: Caching) -> io::Result<(Caching, Option<String>)> {
+///
+/// # Errors
+/// When a file cannot be made, written or read for another reason.
+pub(crate) fn usable_caching(scratch: &Path, asked: Caching) -> io::Result<(Caching, Option<String>)> {
     if asked == Caching::Cached {
         return Ok((asked, None));
     }
@@ -125,6 +141,18 @@ fn judge(trial: io::Result<u64>) -> io::Result<(Caching, Option<String>)> {
         Err(error) if platform::is_no_direct_io(&error) => Ok((Caching::Cached, Some(error.to_string()))),
         Err(error) => Err(error),
     }
+}
+
+fn make_files(load: &BlockLoad, site: &Site<'_>) -> io::Result<Vec<PathBuf>> {
+    let files: Vec<PathBuf> = (0..load.threads).map(|n| site.scratch.join(format!("data-{n}"))).collect();
+    for (stream, path) in (LAYOUT..).zip(&files) {
+        if load.first_touch {
+            leave_empty(path, load.file_bytes)?;
+        } else {
+            lay_out(path, load.file_bytes, Generator::new(load.seed, stream), site.stop)?;
+        }
+    }
+    Ok(files)
 }
 
 /// Writes a whole file of random data, so that no read meets a hole and no write has to find a place.
@@ -155,27 +183,23 @@ struct Phase {
     stream: u64,
 }
 
-fn run(
-    load: &BlockLoad,
-    files: &[PathBuf],
-    caching: Caching,
-    rules: &Rules,
-    phase: &Phase,
-) -> Result<Measured, ProbeError> {
-    let begin = crew::common_start(rules, load.workers());
-    let pace = Arc::new(pace(load, begin, Duration::from_secs_f64(phase.seconds)));
+fn run(load: &BlockLoad, field: &Field, phase: &Phase) -> Result<Measured, ProbeError> {
+    let Field { files, caching, rules } = field;
+    let ready = if load.arrivals.is_some() { READY } else { Duration::ZERO };
+    let start = Start::together(rules, load.workers(), ready);
+    let pace = Arc::new(pace(load, start.origin, Duration::from_secs_f64(phase.seconds)));
     let fronts: Vec<Front> = (0..).zip(files).map(|(n, _)| Front::new(load, n)).collect();
     let mut jobs = Vec::with_capacity(load.workers());
     for worker in 0..load.workers() as u64 {
         let file = usize::try_from(worker).unwrap_or(0) % files.len();
         let generator = Generator::new(load.seed, phase.stream + worker);
         // Buffers are made and files opened here, before the common start.
-        let opened = FileDevice::open(&files[file], caching, load.block_bytes, generator);
+        let opened = FileDevice::open(&files[file], *caching, load.block_bytes, generator);
         let positions = positions(load, &fronts[file], phase.stream + worker);
         let job = opened.and_then(|device| job(load, device, &pace, positions));
         jobs.push(job.map_err(ProbeError::prepare)?);
     }
-    crew::run(rules, begin, jobs)
+    crew::run(rules, start, jobs)
 }
 
 /// How long workers have to wake before the first operation of an open loop is due.
@@ -183,9 +207,8 @@ const READY: Duration = Duration::from_millis(5);
 
 fn pace(load: &BlockLoad, begin: Duration, length: Duration) -> Pace {
     load.arrivals.map_or(Pace::Closed { end: begin + length }, |timing| {
-        let (begin, end) = (begin + READY, begin + READY + length);
         let random = (timing.spacing == Spacing::Poisson).then(|| Generator::new(load.seed, ARRIVALS));
-        Pace::Open(Mutex::new(Arrivals::new(begin, end, timing.per_second, random)))
+        Pace::Open(Mutex::new(Arrivals::new(begin, begin + length, timing.per_second, random)))
     })
 }
 

@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use winstead_spec::{ByteSize, Span};
 
+use crate::goal::Goal;
+
 /// Measures a disk honestly: data that cannot be packed, direct I/O, every latency kept.
 ///
 /// Makes a folder of its own in FOLDER, measures there, removes it, and prints what it found: a table for
@@ -20,19 +22,25 @@ pub(crate) struct Cli {
     /// How the result is printed.
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
     pub output: Output,
+    /// Prepare everything, say `winstead-probe: ready` on standard error, and begin when a line comes on standard
+    /// input: for starting many machines at once. Preparing is then in nobody's numbers.
+    #[arg(long, global = true)]
+    pub barrier: bool,
 }
 
 const AFTER: &str = "\
 Examples:
   winstead-probe rand-read /mnt/build           how fast single blocks come, nothing cached
   winstead-probe latency /mnt/build --rate 200  what 200 reads a second really wait, stalls included
+  winstead-probe latency --goal p99=5ms         how many reads a second it serves within 5 ms
   winstead-probe rand-write --flush each        what a database's commits cost
   winstead-probe files -o json > result.json    a build's small files, for comparing later
 
 To compare two disks, run the same command five times on each, in turns (A B B A …), and compare
 p99. Sizes are written 4KiB or 1GiB, times 500ms, 30s or 5m.
 
-Exit codes: 0 measured; 1 failed, or the disk was lost on the way; 2 the arguments cannot be run
+Exit codes: 0 measured, also when single operations failed: these are results, in all numbers and
+said on standard error; 1 failed, or the disk was lost on the way; 2 the arguments cannot be run
 here, nothing was written; 130 interrupted.";
 
 /// How a result is printed.
@@ -76,12 +84,21 @@ pub(crate) enum Workload {
     /// the time-out, as they would for real. `lateness` is what our own waking adds, and it is said how often all
     /// of the queue's places were taken: then a longer queue might have waited less.
     Latency(Open),
-    /// Make, write, stat, read, rename and delete many small files, as a build does (closed loop, fixed work).
+    /// Make, write, stat, read, rename and delete many small files, and unpack an archive of as many, as a build does
+    /// (closed loop, fixed work).
     ///
-    /// Shows what a tree of small files costs, each kind of operation for itself. Without `--fsync` most of it
+    /// Shows what a tree of small files costs, each kind of operation for itself, and what unpacking one does: the
+    /// archive was written just before, so reading it costs next to nothing. Without `--fsync` most of it
     /// happens in the cache, as in a build; what is read was written just before. Does not show compiling,
     /// nor reading a tree that is not in the cache.
     Files(FileTree),
+    /// The four numbers of an old benchmark script, as it took them and as one should, side by side.
+    ///
+    /// Named after the scripts that Winstead grew from. They wrote a file of zeros through the cache, read it back,
+    /// made 1000 small files and read 1000 times anywhere: once, on one thread, nothing flushed. This does the
+    /// same, and beside it the same amounts honestly: random data, around the cache, flushed, several runs. Shows what numbers of the
+    /// first kind are worth. Does not show what a disk does under load; that is what the other workloads are for.
+    Seed(FourNumbers),
 }
 
 /// What all loads on blocks take.
@@ -109,10 +126,10 @@ pub(crate) struct Blocks {
     /// How operations are brought to the system: for comparing, the same on both sides.
     #[arg(long, value_enum, default_value_t = Engine::Threads)]
     pub engine: Engine,
-    /// How long to measure.
-    #[arg(long, value_name = "TIME", default_value = "30s")]
-    pub duration: Span,
-    /// How long to run before that without recording.
+    /// How long to measure [default: 30s, or 10s for each step of --goal].
+    #[arg(long, value_name = "TIME")]
+    pub duration: Option<Span>,
+    /// How long to run before that without recording, also before each step of --goal.
     #[arg(long, value_name = "TIME", default_value = "2s")]
     pub warmup: Span,
     /// An operation that takes longer has failed.
@@ -152,6 +169,10 @@ pub(crate) struct Open {
     /// Operations that are due each second.
     #[arg(long, value_name = "N", default_value_t = 100.0)]
     pub rate: f64,
+    /// Find the highest rate at which this percentile of all operations is at most that long, like p99=5ms or p99=200us: from
+    /// --rate on it is doubled or halved, then approached to within a tenth. The numbers are those of that rate.
+    #[arg(long, value_name = "pN=TIME")]
+    pub goal: Option<Goal>,
     /// When they are due: at a fixed rate, or at random as independent users are.
     #[arg(long, value_enum, default_value_t = Spacing::Poisson)]
     pub arrivals: Spacing,
@@ -194,6 +215,32 @@ pub(crate) struct FileTree {
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub timeout: Span,
     /// Decides data and sizes [default: another one each time].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..1 << 53))]
+    pub seed: Option<u64>,
+}
+
+/// How much of each of the four.
+#[derive(Args, Debug)]
+pub(crate) struct FourNumbers {
+    /// Where to measure: an existing folder. It decides which disk.
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// Bytes of the large file.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub working_set: ByteSize,
+    /// Small files.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub files: u32,
+    /// Reads anywhere in the large file.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub reads: u32,
+    /// How many times the honest ones are taken.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub runs: u32,
+    /// An operation that takes longer has failed.
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub timeout: Span,
+    /// Decides data and positions [default: another one each time].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..1 << 53))]
     pub seed: Option<u64>,
 }

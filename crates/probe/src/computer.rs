@@ -93,6 +93,14 @@ impl FileSystem {
 }
 
 impl Traffic {
+    /// What both moved.
+    pub(crate) const fn plus(self, other: Self) -> Self {
+        Self {
+            read_bytes: self.read_bytes.saturating_add(other.read_bytes),
+            written_bytes: self.written_bytes.saturating_add(other.written_bytes),
+        }
+    }
+
     /// What was moved since `before`.
     pub(crate) const fn since(self, before: Self) -> Self {
         Self {

@@ -5,8 +5,7 @@
 //! threads; with io_uring a thread has many under way. This knows neither disks nor loads.
 
 use std::{
-    collections::BTreeMap,
-    io,
+    io, mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{self, RecvTimeoutError},
@@ -17,9 +16,11 @@ use std::{
 
 use crate::{
     clock::{Clock, Monotonic, Stop},
+    computer::Traffic,
     error::ProbeError,
     platform,
-    samples::{Operation, Samples},
+    samples::{Operation, Samples, Verdict},
+    timeline::{Recorder, Timeline},
 };
 
 /// How many operations of one worker may fail one after another before the disk counts as lost.
@@ -67,9 +68,10 @@ pub(crate) struct Post {
 #[derive(Default)]
 struct State {
     samples: Samples,
+    timeline: Recorder,
     failures_in_a_row: u32,
     /// By the place in the worker's queue; a thread that blocks has only one.
-    in_flight: BTreeMap<usize, InFlight>,
+    in_flight: Vec<Option<InFlight>>,
     ended: bool,
 }
 
@@ -80,13 +82,24 @@ struct InFlight {
     issued: Duration,
 }
 
+/// An operation that is over.
+struct Ended {
+    operation: Operation,
+    since: Duration,
+    took: Duration,
+}
+
 /// What a crew found.
 #[derive(Default)]
 pub(crate) struct Measured {
     /// All samples.
     pub samples: Samples,
+    /// When they were.
+    pub timeline: Timeline,
     /// From the common start to the end of the last worker.
     pub elapsed: Duration,
+    /// What reached block devices meanwhile; nothing where the system does not say.
+    pub traffic: Option<Traffic>,
     /// What the disk said when it stopped working.
     pub lost: Option<String>,
     /// How many workers still wait for an operation; their threads cannot be ended.
@@ -95,8 +108,8 @@ pub(crate) struct Measured {
 
 impl Post {
     /// A place without samples.
-    pub(crate) fn new(rules: Rules) -> Self {
-        Self { rules, state: Mutex::default() }
+    pub(crate) fn new(rules: Rules, timeline: Recorder) -> Self {
+        Self { rules, state: Mutex::new(State { timeline, ..State::default() }) }
     }
 
     /// Does `act`, which answers how many bytes it moved, and records it. Latency counts from `due`, or from
@@ -123,7 +136,11 @@ impl Post {
     pub(crate) fn begin(&self, place: usize, operation: Operation, due: Option<Duration>) {
         let issued = self.rules.clock.now();
         let begun = InFlight { operation, since: due.unwrap_or(issued), issued };
-        self.state().in_flight.insert(place, begun);
+        let in_flight = &mut self.state().in_flight;
+        if in_flight.len() <= place {
+            in_flight.resize(place + 1, None);
+        }
+        in_flight[place] = Some(begun);
     }
 
     /// Records the operation at `place`, which took `took`.
@@ -138,8 +155,10 @@ impl Post {
         outcome: io::Result<u64>,
     ) -> Result<(), Lost> {
         let mut state = self.state();
-        state.in_flight.remove(&place);
-        state.samples.record(operation, took, self.rules.timeout, &outcome);
+        // Nothing when this worker had been given up, and its samples were taken.
+        let begun = state.in_flight.get_mut(place).and_then(Option::take);
+        let since = begun.map_or(Duration::ZERO, |begun| begun.since);
+        state.record(&Ended { operation, since, took }, self.rules.timeout, &outcome);
         state.failures_in_a_row = if outcome.is_err() { state.failures_in_a_row + 1 } else { 0 };
         match outcome {
             Err(error) if is_final(&error) || state.failures_in_a_row >= MOST_FAILURES => {
@@ -147,6 +166,17 @@ impl Post {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Records an operation that was due at `since` and is not even begun.
+    pub(crate) fn give_up(&self, operation: Operation, since: Duration) {
+        let waited = self.rules.clock.now().saturating_sub(since);
+        self.state().record_timeout(operation, since, waited);
+    }
+
+    /// Numbers from 0 to before `count`, until somebody asks to stop.
+    pub(crate) fn running(&self, count: u32) -> impl Iterator<Item = u32> + use<'_> {
+        (0..count).take_while(|_| !self.rules.stop.asked())
     }
 
     /// Changes the samples directly: for what is no operation on the disk.
@@ -163,20 +193,21 @@ impl Post {
         took
     }
 
-    /// The samples so far. An operation that has not come back counts as one that failed.
-    pub(crate) fn samples(&self) -> Samples {
-        let state = self.state();
-        let mut samples = state.samples.clone();
-        for waiting in state.in_flight.values() {
-            samples.record_timeout(waiting.operation, self.rules.clock.now().saturating_sub(waiting.since));
+    /// Takes the samples away. An operation that has not come back counts as one that failed.
+    pub(crate) fn take_samples(&self) -> Samples {
+        let mut state = self.state();
+        for waiting in mem::take(&mut state.in_flight).into_iter().flatten() {
+            let waited = self.rules.clock.now().saturating_sub(waiting.since);
+            state.record_timeout(waiting.operation, waiting.since, waited);
         }
-        samples
+        state.timeline.hand_over();
+        mem::take(&mut state.samples)
     }
 
     fn is_stuck(&self, patience: Duration) -> bool {
         let state = self.state();
         let waited = |waiting: &InFlight| self.rules.clock.now().saturating_sub(waiting.issued);
-        !state.ended && state.in_flight.values().any(|waiting| waited(waiting) > patience)
+        !state.ended && state.in_flight.iter().flatten().any(|waiting| waited(waiting) > patience)
     }
 
     fn has_ended(&self) -> bool {
@@ -188,6 +219,29 @@ impl Post {
     }
 }
 
+impl Measured {
+    /// Adds what another crew found after this one. Each has a timeline of its own, so there is none of both.
+    pub(crate) fn absorb(&mut self, next: Self) {
+        self.samples.merge(&next.samples);
+        self.elapsed += next.elapsed;
+        self.traffic = self.traffic.into_iter().chain(next.traffic).reduce(Traffic::plus);
+        self.lost = self.lost.take().or(next.lost);
+        self.stuck += next.stuck;
+    }
+}
+
+impl State {
+    fn record(&mut self, ended: &Ended, timeout: Duration, outcome: &io::Result<u64>) {
+        let verdict = self.samples.record(ended.operation, ended.took, timeout, outcome);
+        self.timeline.record(ended.since, ended.took, verdict == Verdict::Failed);
+    }
+
+    fn record_timeout(&mut self, operation: Operation, since: Duration, waited: Duration) {
+        self.samples.record_timeout(operation, waited);
+        self.timeline.record(since, waited, true);
+    }
+}
+
 /// Errors after which trying again only fills the result with the same line.
 fn is_final(error: &io::Error) -> bool {
     matches!(
@@ -196,24 +250,40 @@ fn is_final(error: &io::Error) -> bool {
     )
 }
 
-/// When a crew of `workers` that is made now can begin together.
-pub(crate) fn common_start(rules: &Rules, workers: usize) -> Duration {
-    rules.clock.now() + Duration::from_millis(20 + workers as u64)
+/// When a crew begins.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Start {
+    /// Its workers wake then.
+    pub wake: Duration,
+    /// The first operation may begin, and time counts from then.
+    pub origin: Duration,
 }
 
-/// Runs each job in a thread of its own from `begin` on, until all have ended or only stuck ones are left.
+impl Start {
+    /// When `workers` that are made now can begin together, each `ready` after it woke.
+    pub(crate) fn together(rules: &Rules, workers: usize, ready: Duration) -> Self {
+        let wake = rules.clock.now() + Duration::from_millis(20 + workers as u64);
+        Self { wake, origin: wake + ready }
+    }
+}
+
+/// Runs each job in a thread of its own from `start` on, until all have ended or only stuck ones are left.
 ///
 /// # Errors
 /// When a thread cannot be started. Those that were are asked to stop.
-pub(crate) fn run(rules: &Rules, begin: Duration, jobs: Vec<Job>) -> Result<Measured, ProbeError> {
+pub(crate) fn run(rules: &Rules, start: Start, jobs: Vec<Job>) -> Result<Measured, ProbeError> {
     let (report, reports) = mpsc::channel();
+    let before = platform::storage_traffic();
+    let timeline = Arc::default();
     let mut posts = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let (post, report) = (Arc::new(Post::new(rules.clone())), report.clone());
+        let (post, report) =
+            (Post::new(rules.clone(), Recorder::new(start.origin, &timeline)), report.clone());
+        let post = Arc::new(post);
         posts.push(Arc::clone(&post));
         let worker = thread::Builder::new().name("probe".to_owned()).spawn(move || {
             platform::wake_exactly();
-            post.rules.clock.wait_until(begin, &post.rules.stop);
+            post.rules.clock.wait_until(start.wake, &post.rules.stop);
             let outcome = job(&post);
             post.state().ended = true;
             // Nobody listens any more when this worker had been given up.
@@ -225,14 +295,17 @@ pub(crate) fn run(rules: &Rules, begin: Duration, jobs: Vec<Job>) -> Result<Meas
         }
     }
     drop(report);
-    Ok(collect(rules, begin, &posts, &reports))
+    let mut measured = collect(rules, start.origin, &posts, &reports);
+    measured.timeline = mem::take(&mut *timeline.lock().unwrap_or_else(PoisonError::into_inner));
+    measured.traffic = before.zip(platform::storage_traffic()).map(|(before, after)| after.since(before));
+    Ok(measured)
 }
 
 type Report = (Duration, Result<(), Lost>);
 
 fn collect(
     rules: &Rules,
-    begin: Duration,
+    origin: Duration,
     posts: &[Arc<Post>],
     reports: &mpsc::Receiver<Report>,
 ) -> Measured {
@@ -240,7 +313,7 @@ fn collect(
     loop {
         match reports.recv_timeout(LOOK) {
             Ok((at, outcome)) => {
-                measured.elapsed = measured.elapsed.max(at.saturating_sub(begin));
+                measured.elapsed = measured.elapsed.max(at.saturating_sub(origin));
                 if let Err(Lost(said)) = outcome {
                     rules.stop.ask();
                     measured.lost.get_or_insert(said);
@@ -257,11 +330,11 @@ fn collect(
         }
     }
     for post in posts {
-        measured.samples.merge(&post.samples());
+        measured.samples.merge(&post.take_samples());
         measured.stuck += usize::from(!post.has_ended());
     }
     if measured.stuck > 0 {
-        measured.elapsed = measured.elapsed.max(rules.clock.now().saturating_sub(begin));
+        measured.elapsed = measured.elapsed.max(rules.clock.now().saturating_sub(origin));
         measured.lost.get_or_insert_with(|| "operations never came back".to_owned());
     }
     measured
@@ -283,7 +356,7 @@ mod tests {
             post.perform(Operation::Read, None, || never.recv().map(|()| 0).map_err(io::Error::other))
         });
         let fine: Job = Box::new(|post| post.perform(Operation::Read, None, || Ok(1)));
-        let measured = run(&rules, Duration::ZERO, vec![hang, fine]).expect("threads");
+        let measured = run(&rules, Start::default(), vec![hang, fine]).expect("threads");
         assert_eq!((measured.stuck, measured.samples.latencies[&Operation::Read].count()), (1, 2));
         assert!(measured.samples.failures() >= 1);
         assert!(measured.lost.is_some());
@@ -297,7 +370,7 @@ mod tests {
                 post.perform(Operation::Write, None, || Err(io::Error::other("input/output error")))?;
             }
         });
-        let measured = run(&rules, Duration::ZERO, vec![broken]).expect("threads");
+        let measured = run(&rules, Start::default(), vec![broken]).expect("threads");
         assert_eq!(measured.lost.as_deref(), Some("input/output error"));
         assert_eq!(measured.samples.failures(), u64::from(MOST_FAILURES));
         assert!(rules.stop.asked(), "the others go on with a disk that is lost");
@@ -305,9 +378,9 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_final_at_once() {
-        let post = Post::new(rules(Duration::from_secs(60)));
+        let post = Post::new(rules(Duration::from_secs(60)), Recorder::default());
         let full = || Err(io::ErrorKind::StorageFull.into());
         post.perform(Operation::Write, None, full).expect_err("final");
-        assert_eq!(post.samples().failures(), 1);
+        assert_eq!(post.take_samples().failures(), 1);
     }
 }

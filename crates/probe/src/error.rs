@@ -37,6 +37,9 @@ pub(crate) enum ProbeError {
     /// Something is left behind.
     #[error("remove {}", path.display())]
     Left { path: PathBuf, source: io::Error },
+    /// Nobody said that the load may begin.
+    #[error("wait at the barrier")]
+    Barrier(#[source] io::Error),
     /// The result cannot be written to standard output.
     #[error("write the result")]
     Print(#[source] io::Error),
@@ -83,6 +86,9 @@ impl ProbeError {
             Self::Prepare(error) if error.kind() == io::ErrorKind::StorageFull => {
                 vec!["somebody else filled the disk meanwhile: free some, or measure less"]
             }
+            Self::Barrier(_) => vec![
+                "standard input must stay open until one line is written to it: `ssh` without -n, `docker run -i`",
+            ],
             Self::Lost { .. } => {
                 vec!["what was measured until then was printed; the kernel's log may say more"]
             }

@@ -1,5 +1,5 @@
-//! Trees of small files, as a build makes and deletes them: the same work each time, one kind of operation after
-//! another.
+//! Trees of small files, as a build makes and deletes them, and an archive of one, as it unpacks them: the same work
+//! each time, one kind of operation after another.
 
 #![expect(
     clippy::disallowed_methods,
@@ -14,14 +14,13 @@ use std::{
 };
 
 use crate::{
+    archive::{self, Packed},
     buffer::Buffer,
-    clock::Stop,
-    crew::{self, Job, Lost, Measured, Post, Rules},
+    crew::{self, Job, Lost, Measured, Post, Rules, Start},
     error::ProbeError,
     parameters::FileLoad,
     pattern::Generator,
-    platform,
-    result::ProbeResult,
+    place::Site,
     samples::Operation,
 };
 
@@ -29,6 +28,7 @@ use crate::{
 struct Tree {
     load: FileLoad,
     root: PathBuf,
+    archive: Packed,
     generator: Generator,
     buffer: Buffer,
     /// Time that went into making data so far.
@@ -38,75 +38,96 @@ struct Tree {
 /// One kind of operation on all of a tree.
 type Step = fn(&mut Tree, &Post) -> Result<(), Lost>;
 
-/// What is done to a tree, in this order. Each ends early, without an error, when somebody asks to stop.
-const STEPS: [Step; 7] = [
-    Tree::make_folders,
-    Tree::write,
-    Tree::stat,
-    Tree::read,
-    Tree::rename,
-    Tree::delete,
-    Tree::delete_folders,
+/// Steps that follow one another, and the operation that they are as a whole, where that is of interest.
+struct Whole {
+    operation: Option<Operation>,
+    steps: &'static [Step],
+}
+
+/// What is done in each pass, in this order. Each step ends early, without an error, when somebody asks to stop.
+const PASS: [Whole; 4] = [
+    Whole {
+        operation: Some(Operation::Tree),
+        steps: &[
+            Tree::make_folders,
+            Tree::write,
+            Tree::stat,
+            Tree::read,
+            Tree::rename,
+            Tree::delete,
+            Tree::delete_folders,
+        ],
+    },
+    Whole { operation: None, steps: &[Tree::make_folders] },
+    Whole { operation: Some(Operation::Unpack), steps: &[Tree::unpack] },
+    Whole { operation: None, steps: &[Tree::delete_unpacked, Tree::delete_folders] },
 ];
 
-/// Makes and deletes the trees in `scratch`.
+/// Streams of random numbers for archives: what is measured has those below.
+const ARCHIVES: u64 = 1 << 32;
+
+/// Makes the archives; then makes and deletes the trees.
 ///
 /// # Errors
-/// When the trees' roots cannot be made, or no thread can be started. A disk that is lost on the way is in the
+/// When the archives or the trees' roots cannot be made, or no thread can be started. A disk that is lost on the way is in the
 /// answer.
-pub(crate) fn measure(
-    load: &FileLoad,
-    scratch: &Path,
-    stop: &Stop,
-    result: &mut ProbeResult,
-) -> Result<Measured, ProbeError> {
-    let rules = Rules::new(stop, load.timeout_seconds);
+pub(crate) fn measure(load: &FileLoad, site: &Site<'_>) -> Result<Measured, ProbeError> {
+    let rules = Rules::new(site.stop, load.timeout_seconds);
     let mut jobs: Vec<Job> = Vec::new();
     for thread in 0..load.threads {
-        let mut tree = Tree::new(load, scratch, thread).map_err(ProbeError::prepare)?;
+        let mut tree = Tree::new(load, site, thread).map_err(ProbeError::prepare)?;
         jobs.push(Box::new(move |post| tree.work(post)));
     }
-    let before = platform::storage_traffic();
-    let begin = crew::common_start(&rules, jobs.len());
-    let measured = crew::run(&rules, begin, jobs)?;
-    result.traffic_was(before, platform::storage_traffic());
-    Ok(measured)
+    site.barrier.pass(site.stop)?;
+    let start = Start::together(&rules, jobs.len(), Duration::ZERO);
+    crew::run(&rules, start, jobs)
 }
 
 impl Tree {
-    fn new(load: &FileLoad, scratch: &Path, thread: u16) -> std::io::Result<Self> {
-        let root = scratch.join(format!("tree-{thread}"));
+    fn new(load: &FileLoad, site: &Site<'_>, thread: u16) -> std::io::Result<Self> {
+        let root = site.scratch.join(format!("tree-{thread}"));
         fs::create_dir(&root)?;
         let largest = usize::try_from(load.largest_bytes).map_err(std::io::Error::other)?;
-        let generator = Generator::new(load.seed, thread.into());
+        let mut buffer = Buffer::new(largest);
+        let archive = pack(load, site, thread, &mut buffer)?;
         Ok(Self {
             load: load.clone(),
             root,
-            generator,
-            buffer: Buffer::new(largest),
+            archive,
+            generator: Generator::new(load.seed, thread.into()),
+            buffer,
             generating: Duration::ZERO,
         })
     }
 
     fn work(&mut self, post: &Post) -> Result<(), Lost> {
-        for _ in running(post, self.load.passes) {
-            let (begun, generating) = (post.rules.clock.now(), self.generating);
-            for step in STEPS {
-                step(self, post)?;
-            }
-            let took = post.rules.clock.now().saturating_sub(begun);
-            let took = took.saturating_sub(self.generating - generating);
-            // A tree that was left half way is no sample of anything.
-            if !post.rules.stop.asked() {
-                // The time-out is that of a single operation.
-                post.note(|samples| samples.record(Operation::Tree, took, Duration::MAX, &Ok(0)));
+        for _ in post.running(self.load.passes) {
+            for whole in &PASS {
+                self.do_whole(post, whole)?;
             }
         }
         Ok(())
     }
 
+    fn do_whole(&mut self, post: &Post, whole: &Whole) -> Result<(), Lost> {
+        let (begun, generating) = (post.rules.clock.now(), self.generating);
+        for step in whole.steps {
+            step(self, post)?;
+        }
+        let took = post.rules.clock.now().saturating_sub(begun);
+        let took = took.saturating_sub(self.generating - generating);
+        // What was left half way is no sample of anything.
+        if let Some(operation) = whole.operation.filter(|_| !post.rules.stop.asked()) {
+            // The time-out is that of a single operation.
+            post.note(|samples| {
+                samples.record(operation, took, Duration::MAX, &Ok(0));
+            });
+        }
+        Ok(())
+    }
+
     fn make_folders(&mut self, post: &Post) -> Result<(), Lost> {
-        for folder in running(post, self.folders()) {
+        for folder in post.running(self.folders()) {
             let path = self.folder(folder);
             post.perform(Operation::MakeFolder, None, || fs::create_dir(&path).map(|()| 0))?;
         }
@@ -114,7 +135,7 @@ impl Tree {
     }
 
     fn write(&mut self, post: &Post) -> Result<(), Lost> {
-        for file in running(post, self.load.files) {
+        for file in post.running(self.load.files) {
             let (path, length) = (self.file(file, "new"), self.make_data(post));
             let mut opened = None;
             post.perform(Operation::CreateFile, None, || {
@@ -159,23 +180,50 @@ impl Tree {
     }
 
     fn rename(&mut self, post: &Post) -> Result<(), Lost> {
-        for file in running(post, self.load.files) {
+        for file in post.running(self.load.files) {
             let (from, to) = (self.file(file, "new"), self.file(file, "done"));
             post.perform(Operation::Rename, None, || fs::rename(&from, &to).map(|()| 0))?;
         }
         Ok(())
     }
 
+    fn unpack(&mut self, post: &Post) -> Result<(), Lost> {
+        let lost = |error: std::io::Error| Lost(error.to_string());
+        let mut archive = self.archive.open().map_err(lost)?;
+        let mut entries = archive.entries().map_err(lost)?;
+        for number in post.running(self.load.files) {
+            let (path, mut unpacked) = (self.file(number, "unpacked"), None);
+            post.perform(Operation::UnpackFile, None, || {
+                let (file, length) = archive::unpack_next(&mut entries, &path, self.buffer.bytes())?;
+                // One that is not flushed is closed here.
+                unpacked = self.load.fsync.then_some(file);
+                Ok(length)
+            })?;
+            if let Some(file) = unpacked {
+                post.perform(Operation::FlushFile, None, || file.sync_all().map(|()| 0))?;
+            }
+        }
+        Ok(())
+    }
+
     fn delete(&mut self, post: &Post) -> Result<(), Lost> {
-        for file in running(post, self.load.files) {
-            let path = self.file(file, "done");
+        self.delete_files(post, "done")
+    }
+
+    fn delete_unpacked(&mut self, post: &Post) -> Result<(), Lost> {
+        self.delete_files(post, "unpacked")
+    }
+
+    fn delete_files(&self, post: &Post, state: &str) -> Result<(), Lost> {
+        for file in post.running(self.load.files) {
+            let path = self.file(file, state);
             post.perform(Operation::DeleteFile, None, || fs::remove_file(&path).map(|()| 0))?;
         }
         Ok(())
     }
 
     fn delete_folders(&mut self, post: &Post) -> Result<(), Lost> {
-        for folder in running(post, self.folders()) {
+        for folder in post.running(self.folders()) {
             let path = self.folder(folder);
             post.perform(Operation::DeleteFolder, None, || fs::remove_dir(&path).map(|()| 0))?;
         }
@@ -188,7 +236,7 @@ impl Tree {
         operation: Operation,
         act: impl Fn(&Path, &mut [u8]) -> std::io::Result<u64>,
     ) -> Result<(), Lost> {
-        for file in running(post, self.load.files) {
+        for file in post.running(self.load.files) {
             let path = self.file(file, "new");
             post.perform(operation, None, || act(&path, self.buffer.bytes()))?;
         }
@@ -199,25 +247,11 @@ impl Tree {
     fn make_data(&mut self, post: &Post) -> usize {
         let mut length = 0;
         let took = post.make_data(|| {
-            length = self.length();
+            length = self.load.length(&mut self.generator);
             self.generator.fill(&mut self.buffer.bytes()[..length]);
         });
         self.generating += took;
         length
-    }
-
-    /// Even over the orders of magnitude: files of a build are many small and few large ones.
-    fn length(&mut self) -> usize {
-        let (smallest, largest) = (self.load.smallest_bytes, self.load.largest_bytes);
-        let spread = largest.max(1) as f64 / smallest.max(1) as f64;
-        let drawn = smallest.max(1) as f64 * spread.powf(self.generator.uniform());
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "positive, and held to the bounds, which are far below 2^53, on the next line"
-        )]
-        let drawn = drawn.round() as u64;
-        usize::try_from(drawn.clamp(smallest, largest)).unwrap_or(0)
     }
 
     const fn folders(&self) -> u32 {
@@ -233,7 +267,14 @@ impl Tree {
     }
 }
 
-/// Numbers from 0 to before `count`, until somebody asks to stop.
-fn running(post: &Post, count: u32) -> impl Iterator<Item = u32> + use<'_> {
-    (0..count).take_while(|_| !post.rules.stop.asked())
+/// An archive of a tree's files, with data of its own.
+fn pack(load: &FileLoad, site: &Site<'_>, thread: u16, buffer: &mut Buffer) -> std::io::Result<Packed> {
+    let mut generator = Generator::new(load.seed, ARCHIVES + u64::from(thread));
+    let mut files = (0..load.files).take_while(|_| !site.stop.asked());
+    Packed::make(site.scratch.join(format!("tree-{thread}.tar")), buffer.bytes(), |buffer| {
+        let (file, length) = (files.next()?, load.length(&mut generator));
+        generator.fill(&mut buffer[..length]);
+        let folder = PathBuf::from(format!("folder-{}", file / load.per_folder));
+        Some((folder.join(format!("file-{file}")), length))
+    })
 }

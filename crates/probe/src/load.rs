@@ -199,7 +199,7 @@ impl Worker {
         if waited > rules.timeout {
             // Whoever wanted this has given up. Doing it all the same would keep a disk that is too slow for
             // the rate busy for ever.
-            post.note(|samples| samples.record_timeout(self.task.operation, waited));
+            post.give_up(self.task.operation, due);
             return Ok(());
         }
         self.perform(post, offset, Some(due))

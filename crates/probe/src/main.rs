@@ -4,6 +4,8 @@
 //! async runtime. [`cli`] says what each workload shows and does not show; [`load`] and [`files`] are the
 //! loads, [`crew`] the threads that do them, [`result`] what comes out.
 
+mod archive;
+mod barrier;
 mod blocks;
 mod buffer;
 mod cli;
@@ -12,13 +14,16 @@ mod computer;
 mod crew;
 mod error;
 mod files;
+mod goal;
 mod load;
 mod parameters;
 mod pattern;
 mod place;
 mod result;
 mod samples;
+mod seed;
 mod table;
+mod timeline;
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -35,12 +40,13 @@ use std::{
 use clap::Parser;
 
 use crate::{
+    barrier::Barrier,
     cli::{Cli, Engine, Output, Workload},
     clock::Stop,
     crew::Measured,
     error::ProbeError,
     parameters::{Parameters, Problem},
-    place::Place,
+    place::{Place, Site},
     result::ProbeResult,
 };
 
@@ -60,7 +66,9 @@ fn run(cli: &Cli) -> Result<(), ProbeError> {
     let place = Place::check(folder(&cli.workload), &parameters)?;
     let mut result = ProbeResult::begin(&parameters, &place);
     let scratch = place.scratch()?;
-    let outcome = measure(&parameters, scratch.path(), &stop, &mut result)
+    let barrier = if cli.barrier { Barrier::Closed } else { Barrier::Open };
+    let site = Site { scratch: scratch.path(), stop: &stop, barrier };
+    let outcome = measure(&parameters, &site, &mut result)
         .and_then(|measured| finish(&measured, result, &stop, cli.output));
     match (outcome, place::remove(scratch)) {
         // Both are to be said; what is left behind decides, as somebody has to act.
@@ -82,19 +90,20 @@ fn finish(
 ) -> Result<(), ProbeError> {
     if result.end(measured, stop.asked()).is_worth_printing() {
         print(&result, output)?;
+        result.warn_of_failures();
     }
     result.into_outcome()
 }
 
 fn measure(
     parameters: &Parameters,
-    scratch: &std::path::Path,
-    stop: &Stop,
+    site: &Site<'_>,
     result: &mut ProbeResult,
 ) -> Result<Measured, ProbeError> {
     match parameters {
-        Parameters::Blocks(load) => blocks::measure(load, scratch, stop, result),
-        Parameters::Files(load) => files::measure(load, scratch, stop, result),
+        Parameters::Blocks(load) => blocks::measure(load, site, result),
+        Parameters::Files(load) => files::measure(load, site),
+        Parameters::Seed(load) => seed::measure(load, site, result),
     }
 }
 
@@ -119,6 +128,7 @@ const fn folder(workload: &Workload) -> &std::path::PathBuf {
         Workload::SeqWrite(args) | Workload::RandWrite(args) => &args.blocks.folder,
         Workload::Latency(args) => &args.blocks.folder,
         Workload::Files(args) => &args.folder,
+        Workload::Seed(args) => &args.folder,
     }
 }
 

@@ -1,17 +1,24 @@
 //! What is to be measured, checked: everything that can be wrong with it is said at once, before anything is
 //! written. No I/O.
 
+mod files;
+mod seed;
+
 use std::{fmt::Display, time::Duration};
 
 use serde::Serialize;
-use winstead_spec::ByteSize;
+use winstead_spec::{ByteSize, Span};
 
 use crate::{
     buffer::ALIGNMENT,
-    cli::{Blocks, Caching, Direction, Engine, FileTree, Flush, Open, Spacing, Workload},
+    cli::{Blocks, Caching, Direction, Engine, Flush, Open, Spacing, Workload},
+    goal::Goal,
     pattern,
     samples::Operation,
 };
+
+pub(crate) use files::FileLoad;
+pub(crate) use seed::{LARGE, SMALL, SeedLoad};
 
 /// What has no place in a working set's arithmetic: folders, the file system's own blocks.
 const ROOM_BESIDE: u64 = 16 << 20;
@@ -27,8 +34,13 @@ const MOST_SHUFFLED: u64 = 1 << 26;
 
 const LONGEST: Duration = Duration::from_hours(24);
 
+const DURATION: Span = Span::from_secs(30);
+
+/// Of each step of a search.
+const STEP_DURATION: Span = Span::from_secs(10);
+
 /// What an open loop can be asked for: beyond it the loop's own microseconds are what is measured.
-const HIGHEST_RATE: f64 = 1e6;
+pub(crate) const HIGHEST_RATE: f64 = 1e6;
 
 /// A load on blocks or on files. As it stands in a result.
 #[derive(Clone, Debug, Serialize)]
@@ -38,6 +50,8 @@ pub(crate) enum Parameters {
     Blocks(BlockLoad),
     /// Trees of small files.
     Files(FileLoad),
+    /// The four numbers of an old script.
+    Seed(SeedLoad),
 }
 
 /// A load on the blocks of large files.
@@ -58,8 +72,10 @@ pub(crate) struct BlockLoad {
     pub flush: Option<Flush>,
     /// Whether each block is written once, into files that have none yet.
     pub first_touch: bool,
-    /// Nothing for a closed loop.
+    /// Nothing for a closed loop. With a goal it is where the search begins.
     pub arrivals: Option<Timing>,
+    /// What is searched for; nothing without a search.
+    pub goal: Option<Goal>,
     pub duration_seconds: f64,
     pub warmup_seconds: f64,
     pub timeout_seconds: f64,
@@ -82,22 +98,6 @@ pub(crate) enum Access {
 pub(crate) struct Timing {
     pub per_second: f64,
     pub spacing: Spacing,
-}
-
-/// Trees of small files.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct FileLoad {
-    pub workload: &'static str,
-    pub files: u32,
-    pub per_folder: u32,
-    pub smallest_bytes: u64,
-    pub largest_bytes: u64,
-    pub threads: u16,
-    pub passes: u32,
-    pub fsync: bool,
-    pub timeout_seconds: f64,
-    pub seed: u64,
 }
 
 /// One thing that is wrong, and what to do about it.
@@ -187,6 +187,7 @@ impl Parameters {
                 (open_loop(args.operation), &args.blocks, Some(args.flush), Some(args))
             }
             Workload::Files(tree) => return FileLoad::read(tree).map(Self::Files),
+            Workload::Seed(args) => return SeedLoad::read(args).map(Self::Seed),
         };
         BlockLoad::read(&shape, blocks, flush, open).map(Self::Blocks)
     }
@@ -196,10 +197,8 @@ impl Parameters {
         ROOM_BESIDE
             + match self {
                 Self::Blocks(load) => load.file_bytes * u64::from(load.threads),
-                Self::Files(load) => {
-                    let each = load.largest_bytes.next_multiple_of(ALIGNMENT as u64);
-                    each.saturating_mul(load.total_files())
-                }
+                Self::Files(load) => load.needed_bytes(),
+                Self::Seed(load) => load.file_bytes + SMALL as u64 * u64::from(load.files),
             }
     }
 
@@ -207,7 +206,8 @@ impl Parameters {
     pub(crate) fn needed_files(&self) -> u64 {
         match self {
             Self::Blocks(load) => u64::from(load.threads) + 2,
-            Self::Files(load) => 2 * load.total_files() + 2,
+            Self::Files(load) => load.needed_files(),
+            Self::Seed(load) => u64::from(load.files) + 4,
         }
     }
 }
@@ -224,10 +224,12 @@ impl BlockLoad {
         check_block(&mut problems, args, block);
         let queue_depth = args.queue_depth.unwrap_or(shape.queue_depth);
         check_amounts(&mut problems, args, queue_depth, block);
-        check_times(&mut problems, args);
+        let goal = open.and_then(|open| open.goal);
+        let duration = args.duration.unwrap_or(if goal.is_some() { STEP_DURATION } else { DURATION });
+        check_times(&mut problems, args, duration);
         check_order(&mut problems, args, shape, block);
         if let Some(open) = open {
-            check_rate(&mut problems, open);
+            check_rate(&mut problems, open, duration);
         }
         let each = args.working_set.bytes() / u64::from(args.threads.max(1));
         let flush = flush.filter(|_| shape.direction == Direction::Write);
@@ -244,7 +246,8 @@ impl BlockLoad {
             flush,
             first_touch: shape.first_touch,
             arrivals: open.map(|open| Timing { per_second: open.rate, spacing: open.arrivals }),
-            duration_seconds: args.duration.duration().as_secs_f64(),
+            goal,
+            duration_seconds: duration.duration().as_secs_f64(),
             // Warming up would be the first touch.
             warmup_seconds: if shape.first_touch { 0.0 } else { args.warmup.duration().as_secs_f64() },
             timeout_seconds: args.timeout.duration().as_secs_f64(),
@@ -307,12 +310,9 @@ fn check_amounts(problems: &mut Problems, args: &Blocks, queue_depth: u16, block
     );
 }
 
-fn check_times(problems: &mut Problems, args: &Blocks) {
-    let times = [
-        ("--duration", args.duration, true),
-        ("--warmup", args.warmup, false),
-        ("--timeout", args.timeout, true),
-    ];
+fn check_times(problems: &mut Problems, args: &Blocks, duration: Span) {
+    let times =
+        [("--duration", duration, true), ("--warmup", args.warmup, false), ("--timeout", args.timeout, true)];
     for (name, span, positive) in times {
         let time = span.duration();
         problems.unless(
@@ -326,8 +326,8 @@ fn check_times(problems: &mut Problems, args: &Blocks) {
     }
 }
 
-fn check_rate(problems: &mut Problems, open: &Open) {
-    let (rate, seconds) = (open.rate, open.blocks.duration.duration().as_secs_f64());
+fn check_rate(problems: &mut Problems, open: &Open, duration: Span) {
+    let (rate, seconds) = (open.rate, duration.duration().as_secs_f64());
     // Also refuses what is not a number.
     let possible = rate > 0.0 && rate <= HIGHEST_RATE;
     problems.unless(
@@ -337,47 +337,29 @@ fn check_rate(problems: &mut Problems, open: &Open) {
     );
     problems.unless(
         !possible || rate * seconds >= 1.0,
-        format_args!("--rate {rate}: nothing would be due within {}", open.blocks.duration),
+        format_args!("--rate {rate}: nothing would be due within {duration}"),
         "a higher --rate or a longer --duration",
+    );
+    let Some(goal) = open.goal else { return };
+    let fewest = goal.fewest_operations();
+    problems.unless(
+        !possible || rate * seconds >= fewest as f64,
+        format_args!("--goal {goal}: a step of {duration} at --rate {rate} is less than {fewest} operations"),
+        "a higher --rate or a longer --duration",
+    );
+    problems.unless(
+        (1..=open.blocks.timeout.duration().as_nanos()).contains(&goal.nanos.into()),
+        format_args!("--goal {goal}: must be above 0 and at most --timeout {}", open.blocks.timeout),
+        "--goal p99=5ms",
     );
 }
 
-impl FileLoad {
-    fn read(args: &FileTree) -> Result<Self, Vec<Problem>> {
-        let mut problems = Problems::default();
-        problems.unless(
-            args.smallest <= args.largest && args.largest.bytes() <= LARGEST_BLOCK,
-            format_args!(
-                "--smallest {} and --largest {}: must ascend and end at {}",
-                args.smallest,
-                args.largest,
-                ByteSize::from_bytes(LARGEST_BLOCK)
-            ),
-            "256B and 64KiB are what source trees and object files are like",
-        );
-        let timeout = args.timeout.duration();
-        problems.unless(
-            !timeout.is_zero() && timeout <= LONGEST,
-            format_args!("--timeout {}: must be between 1ms and 24h", args.timeout),
-            "--timeout 30s",
-        );
-        problems.or(Self {
-            workload: "files",
-            files: args.files,
-            per_folder: args.per_folder,
-            smallest_bytes: args.smallest.bytes(),
-            largest_bytes: args.largest.bytes(),
-            threads: args.threads,
-            passes: args.passes,
-            fsync: args.fsync,
-            timeout_seconds: timeout.as_secs_f64(),
-            seed: args.seed.unwrap_or_else(pattern::fresh_seed),
-        })
-    }
-
-    fn total_files(&self) -> u64 {
-        u64::from(self.files) * u64::from(self.threads)
-    }
+fn check_timeout(problems: &mut Problems, timeout: Span) {
+    problems.unless(
+        !timeout.duration().is_zero() && timeout.duration() <= LONGEST,
+        format_args!("--timeout {timeout}: must be between 1ms and 24h"),
+        "--timeout 30s",
+    );
 }
 
 #[cfg(test)]
@@ -443,8 +425,9 @@ mod tests {
     #[test]
     fn room_is_counted_for_every_file_of_every_thread() {
         let files = read("files --files 10 --threads 2 --largest 5000B").expect("fine");
-        assert_eq!(files.needed_bytes(), ROOM_BESIDE + 20 * 8192);
-        assert_eq!(files.needed_files(), 42);
+        // Each file twice: once in an archive, where 5,000 bytes are ten blocks of 512 and a head.
+        assert_eq!(files.needed_bytes(), ROOM_BESIDE + 20 * (8192 + 11 * 512));
+        assert_eq!(files.needed_files(), 44);
         let blocks = read("seq-read --working-set 64MiB --threads 4").expect("fine");
         assert_eq!(blocks.needed_bytes(), ROOM_BESIDE + (64 << 20));
     }

@@ -9,6 +9,8 @@ use tempfile::TempDir;
 use winstead_spec::ByteSize;
 
 use crate::{
+    barrier::Barrier,
+    clock::Stop,
     computer::Computer,
     error::ProbeError,
     parameters::{Parameters, Problem},
@@ -24,6 +26,16 @@ pub(crate) struct Place {
     pub folder: PathBuf,
     /// The computer it is on.
     pub computer: Computer,
+}
+
+/// Where and when a load runs.
+pub(crate) struct Site<'a> {
+    /// Our own folder.
+    pub scratch: &'a Path,
+    /// The wish to stop.
+    pub stop: &'a Stop,
+    /// What to wait for when everything is prepared.
+    pub barrier: Barrier,
 }
 
 /// What is free where a folder is.
@@ -86,7 +98,7 @@ fn short_of(room: Room, parameters: &Parameters, folder: &Path) -> Vec<Problem> 
         problems.push(Problem {
             what: format!("{need} must be free in {}, and {have} are", folder.display()),
             hint: match parameters {
-                Parameters::Blocks(_) => "a smaller --working-set, or another folder",
+                Parameters::Blocks(_) | Parameters::Seed(_) => "a smaller --working-set, or another folder",
                 Parameters::Files(_) => "smaller --files, --threads or --largest, or another folder",
             }
             .to_owned(),

@@ -11,13 +11,19 @@ use crate::{
     computer::{Computer, Traffic},
     crew::Measured,
     error::ProbeError,
+    goal::Reached,
     parameters::{BlockLoad, Parameters},
     place::Place,
     samples::Operation,
+    seed::{self, Comparison},
+    timeline::{Steps, Timeline},
 };
 
 /// Grows when a reader of older documents would misread a newer one.
 const VERSION: u32 = 1;
+
+/// What is said of failed operations, after their number.
+const FAILED: &str = "operations failed: they are in the percentiles; compare their share first";
 
 /// A result document.
 #[derive(Serialize)]
@@ -47,8 +53,14 @@ pub(crate) struct ProbeResult {
     pub operations: BTreeMap<Operation, Done>,
     /// What failed operations said, and how often.
     pub errors: BTreeMap<String, u64>,
+    /// When it happened, without what is a whole of others (`tree`). Empty for `seed`, which is many short runs.
+    timeline: Steps,
     /// An open loop's own delay, where a worker stood ready. Null for a closed loop.
     pub lateness: Option<Lateness>,
+    /// What a search for the highest rate found; all numbers are those of its best step. Null without a goal.
+    pub goal: Option<Reached>,
+    /// Four numbers by two methods. Null but for `seed`.
+    pub comparison: Option<Comparison>,
     /// What making random data took, over all threads: no operation was under way in that thread meanwhile.
     generating_seconds: f64,
     /// What reached block devices. Null where the system does not say.
@@ -118,6 +130,7 @@ impl ProbeResult {
         let (name, threads) = match parameters {
             Parameters::Blocks(load) => (load.engine, load.workers()),
             Parameters::Files(load) => (EngineName::Threads, load.threads.into()),
+            Parameters::Seed(_) => (EngineName::Threads, 1),
         };
         Self {
             kind: "ProbeResult",
@@ -134,7 +147,10 @@ impl ProbeResult {
             elapsed_seconds: 0.0,
             operations: BTreeMap::new(),
             errors: BTreeMap::new(),
+            timeline: Timeline::default().steps(),
             lateness: None,
+            goal: None,
+            comparison: None,
             generating_seconds: 0.0,
             storage: None,
             notes: Vec::new(),
@@ -153,9 +169,14 @@ impl ProbeResult {
         }
     }
 
-    /// Keeps what reached block devices.
-    pub(crate) fn traffic_was(&mut self, before: Option<Traffic>, after: Option<Traffic>) {
-        self.storage = before.zip(after).map(|(before, after)| after.since(before));
+    /// Keeps what a search found.
+    pub(crate) fn goal_was(&mut self, reached: Reached) {
+        self.goal = Some(reached);
+    }
+
+    /// Keeps the four numbers.
+    pub(crate) fn seed_was(&mut self, comparison: Comparison) {
+        self.comparison = Some(comparison);
     }
 
     /// Keeps what was measured. How it ended.
@@ -169,12 +190,13 @@ impl ProbeResult {
             self.operations.insert(*operation, Done::new(latencies, bytes, seconds));
         }
         self.errors.clone_from(&samples.errors);
+        self.timeline = measured.timeline.steps();
         self.generating_seconds = samples.generating.as_secs_f64();
+        self.storage = measured.traffic;
         self.lost.clone_from(&measured.lost);
         if matches!(&self.parameters, Parameters::Blocks(load) if load.arrivals.is_some()) {
-            let due: u64 = samples.latencies.values().map(Latencies::count).sum();
             self.lateness = Some(Lateness {
-                queue_was_full: due.saturating_sub(samples.lateness.count()),
+                queue_was_full: samples.queue_was_full(),
                 percentile_nanos: percentiles(&samples.lateness),
                 histogram: samples.lateness.clone(),
             });
@@ -188,6 +210,15 @@ impl ProbeResult {
         self.ended
     }
 
+    /// Says on standard error that operations failed: a run with them has been measured all the same.
+    pub(crate) fn warn_of_failures(&self) {
+        let failures: u64 = self.operations.values().map(|done| done.failures).sum();
+        if failures > 0 {
+            // Nobody may read standard error; the note is in the result, too.
+            drop(writeln!(std::io::stderr(), "note: {failures} {FAILED}"));
+        }
+    }
+
     /// The error that a run which did not end as it should is.
     pub(crate) fn into_outcome(self) -> Result<(), ProbeError> {
         match self.ended {
@@ -198,16 +229,22 @@ impl ProbeResult {
     }
 
     fn add_notes(&mut self, failures: u64) {
-        let common = [
-            (
-                self.computer.file_system.is_memory(),
-                "the file system is in memory: no disk was measured, and direct I/O means nothing there",
-            ),
-            (failures > 0, "operations failed: they are in the percentiles; compare their share first"),
-        ];
+        let common = [(
+            self.computer.file_system.is_memory(),
+            "the file system is in memory: no disk was measured, and direct I/O means nothing there",
+        )];
+        if failures > 0 {
+            self.notes.push(format!("{failures} {FAILED}"));
+        }
         let of_blocks = match &self.parameters {
             Parameters::Blocks(load) => self.notes_on_blocks(load),
             Parameters::Files(_) => Vec::new(),
+            Parameters::Seed(load) => {
+                vec![
+                    (true, seed::WHY),
+                    (!load.is_as_scripted(), "the amounts are not those of the old script"),
+                ]
+            }
         };
         let apply = common.into_iter().chain(of_blocks).filter(|(applies, _)| *applies);
         self.notes.extend(apply.map(|(_, note)| note.to_owned()));
@@ -280,3 +317,6 @@ fn percentiles(histogram: &Histogram) -> BTreeMap<String, u64> {
     };
     Percentile::SHOWN.into_iter().filter_map(nanos).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,8 @@ use winstead_statistics::{Histogram, Latencies};
 pub(crate) enum Operation {
     /// One block was read.
     Read,
+    /// One block anywhere was read, where others were read in order.
+    RandomRead,
     /// One block was written: to the disk, or into the cache where there is one.
     Write,
     /// One block was written and flushed: one sample for both.
@@ -21,7 +23,7 @@ pub(crate) enum Operation {
     MakeFolder,
     /// A new file was made, opened and left empty.
     CreateFile,
-    /// A whole small file was written and closed.
+    /// A whole small file was written and closed; in `seed` also made and, honestly, flushed.
     WriteFile,
     /// A small file was flushed.
     FlushFile,
@@ -35,9 +37,22 @@ pub(crate) enum Operation {
     DeleteFile,
     /// An empty folder was deleted.
     DeleteFolder,
-    /// A whole tree was made, used and deleted: all of the above for each of its files. Making their data is not
-    /// in it.
+    /// A file of an archive was read from it, made, written and closed.
+    UnpackFile,
+    /// A whole tree was made, used and deleted: all of the above but the archive, for each of its files. Making
+    /// their data is not in it.
     Tree,
+    /// A whole archive of such a tree was unpacked, into folders that were there.
+    Unpack,
+}
+
+/// Whether an operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It did what it should, in time.
+    Fine,
+    /// It did not.
+    Failed,
 }
 
 /// Samples of one worker, or of several together.
@@ -60,28 +75,33 @@ pub(crate) struct Samples {
 const TIMED_OUT: &str = "took longer than the time-out";
 
 impl Samples {
-    /// Adds an operation. One that took longer than `timeout` has failed, whatever it says.
+    /// Adds an operation. One that took longer than `timeout` has failed, whatever it says. Which it was.
     pub(crate) fn record(
         &mut self,
         operation: Operation,
         took: Duration,
         timeout: Duration,
         outcome: &io::Result<u64>,
-    ) {
+    ) -> Verdict {
         let failure = match outcome {
             Ok(_) if took > timeout => Some(TIMED_OUT.to_owned()),
             Ok(_) => None,
             Err(error) => Some(error.to_string()),
         };
         let latencies = self.latencies.entry(operation).or_default();
-        match failure {
+        let verdict = match failure {
             Some(said) => {
                 latencies.record_failure(took);
                 *self.errors.entry(said).or_default() += 1;
+                Verdict::Failed
             }
-            None => latencies.record(took),
-        }
+            None => {
+                latencies.record(took);
+                Verdict::Fine
+            }
+        };
         *self.bytes.entry(operation).or_default() += outcome.as_ref().map_or(0, |bytes| *bytes);
+        verdict
     }
 
     /// Adds an operation that never came back or was never begun, after `waited`.
@@ -99,6 +119,12 @@ impl Samples {
         other.errors.iter().for_each(|(key, count)| *self.errors.entry(key.clone()).or_default() += count);
         self.lateness.merge(&other.lateness);
         self.generating += other.generating;
+    }
+
+    /// How many operations of an open loop were due while every place of the queue was taken.
+    pub(crate) fn queue_was_full(&self) -> u64 {
+        let due: u64 = self.latencies.values().map(Latencies::count).sum();
+        due.saturating_sub(self.lateness.count())
     }
 
     /// How many operations failed.

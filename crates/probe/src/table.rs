@@ -1,15 +1,17 @@
 //! The result for people: where, what, and a line for each kind of operation.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use serde_json::Value;
 use winstead_spec::ByteSize;
 use winstead_statistics::Percentile;
 
 use crate::{
+    goal::Reached,
     parameters::Parameters,
     result::{Done, Ended, ProbeResult},
     samples::Operation,
+    seed::{Comparison, Measurement},
 };
 
 const MEBIBYTE: f64 = 1_048_576.0;
@@ -29,6 +31,12 @@ pub(crate) fn render(result: &ProbeResult) -> String {
         let empty = [String::new(), String::new(), String::new(), String::new()];
         let cells = ["(lateness)".to_owned()].into_iter().chain(empty);
         line(format_args!("{}", row(cells.chain(times(&lateness.percentile_nanos)))));
+    }
+    for text in result.goal.iter().flat_map(goal_lines) {
+        line(format_args!("{text}"));
+    }
+    for text in result.comparison.iter().flat_map(seed_lines) {
+        line(format_args!("{text}"));
     }
     line(format_args!("\n{:.1} s measured; latencies include failed operations", result.elapsed_seconds));
     result.errors.iter().for_each(|(said, count)| line(format_args!("failed {count} times: {said}")));
@@ -56,6 +64,10 @@ fn headline(result: &ProbeResult) -> String {
             load.threads,
             load.queue_depth,
         ),
+        Parameters::Seed(load) => format!(
+            "{}: four numbers, by an old script's method and honestly, {} runs",
+            load.workload, load.runs
+        ),
         Parameters::Files(load) => {
             let fsync = if load.fsync { "each flushed" } else { "not flushed" };
             format!("{}: {} tree(s) of {} files, {fsync}", load.workload, load.threads, load.files)
@@ -73,6 +85,72 @@ fn cells(operation: Operation, done: &Done) -> impl Iterator<Item = String> {
         .into_iter()
         .chain(rates)
         .chain(times(&done.percentile_nanos))
+}
+
+/// Each rate that was tried, and what came out.
+fn goal_lines(reached: &Reached) -> Vec<String> {
+    let mut lines = vec![String::new(), format!("rates tried for {}:", reached.goal)];
+    for step in &reached.steps {
+        let took = step.percentile_nanos.map_or_else(|| "-".to_owned(), time);
+        let why = step.why.as_ref().map_or_else(|| "met".to_owned(), |why| format!("failed: {why}"));
+        lines.push(format!("{:>12.1}/s {took:>8}  {why}", step.per_second));
+    }
+    let rate = |rate: Option<f64>| rate.map(|rate| format!("{rate:.1}/s"));
+    lines.push(match (rate(reached.highest_met_per_second), rate(reached.lowest_failed_per_second)) {
+        (Some(met), Some(failed)) => {
+            format!("met up to {met}, which is the table above; no longer at {failed}")
+        }
+        (Some(met), None) => format!("met up to {met}, the highest that was tried, which is the table above"),
+        (None, failed) => format!("never met; the table above is {}", failed.unwrap_or_default()),
+    });
+    lines
+}
+
+/// The four numbers, by both methods.
+fn seed_lines(comparison: &Comparison) -> Vec<String> {
+    let mut lines = vec![
+        String::new(),
+        format!("{:<17} {:<30} {}", "", "as the old script measured", "honest: median (lowest-highest)"),
+    ];
+    lines.extend(comparison.measurements.iter().map(|row| {
+        let (old, honest) = (&row.as_the_old_script, &row.honest);
+        let unit = unit(row.measurement);
+        let old = format!("{} in {}", unit.rate(old.per_second), seconds(old.timed_seconds));
+        let spread =
+            format!("{}-{}", unit.number(honest.lowest_per_second), unit.number(honest.highest_per_second));
+        let median = unit.rate(honest.median.per_second);
+        let took = seconds(honest.median.timed_seconds);
+        format!("{:<17} {old:<30} {median} in {took} ({spread})", named(&row.measurement))
+    }));
+    lines
+}
+
+/// How a number is shown.
+struct Unit {
+    scale: f64,
+    name: &'static str,
+}
+
+const fn unit(measurement: Measurement) -> Unit {
+    match measurement {
+        Measurement::SequentialWrite | Measurement::SequentialRead => Unit { scale: MEBIBYTE, name: "MiB/s" },
+        Measurement::SmallFiles => Unit { scale: 1.0, name: "files/s" },
+        Measurement::RandomRead => Unit { scale: 1.0, name: "reads/s" },
+    }
+}
+
+impl Unit {
+    fn number(&self, per_second: f64) -> String {
+        format!("{:.0}", per_second / self.scale)
+    }
+
+    fn rate(&self, per_second: f64) -> String {
+        format!("{} {}", self.number(per_second), self.name)
+    }
+}
+
+fn seconds(seconds: f64) -> String {
+    time(u64::try_from(Duration::from_secs_f64(seconds).as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// The name that results have for it.

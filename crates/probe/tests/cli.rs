@@ -5,8 +5,9 @@
 
 use std::{
     collections::BTreeSet,
+    io::{BufRead, BufReader, Read, Write},
     path::Path,
-    process::{Child, Output, Stdio},
+    process::{Child, ChildStderr, ChildStdin, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -23,7 +24,44 @@ fn folder() -> TempDir {
 fn start(folder: &Path, arguments: &str) -> Child {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_winstead-probe"));
     command.env_clear().current_dir(folder).args(arguments.split(' '));
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start winstead-probe")
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start winstead-probe")
+}
+
+/// A program that waits at the barrier, and where to write what it waits for.
+struct Waiting {
+    probe: Child,
+    /// Nothing when it was closed.
+    input: Option<ChildStdin>,
+    said: BufReader<ChildStderr>,
+}
+
+fn wait_at_barrier(folder: &Path, arguments: &str) -> Waiting {
+    let mut probe = start(folder, &format!("--barrier {arguments}"));
+    let input = probe.stdin.take();
+    let mut said = BufReader::new(probe.stderr.take().expect("piped"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("a line");
+    assert_eq!(line, "winstead-probe: ready\n", "{arguments}");
+    assert_eq!(entries(folder).len(), 1, "nothing was prepared: {arguments}");
+    Waiting { probe, input, said }
+}
+
+impl Waiting {
+    fn write(&mut self, text: &[u8]) {
+        self.input.as_mut().expect("open").write_all(text).expect("it reads");
+    }
+
+    /// What it writes to standard error until it ends, and how it ends.
+    fn end(mut self) -> (String, Output) {
+        let mut text = String::new();
+        self.said.read_to_string(&mut text).expect("text");
+        (text, self.probe.wait_with_output().expect("it ends"))
+    }
 }
 
 fn run(folder: &Path, arguments: &str) -> Output {
@@ -109,6 +147,7 @@ fn parameters_are_in_the_result_as_they_were_used() {
       "flush": "each",
       "firstTouch": false,
       "arrivals": null,
+      "goal": null,
       "durationSeconds": 0.1,
       "warmupSeconds": 0.0,
       "timeoutSeconds": 30.0,
@@ -162,7 +201,27 @@ fn an_open_loop_has_as_many_operations_as_were_due() {
     for (engine, _) in engines() {
         let result = measure(&format!("latency --engine {engine} --arrivals fixed --rate 500 {SHORT}"));
         assert_eq!(result["operations"]["read"]["count"], 50, "{engine}");
+        let steps = result["timeline"]["steps"].as_array().expect("steps");
+        assert_eq!((steps.len(), &steps[0]["operations"]), (1, &Value::from(50)), "{engine}");
     }
+}
+
+#[test]
+fn a_goal_finds_a_rate_that_meets_it_and_one_that_does_not() {
+    let search = "latency --goal p50=20ms --rate 250000 --queue-depth 2 --cache cached --seed 3";
+    let result = measure(&format!("{search} {SHORT}"));
+    let goal = &result["goal"];
+    let rate = |name: &str| goal[name].as_f64();
+    let (met, failed) = (rate("highestMetPerSecond"), rate("lowestFailedPerSecond"));
+    // A computer that serves a million a second fails none; one that is busy may meet none.
+    let within_a_tenth = met.zip(failed).is_none_or(|(met, failed)| met < failed && failed <= 1.1 * met);
+    assert!(within_a_tenth, "{goal:#}");
+    assert_eq!((&goal["percentile"], &goal["nanos"]), (&"p50".into(), &20_000_000.into()));
+    let steps = goal["steps"].as_array().expect("steps");
+    assert!(steps.iter().all(|step| step["met"] == step["why"].is_null()), "{goal:#}");
+    let shown = steps.iter().find(|step| step["perSecond"].as_f64() == met.or(failed)).expect("a step");
+    assert_eq!(shown["percentileNanos"], result["operations"]["read"]["percentileNanos"]["p50"]);
+    assert_eq!(result["parameters"]["durationSeconds"], 0.1);
 }
 
 #[test]
@@ -183,12 +242,37 @@ fn a_first_touch_writes_each_block_once_and_ends() {
 fn a_tree_of_small_files_has_all_its_operations() {
     let result = measure("files --files 30 --per-folder 10 --passes 2 --threads 2 --fsync -o json");
     let count = |name: &str| result["operations"][name]["count"].as_u64();
-    let files = ["create-file", "write-file", "flush-file", "stat", "read-file", "rename", "delete-file"];
-    assert!(files.iter().all(|name| count(name) == Some(120)), "{:?}", files.map(count));
-    assert_eq!((count("make-folder"), count("delete-folder"), count("tree")), (Some(12), Some(12), Some(4)));
+    let once = ["create-file", "write-file", "stat", "read-file", "rename", "unpack-file"];
+    assert_eq!(once.map(count), [Some(120); 6]);
+    // The tree's own and those that were unpacked.
+    assert_eq!(["flush-file", "delete-file"].map(count), [Some(240); 2]);
+    assert_eq!(["make-folder", "delete-folder"].map(count), [Some(24); 2]);
+    assert_eq!(["tree", "unpack"].map(count), [Some(4); 2]);
     let bytes = |name: &str| result["operations"][name]["bytes"].as_u64();
     assert_eq!(bytes("write-file"), bytes("read-file"));
-    assert!(bytes("write-file") > Some(120 * 256));
+    assert!(bytes("write-file") > Some(120 * 256) && bytes("unpack-file") > Some(120 * 256));
+}
+
+#[test]
+fn the_old_numbers_stand_beside_honest_ones() {
+    let result = measure("seed --working-set 4MiB --files 20 --reads 30 --runs 3 -o json");
+    let rows = result["comparison"]["measurements"].as_array().expect("rows");
+    let names: Vec<&str> = rows.iter().filter_map(|row| row["measurement"].as_str()).collect();
+    assert_eq!(names, ["sequential-write", "sequential-read", "small-files", "random-read"]);
+    for (row, amount) in rows.iter().zip([4_194_304.0, 4_194_304.0, 20.0, 30.0]) {
+        let number = |value: &Value| value.as_f64().expect("a number");
+        let runs = row["honest"]["runs"].as_array().expect("runs");
+        assert_eq!(runs.len(), 3);
+        for timed in runs.iter().chain([&row["asTheOldScript"], &row["honest"]["median"]]) {
+            let done = number(&timed["perSecond"]) * number(&timed["timedSeconds"]);
+            assert!((done / amount - 1.0).abs() < 1e-6, "{row:#}");
+        }
+    }
+    // The histograms are those of the honest runs only.
+    let count = |name: &str| result["operations"][name]["count"].as_u64();
+    let counts = ["write", "flush", "read", "write-file", "random-read"].map(count);
+    assert_eq!(counts, [12, 3, 12, 60, 90].map(Some));
+    assert!(result["notes"].to_string().contains("zeros"), "{}", result["notes"]);
 }
 
 #[test]
@@ -282,10 +366,63 @@ fn help_teaches_with_examples_and_exit_codes() {
 }
 
 #[test]
+fn at_the_barrier_everything_is_prepared_and_a_line_begins_the_load() {
+    for arguments in ["files --files 10 --passes 1 -o json".to_owned(), format!("rand-read {SHORT}")] {
+        let folder = folder();
+        let mut waiting = wait_at_barrier(folder.path(), &arguments);
+        waiting.write(b"go\n");
+        let (said, output) = waiting.end();
+        assert_eq!((said.as_str(), output.status.code()), ("", Some(0)), "{arguments}");
+        let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert!(!operations(&result).is_empty());
+        assert_empty(folder.path());
+    }
+}
+
+#[test]
+fn an_input_that_ends_without_a_line_is_an_error_and_ctrl_c_ends_the_wait() {
+    let gone = folder();
+    let mut waiting = wait_at_barrier(gone.path(), &format!("rand-read {SHORT}"));
+    waiting.write(b"g");
+    waiting.input = None;
+    let (said, output) = waiting.end();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
+    insta::assert_snapshot!(said, @"
+    error: failed to wait at the barrier
+      caused by: standard input ended before a line came
+    hint: standard input must stay open until one line is written to it: `ssh` without -n, `docker run -i`
+    ");
+    assert_empty(gone.path());
+
+    let stopped = folder();
+    let waiting = wait_at_barrier(stopped.path(), "files --files 10");
+    kill_process(Pid::from_child(&waiting.probe), Signal::INT).expect("it runs");
+    let (said, output) = waiting.end();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert_eq!(said, "error: failed to finish: interrupted\n");
+    assert_empty(stopped.path());
+}
+
+#[test]
+fn operations_that_failed_are_a_result_which_is_said_and_no_failure_of_the_measurement() {
+    let folder = folder();
+    let arguments = format!("latency --rate 1000000 --timeout 1ms --queue-depth 1 --cache cached {SHORT}");
+    let output = run(folder.path(), &arguments);
+    let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((output.status.code(), result["ended"].as_str()), (Some(0), Some("complete")));
+    let failures = result["operations"]["read"]["failures"].as_u64().expect("a number");
+    let note =
+        format!("{failures} operations failed: they are in the percentiles; compare their share first");
+    assert!(failures > 0 && stderr(&output).contains(&format!("note: {note}\n")), "{}", stderr(&output));
+    assert!(result["notes"].as_array().expect("notes").contains(&Value::from(note)));
+}
+
+#[test]
 fn ctrl_c_and_sigterm_end_in_order_and_leave_nothing() {
     for (signal, arguments) in [
         (Signal::INT, "rand-read --working-set 2MiB --duration 10m"),
         (Signal::TERM, "files --files 100 --passes 10000"),
+        (Signal::INT, "seed --working-set 4MiB --files 1000000 --runs 100"),
         (Signal::INT, "rand-write --engine io-uring --queue-depth 8 --working-set 2MiB --duration 10m"),
         (Signal::INT, "latency --engine io-uring --rate 0.1 --working-set 2MiB --duration 10m --warmup 0s"),
         (Signal::INT, "latency --rate 0.1 --working-set 2MiB --duration 10m --warmup 0s"),

@@ -104,7 +104,7 @@ fn the_same_work_is_compared_by_its_time_and_a_given_time_by_what_was_done() {
         runs
     };
     let work = compared(&closed(100.0, json!(null)), &closed(200.0, json!(null)), &[]).expect("alike");
-    assert!(work.sentences[1].starts_with("B does worse, with more seconds: "), "{:?}", work.sentences);
+    assert!(work.sentences[0].starts_with("B does worse, with more seconds: "), "{:?}", work.sentences);
     let time = compared(&closed(100.0, json!(30)), &closed(200.0, json!(30)), &[]).expect("alike");
     assert!(
         time.sentences[1].starts_with("B does worse, with fewer operations a second: "),
@@ -118,6 +118,25 @@ fn the_same_work_is_compared_by_its_time_and_a_given_time_by_what_was_done() {
     let unfinished = compared(&closed(100.0, json!(null)), &unfinished, &[]).expect("alike");
     assert_eq!(unfinished.elapsed, None, "its time is not that of all the work");
     assert_eq!(unfinished.notes, ["B: 1 of 5 runs were interrupted"]);
+}
+
+#[test]
+fn runs_that_looked_for_a_rate_are_compared_by_it() {
+    let searched = |rate: f64| {
+        let mut runs = runs(100.0);
+        for (index, run) in runs.iter_mut().enumerate() {
+            run.settings.insert("goal.nanos".to_owned(), json!(5_000_000));
+            run.elapsed = run.elapsed.div_f64(rate * (1.0 + 0.01 * index as f64));
+        }
+        runs
+    };
+    let found = compared(&searched(1.0), &searched(3.0), &[]).expect("alike");
+    assert!(
+        found.sentences[0].starts_with("B does better, with more operations a second: "),
+        "{:?}",
+        found.sentences
+    );
+    assert!(found.notes[0].starts_with("each run looked for its highest rate"), "{:?}", found.notes);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! What made-up experiments must, and must not, be said to show.
 
+use proptest::{prelude::*, sample::Index};
+use serde_json::{Value, json};
+
 use super::*;
 use crate::{
     example::{self, Story},
@@ -202,7 +205,41 @@ fn the_same_document_and_seed_say_the_same_and_a_broken_result_is_an_error() {
     document.design.agents = vec![8];
     let [first, second] = [(); 2].map(|()| serde_json::to_string(&of(&document)).expect("JSON"));
     assert_eq!(first, second);
-    document.runs.last_mut().expect("runs").workloads[0].machines[0].result =
-        Some(serde_json::json!({"kind": "Pool"}));
+    document.runs.last_mut().expect("runs").workloads[0].machines[0].result = Some(json!({"kind": "Pool"}));
     assert!(matches!(Findings::of(&document, None, Seed(1)), Err(ReadError::Kind { .. })));
+}
+
+/// The scalars of a document and what holds them, in the order in which they stand.
+fn places(value: &mut Value) -> Vec<&mut Value> {
+    match value {
+        Value::Object(members) => members.iter_mut().flat_map(|(_, member)| places(member)).collect(),
+        Value::Array(members) => members.iter_mut().flat_map(places).collect(),
+        scalar => vec![scalar],
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// A document comes from a file, and results in it from guests.
+    #[test]
+    fn a_document_in_which_anything_is_changed_is_read_or_refused(
+        at in prop::collection::vec((any::<Index>(), 0usize..8), 1..12),
+    ) {
+        let mut document = example::contention(Story::RamHelps);
+        document.design.agents = vec![1];
+        document.runs.retain(|run| run.agents == 1);
+        let mut document = serde_json::to_value(document).expect("JSON");
+        for (index, with) in at {
+            let mut places = places(&mut document);
+            let place = index.index(places.len());
+            let others =
+                [json!(null), json!(-1), json!(0), json!(1e308), json!(u64::MAX), json!(""), json!([]), json!({"a": 1})];
+            *places[place] = others[with].clone();
+        }
+        if let Ok(document) = Contention::read(&document) {
+            let quick = Bootstrap { resamples: 1000, ..Bootstrap::with_seed(Seed(1)) };
+            drop(Findings::resampled(&document, Some(GOAL), quick));
+        }
+    }
 }

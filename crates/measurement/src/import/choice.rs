@@ -25,7 +25,7 @@ pub enum ChoiceError {
         there: String,
     },
     /// It holds counters.
-    #[error("it holds counters of Windows, which are no runs: `winstead bench explain` says what they mean")]
+    #[error("it holds counters of Windows, which are no runs")]
     Counters,
     /// A machine's result cannot be read.
     #[error(transparent)]

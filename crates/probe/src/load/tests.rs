@@ -9,6 +9,7 @@ use crate::{
     clock::{Clock, Stop},
     crew::Rules,
     samples::Samples,
+    timeline::Recorder,
 };
 
 /// A clock that stands still unless somebody moves it.
@@ -80,9 +81,9 @@ fn run(pace: Pace, operation: Operation, stall: Duration, timeout: Duration) -> 
             flush_at_end: operation == Operation::Write,
         },
     };
-    let post = Post::new(Rules { clock, stop: Stop::default(), timeout });
+    let post = Post::new(Rules { clock, stop: Stop::default(), timeout }, Recorder::default());
     worker.work(&post).expect("the disk is there");
-    post.samples()
+    post.take_samples()
 }
 
 const END: Duration = Duration::from_secs(10);
@@ -212,9 +213,9 @@ fn a_load_on_blocks_that_come_once_ends_with_them() {
             flush_at_end: true,
         },
     };
-    let post = Post::new(Rules { clock, stop: Stop::default(), timeout: END });
+    let post = Post::new(Rules { clock, stop: Stop::default(), timeout: END }, Recorder::default());
     worker.work(&post).expect("the disk is there");
-    let samples = post.samples();
+    let samples = post.take_samples();
     let count = |operation| samples.latencies[&operation].count();
     assert_eq!((count(Operation::Write), count(Operation::Flush)), (8, 1));
 }

@@ -138,7 +138,7 @@ impl Ring {
             post.note(|samples| samples.lateness.record(late));
         }
         if late > post.rules.timeout {
-            post.note(|samples| samples.record_timeout(self.lane.task.operation, late));
+            post.give_up(self.lane.task.operation, due);
             return Ok(());
         }
         self.begin(post, Some(due))
@@ -285,6 +285,7 @@ mod tests {
         pattern::Generator,
         platform,
         samples::Samples,
+        timeline::Recorder,
     };
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -297,9 +298,9 @@ mod tests {
         let task = Task { positions, pace, operation, block: 4096, blocks: 8, flush_at_end: false };
         let lane = Lane { file, generator, depth: 3, task };
         let rules = Rules { clock: Arc::new(Monotonic::start()), stop: Stop::default(), timeout: MINUTE };
-        let post = Post::new(rules);
+        let post = Post::new(rules, Recorder::default());
         let ended = ring_job(lane).expect("a ring")(&post);
-        Some((post.samples(), ended))
+        Some((post.take_samples(), ended))
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 23] = [
+const COMMANDS: [&[&str]; 26] = [
     &[],
     &["plan"],
     &["up"],
@@ -24,6 +24,9 @@ const COMMANDS: [&[&str]; 23] = [
     &["template", "list"],
     &["template", "rm"],
     &["report"],
+    &["bench"],
+    &["bench", "compare"],
+    &["bench", "explain"],
     &["schema"],
     &["man"],
 ];

@@ -2,6 +2,7 @@
 //! nothing here starts a machine.
 
 mod answers;
+mod bench;
 mod help;
 mod images;
 mod interrupts;

@@ -196,7 +196,7 @@ impl DiskExplanation {
             unlike.map(|ratio| {
                 format!(
                     "a write takes {ratio:.0} times as long as a read: flushes or write-through are likely; windows_exporter \
-                     does not count flushes, `winstead-probe latency --flush each` measures them"
+                     does not count flushes, `winstead-probe rand-write --flush each` measures them"
                 )
             }),
         ];
@@ -269,7 +269,7 @@ mod tests {
                  another (flushes, write-through, a virtual disk upon a virtual disk), not one that has run out of \
                  operations",
                 "a write takes 8 times as long as a read: flushes or write-through are likely; \
-                 windows_exporter does not count flushes, `winstead-probe latency --flush each` measures them",
+                 windows_exporter does not count flushes, `winstead-probe rand-write --flush each` measures them",
                 "volume D: did nothing",
                 "a dashboard that averages over all 2 volumes shows 1000 %: the busy one has more",
             ]
