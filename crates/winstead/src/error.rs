@@ -26,9 +26,9 @@ pub(crate) enum CliError {
     /// A file that the user named cannot be read.
     #[error("read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    /// A file of measurements that the user named is none.
-    #[error("read {} as an experiment", path.display())]
-    Experiment { path: PathBuf, source: Box<dyn Error + Send + Sync> },
+    /// A file that a report was asked of has nothing to report on.
+    #[error("report on {}", path.display())]
+    NoReport { path: PathBuf, source: Box<dyn Error + Send + Sync> },
     /// A file that the user named cannot be read as a measurement.
     #[error("read {}", path.display())]
     NoMeasurement { path: PathBuf, source: Box<dyn Error + Send + Sync> },
@@ -98,7 +98,7 @@ impl CliError {
             Self::Engine(error) => code(error.kind()),
             Self::Bench(error) => code(error.kind()),
             Self::Problems { .. } | Self::Read { .. } | Self::Usage { .. } | Self::NoHome => 2,
-            Self::Experiment { .. } | Self::NoMeasurement { .. } | Self::Unlike { .. } => 2,
+            Self::NoReport { .. } | Self::NoMeasurement { .. } | Self::Unlike { .. } => 2,
             Self::System { .. } | Self::Program { .. } | Self::Render(_) => 1,
             Self::CouldNotRun(_) => COULD_NOT_RUN,
             Self::NobodyReads => 0,
@@ -130,8 +130,8 @@ impl CliError {
                 vec!["`winstead schema` prints what a file may hold; editors can read it".to_owned()]
             }
             Self::Read { .. } => vec!["-f takes files, folders, and - for standard input".to_owned()],
-            Self::Experiment { .. } => vec![
-                "name the contention.json that `winstead bench contention --out DIR` writes, or DIR itself".to_owned(),
+            Self::NoReport { .. } => vec![
+                "name a file of measurements, or the folder that `winstead bench contention --out` wrote".to_owned(),
             ],
             Self::NoMeasurement { .. } => {
                 vec!["`winstead bench compare --help` says which files and folders are read".to_owned()]
