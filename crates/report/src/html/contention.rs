@@ -44,7 +44,10 @@ impl Page {
                 sentences: findings.failures.iter().flat_map(|found| found.sentences.clone()).collect(),
                 table: tables::failures(&findings.failures),
             }),
-            method: method::method(subject.document, subject.source.seed),
+            method: method::measured(subject.document)
+                .into_iter()
+                .chain(method::judged(subject.source.seed))
+                .collect(),
             computer: method::computer(subject.document),
             notes: findings.notes.clone(),
             source: method::source(subject),

@@ -33,7 +33,7 @@ pub(super) fn summary(document: &Contention) -> Vec<String> {
 }
 
 /// How it was measured.
-pub(super) fn method(document: &Contention, seed: u64) -> Vec<Fact> {
+pub(super) fn measured(document: &Contention) -> Vec<Fact> {
     let design = &document.design;
     let planned = design.arms.len() * design.agents.len() * design.repeats as usize;
     vec![
@@ -63,6 +63,12 @@ pub(super) fn method(document: &Contention, seed: u64) -> Vec<Fact> {
                 digits(latest(document) * 1e3)
             )],
         ),
+    ]
+}
+
+/// How it was judged.
+pub(super) fn judged(seed: u64) -> Vec<Fact> {
+    vec![
         Fact::new("Intervals", [intervals(seed)]),
         Fact::new(
             "Comparisons",
@@ -197,7 +203,11 @@ fn limited(limit: DiskLimit) -> String {
 
 /// From which file, and how to get this page again.
 pub(super) fn source(subject: &Subject<'_>) -> Vec<Fact> {
-    let Subject { document, source, .. } = subject;
+    let Subject { document, source, goal, .. } = subject;
+    let goal = goal.map(|goal| format!(" --goal {}={}ms", goal.percentile, goal.within.as_millis()));
+    // Not the file's name: whoever sends a report chooses it, and this line is made to be pasted.
+    let again =
+        format!("winstead report FILE --seed {}{} --html PAGE", source.seed, goal.unwrap_or_default());
     vec![
         Fact::new("File", [source.name.clone()]),
         Fact::new("SHA-256", [source.sha256.clone()]),
@@ -205,5 +215,6 @@ pub(super) fn source(subject: &Subject<'_>) -> Vec<Fact> {
             "Measured by",
             [format!("winstead {}, from {}", document.winstead, time(document.started_at))],
         ),
+        Fact::new("This page again", [again]),
     ]
 }

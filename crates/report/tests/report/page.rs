@@ -174,6 +174,15 @@ fn every_drawing_has_a_title_and_a_description_of_its_own() {
     }
 }
 
+#[test]
+fn an_experiment_that_was_interrupted_at_once_still_has_a_page() {
+    let mut document = contention(Story::RamHelps);
+    document.runs.clear();
+    let example = Example::new(document);
+    assert!(example.page().contains("0 of 60 planned"));
+    assert!(!winstead_report::terminal(&example.findings).is_empty());
+}
+
 /// Durations in a text, in milliseconds.
 fn durations(text: &str) -> Vec<f64> {
     let words: Vec<&str> = text.split([' ', '(', ')']).collect();
