@@ -6,7 +6,7 @@ use winstead_measurement::{
 };
 
 use crate::{
-    number::digits,
+    number::{digits, trimmed},
     runs::Runs,
     tables::{self, compared},
     wrap::wrapped,
@@ -75,7 +75,7 @@ fn title(workload: &WorkloadFindings) -> String {
 pub(crate) fn arrivals(arrivals: Arrivals) -> String {
     match arrivals {
         Arrivals::Open { per_second } => {
-            format!("{} a second due in each machine (open loop)", digits(per_second))
+            format!("{} a second due in each machine (open loop)", trimmed(&digits(per_second)))
         }
         Arrivals::Closed { workers } => format!("{workers} under way in each machine (closed loop)"),
     }

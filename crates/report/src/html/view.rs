@@ -97,12 +97,36 @@ impl Verdict {
     pub(super) fn of(headline: &[String]) -> (Self, Vec<String>) {
         let mut sentences = headline.iter().cloned();
         let whole = sentences.next().unwrap_or_else(|| "nothing was measured".to_owned());
-        let (lead, qualified) = match whole.split_once("; ") {
-            Some((lead, rest)) => (lead.to_owned(), Some(rest.to_owned())),
+        let (lead, qualified) = match end_of_lead(&whole) {
+            Some(end) => (whole[..end].to_owned(), Some(whole[end + SEPARATOR..].to_owned())),
             None => (whole.clone(), None),
         };
         (Self { whole, lead, qualified }, sentences.collect())
     }
+}
+
+/// `; ` and `: `.
+const SEPARATOR: usize = 2;
+/// What large letters have room for in three lines, and what is too little for a verdict: the name of a workload.
+const LEAD: std::ops::RangeInclusive<usize> = 24..=90;
+
+/// Where the large letters of a verdict end: at its first semicolon, or where that is far away at the last colon before.
+/// What stands in parentheses is not torn apart.
+fn end_of_lead(verdict: &str) -> Option<usize> {
+    let mut depth = 0_i32;
+    let mut ends: Vec<(usize, char)> = Vec::new();
+    for ((index, character), (_, next)) in verdict.char_indices().zip(verdict.char_indices().skip(1)) {
+        depth += i32::from(character == '(') - i32::from(character == ')');
+        if depth == 0 && next == ' ' && matches!(character, ';' | ':') {
+            ends.push((index, character));
+        }
+    }
+    let semicolon = ends.iter().find(|(_, character)| *character == ';').map(|(index, _)| *index);
+    if semicolon.unwrap_or(verdict.len()) <= *LEAD.end() {
+        return semicolon;
+    }
+    let colon = ends.iter().rev().find(|(index, _)| LEAD.contains(index)).map(|(index, _)| *index);
+    colon.or(semicolon)
 }
 
 impl Fact {
@@ -121,5 +145,31 @@ impl Figure {
             tables: tables.into_iter().filter(|table| !table.rows.is_empty()).collect(),
             id,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_letters_end_where_a_clause_does() {
+        for (verdict, lead) in [
+            (
+                "latency: RAM is faster by 28.3× (26.8-29.9) than the disk; the rival is not",
+                "latency: RAM is faster by 28.3× (26.8-29.9) than the disk",
+            ),
+            (
+                "rand-write: it is not shown that RAM helps: the CPU was the wall (1.99 of 2 cores were busy; somebody waited): little is said",
+                "rand-write: it is not shown that RAM helps",
+            ),
+            ("latency: RAM does not help", "latency: RAM does not help"),
+            ("", ""),
+        ] {
+            let (found, _) = Verdict::of(&[verdict.to_owned()]);
+            assert_eq!(found.lead, lead);
+            assert_eq!(found.whole, verdict);
+        }
+        assert_eq!(Verdict::of(&[]).0.lead, "nothing was measured");
     }
 }
