@@ -47,6 +47,7 @@ pub(super) struct Fact {
     pub values: Vec<String>,
 }
 
+/// A load and what it says: the plots, then everything that checks them.
 #[derive(Debug, Serialize)]
 pub(super) struct Workload {
     pub id: String,
@@ -78,6 +79,7 @@ pub(super) struct Group {
     pub runs: Vec<Run>,
 }
 
+/// A run, second by second.
 #[derive(Debug, Serialize)]
 pub(super) struct Run {
     pub id: String,
@@ -92,6 +94,7 @@ pub(super) struct Run {
 const WIDE: Size = Size { class: "wide", width: 760.0, height: 380.0, labels: 104.0 };
 /// For windows that a telephone has: a wide chart's words would be too small there.
 const NARROW: Size = Size { class: "narrow", width: 340.0, height: 300.0, labels: 92.0 };
+
 impl Verdict {
     /// The first of some sentences, and the others.
     pub(super) fn of(headline: &[String]) -> (Self, Vec<String>) {
