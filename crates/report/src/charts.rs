@@ -8,7 +8,8 @@ use winstead_statistics::{Percentile, Scalability};
 
 use crate::{
     chart::{Axis, Chart, Kind, Mark, Series, Shape},
-    number::{duration, millis, short, trimmed},
+    distribution::Curve,
+    number::{duration, short, trimmed},
     table::Table,
     tables::{estimate, machines, quantile},
 };
@@ -53,7 +54,7 @@ fn agents_axis(workload: &WorkloadFindings) -> Axis {
     }
 }
 
-fn latency_axis(label: &str) -> Axis {
+pub(crate) fn latency_axis(label: &str) -> Axis {
     Axis {
         label: label.to_owned(),
         kind: Kind::Log,
@@ -178,94 +179,14 @@ pub(crate) fn law_values(workload: &WorkloadFindings) -> Table {
     table
 }
 
-/// The shares, in millionths of all operations, whose latency a distribution shows: so many took longer.
-const SLOWER: [u32; 21] = [
-    900_000, 700_000, 500_000, 300_000, 200_000, 150_000, 100_000, 70_000, 50_000, 30_000, 20_000, 15_000,
-    10_000, 5_000, 2_000, 1_000, 500, 200, 100, 50, 10,
-];
-/// Where fewer operations took longer, single ones decide and nothing is drawn.
-const FEWEST_BEYOND: u64 = 10;
-
-/// Share of operations that took longer, in millionths, and the latency that they exceeded, as far as operations go.
-fn exceeded(cell: &Cell) -> Vec<(u32, f64)> {
-    let count = cell.histogram.count();
-    let at = |slower: &u32| {
-        let percentile = Percentile::from_millionths(1_000_000 - slower)?;
-        let enough = percentile.beyond(count) >= FEWEST_BEYOND;
-        let nanos = cell.histogram.percentile(percentile).filter(|_| enough)?.as_nanos() as f64;
-        Some((*slower, nanos))
-    };
-    SLOWER.iter().filter_map(at).collect()
-}
-
-fn share(millionths: u32) -> f64 {
-    f64::from(millionths) / 1e6
-}
-
-/// How many operations took longer than so long, of all arms with the most machines: shows tails that a density hides.
-pub(crate) fn distribution(workload: &WorkloadFindings) -> Chart {
+/// What the arms with the most machines are in a distribution.
+pub(crate) fn curves(workload: &WorkloadFindings) -> Vec<Curve<'_>> {
     let most = most(workload);
-    let mut series = Vec::new();
-    for cell in workload.cells.iter().filter(|cell| cell.agents == most) {
-        let (class, shape) = look(cell.arm);
-        let points = exceeded(cell);
-        let marked =
-            points.iter().filter(|(slower, _)| [500_000, 100_000, 10_000, 1_000, 100].contains(slower));
-        let mark = |(slower, nanos): &(u32, f64)| {
-            let title = format!(
-                "{}: {} took longer than {}",
-                cell.arm.name(),
-                share_text(share(*slower)),
-                duration(*nanos)
-            );
-            Mark { at: [*nanos, share(*slower)], shape, title }
-        };
-        let marks: Vec<Mark> = marked.map(mark).collect();
-        let line = points.iter().map(|(slower, nanos)| [*nanos, share(*slower)]).collect();
-        series.push(Series { class, label: cell.arm.name().to_owned(), line, marks, ..Series::default() });
-    }
-    let described = series.iter().flat_map(|series| series.marks.iter().map(|mark| mark.title.clone()));
-    Chart {
-        title: format!("{}: how many operations took longer, {} at once", workload.name, machines(most)),
-        description: described.collect::<Vec<_>>().join("; "),
-        x: latency_axis("latency (log scale)"),
-        y: Axis {
-            label: "share of operations that took longer (log scale)".to_owned(),
-            kind: Kind::Log,
-            range: None,
-            ticks: None,
-            shown: share_text,
-        },
-        series,
-    }
-}
-
-/// `10 %`, `0.01 %`.
-fn share_text(share: f64) -> String {
-    trimmed(&format!("{:.4} %", share * 100.0))
-}
-
-/// The numbers of [`distribution`].
-pub(crate) fn distributions(workload: &WorkloadFindings) -> Table {
-    let most = most(workload);
-    let cells: Vec<&Cell> = workload.cells.iter().filter(|cell| cell.agents == most).collect();
-    let mut headings = vec!["#took longer".to_owned()];
-    headings.extend(cells.iter().map(|cell| format!("#{}, ms", cell.arm.name())));
-    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
-    let mut table = Table::new(
-        format!("{}: latencies that a share of operations exceeded, {}", workload.name, machines(most)),
-        &headings,
-    );
-    let points: Vec<Vec<(u32, f64)>> = cells.iter().map(|cell| exceeded(cell)).collect();
-    for slower in SLOWER {
-        let at = |points: &Vec<(u32, f64)>| {
-            points.iter().find(|(share, _)| *share == slower).map(|(_, nanos)| millis(*nanos))
-        };
-        let cells: Vec<Option<String>> = points.iter().map(at).collect();
-        if cells.iter().any(Option::is_some) {
-            let cells = cells.into_iter().map(|cell| cell.unwrap_or_else(|| "-".to_owned()));
-            table.row(std::iter::once(share_text(share(slower))).chain(cells));
-        }
-    }
-    table
+    let with_most = workload.cells.iter().filter(|cell| cell.agents == most);
+    with_most
+        .map(|cell| {
+            let (class, shape) = look(cell.arm);
+            Curve { name: cell.arm.name(), class, shape, histogram: &cell.histogram }
+        })
+        .collect()
 }

@@ -3,6 +3,7 @@
 use winstead_measurement::{Findings, findings::WorkloadFindings};
 
 use crate::{
+    runs::Runs,
     table::{Table, escaped},
     tables::{self, compared},
     terminal::arrivals,
@@ -11,11 +12,7 @@ use crate::{
 /// The report in Markdown, as GitHub and Azure DevOps read it.
 #[must_use]
 pub fn markdown(findings: &Findings) -> String {
-    let mut text = String::new();
-    for (number, sentence) in findings.headline.iter().enumerate() {
-        let sentence = escaped(sentence);
-        text += &if number == 0 { format!("## {sentence}\n") } else { format!("\n{sentence}\n") };
-    }
+    let mut text = headline(&findings.headline);
     if let Some(simulated) = &findings.simulated {
         text += &format!("\n> **{}**\n", escaped(simulated));
     }
@@ -26,6 +23,24 @@ pub fn markdown(findings: &Findings) -> String {
     }
     text += &list("### Failures", findings.failures.iter().flat_map(|found| &found.sentences));
     text + &list("### Notes", &findings.notes)
+}
+
+/// Runs that nothing is compared with, likewise.
+#[must_use]
+pub fn markdown_of_runs(runs: &Runs) -> String {
+    let mut text = headline(&runs.headline);
+    for load in &runs.loads {
+        text += &section(&format!("### {}", escaped(&load.title())), &load.table());
+    }
+    text + &list("### Notes", &runs.notes)
+}
+
+fn headline(sentences: &[String]) -> String {
+    let line = |(number, sentence): (usize, &String)| match number {
+        0 => format!("## {}\n", escaped(sentence)),
+        _ => format!("\n{}\n", escaped(sentence)),
+    };
+    sentences.iter().enumerate().map(line).collect()
 }
 
 fn numbers(workload: &WorkloadFindings) -> String {

@@ -9,10 +9,9 @@ use serde::Serialize;
 use winstead_measurement::{
     Contention, ReadError, Run,
     contention::{ContentionRun, WorkloadRun},
+    wall::WallKind,
 };
 use winstead_statistics::{Latencies, Percentile};
-
-use crate::tables::wall_name;
 
 /// Why there are no rows.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +111,7 @@ fn row(run: &ContentionRun, workload: &WorkloadRun, measured: &[Run], operation:
     let all = latencies.all();
     let at = |percentile| all.percentile(percentile).map(|took| took.as_nanos());
     let started_from = run.started_from.iter().map(|(how, count)| format!("{how} {count}"));
-    let walls: Vec<&str> = workload.walls.iter().map(|wall| wall_name(wall.kind)).collect();
+    let walls: Vec<String> = workload.walls.iter().map(|wall| as_written(wall.kind)).collect();
     let evidence: Vec<&str> = workload.walls.iter().map(|wall| wall.evidence.as_str()).collect();
     Row {
         started_at: run.started_at.to_string(),
@@ -138,6 +137,11 @@ fn row(run: &ContentionRun, workload: &WorkloadRun, measured: &[Run], operation:
         evidence: inert(&evidence.join("; ")),
         operation: inert(operation),
     }
+}
+
+/// A wall as documents call it: programs compare it with them.
+fn as_written(kind: WallKind) -> String {
+    serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Text that no spreadsheet takes for a formula (OWASP, "CSV Injection").
@@ -171,6 +175,11 @@ mod tests {
         document.runs[0].workloads[0].name = "=cmd(\"a,b\")".to_owned();
         let text = csv(&document).expect("rows");
         assert!(text.contains("\"'=cmd(\"\"a,b\"\")\""), "{}", text.lines().nth(1).unwrap_or_default());
+    }
+
+    #[test]
+    fn walls_are_called_as_in_the_document() {
+        assert_eq!(as_written(WallKind::SimulatedLimit), "simulated-limit");
     }
 
     #[test]

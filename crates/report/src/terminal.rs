@@ -6,7 +6,8 @@ use winstead_measurement::{
 };
 
 use crate::{
-    number::digits,
+    number::{digits, trimmed},
+    runs::Runs,
     tables::{self, compared},
     wrap::wrapped,
 };
@@ -14,7 +15,7 @@ use crate::{
 /// The report as lines of at most 80 columns, unless a document's names are longer.
 #[must_use]
 pub fn terminal(findings: &Findings) -> String {
-    let mut text = headline(findings);
+    let mut text = headline(&findings.headline, findings.simulated.as_deref());
     text += &list("How many machines", findings.recommendations.iter().flat_map(|found| &found.sentences));
     for workload in &findings.workloads {
         text += &numbers(workload);
@@ -24,10 +25,24 @@ pub fn terminal(findings: &Findings) -> String {
     text
 }
 
-fn headline(findings: &Findings) -> String {
-    let mut sentences = findings.headline.iter();
+/// Runs that nothing is compared with, likewise.
+#[must_use]
+pub fn terminal_of_runs(runs: &Runs) -> String {
+    let mut text = headline(&runs.headline, None);
+    for load in &runs.loads {
+        text += &format!(
+            "\n{}{}",
+            wrapped("", &format!("{}; ms and operations a second", load.title())),
+            load.table().text()
+        );
+    }
+    text + &list("Notes", &runs.notes)
+}
+
+fn headline(sentences: &[String], simulated: Option<&str>) -> String {
+    let mut sentences = sentences.iter();
     let mut text: String = sentences.next().map(|verdict| wrapped("", verdict)).into_iter().collect();
-    text += &findings.simulated.iter().map(|mark| wrapped("", mark)).collect::<String>();
+    text += &simulated.map(|mark| wrapped("", mark)).unwrap_or_default();
     let also: String = sentences.map(|sentence| wrapped("- ", sentence)).collect();
     if also.is_empty() { text } else { format!("{text}\n{also}") }
 }
@@ -60,7 +75,7 @@ fn title(workload: &WorkloadFindings) -> String {
 pub(crate) fn arrivals(arrivals: Arrivals) -> String {
     match arrivals {
         Arrivals::Open { per_second } => {
-            format!("{} a second due in each machine (open loop)", digits(per_second))
+            format!("{} a second due in each machine (open loop)", trimmed(&digits(per_second)))
         }
         Arrivals::Closed { workers } => format!("{workers} under way in each machine (closed loop)"),
     }

@@ -28,6 +28,8 @@ const PRESSURES: [(&str, &str); 5] = [
     ("memory.full", "fifth"),
 ];
 
+/// One that was never more is in the table, and not a line on the axis.
+const WORTH_A_LINE: f64 = 0.01;
 const ALWAYS: [&str; 2] = ["cpu.some", "io.some"];
 
 /// What the results of a run's machines say of its seconds, added up.
@@ -96,8 +98,9 @@ fn known_pressures(samples: &[HostSample]) -> impl Iterator<Item = (&'static str
 
 /// Those that say something, and the two that tell a CPU from a disk.
 fn shown_pressures(samples: &[HostSample]) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
-    let ever =
-        |name: &str| samples.iter().any(|sample| sample.pressure.get(name).is_some_and(|share| *share > 0.0));
+    let ever = |name: &str| {
+        samples.iter().any(|sample| sample.pressure.get(name).is_some_and(|share| *share >= WORTH_A_LINE))
+    };
     known_pressures(samples).filter(move |(name, _)| ALWAYS.contains(name) || ever(name))
 }
 

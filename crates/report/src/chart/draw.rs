@@ -28,6 +28,8 @@ const BOTTOM: f64 = 40.0;
 /// Less than this, and labels lie on each other.
 const LINE: f64 = 15.0;
 
+/// Numbers of the lower axis that are closer to each other run together.
+const NUMBER: f64 = 18.0;
 /// Labels that begin closer to each other are in each other's way.
 const WORD: f64 = 90.0;
 /// What letters need above the lower axis.
@@ -169,12 +171,26 @@ fn scale(axis: &Axis, values: impl Iterator<Item = f64>, pixels: [f64; 2]) -> Sc
 }
 
 fn marked(axis: &Axis, scale: &Scale) -> Vec<(Tick, f64)> {
-    let own = axis
-        .ticks
-        .as_ref()
-        .map(|values| values.iter().map(|value| Tick { value: *value, labelled: true }).collect());
+    let own = axis.ticks.as_ref().map(|values| {
+        let places: Vec<Option<f64>> = values.iter().map(|value| scale.at(*value)).collect();
+        let ticks = values.iter().zip(readable(&places));
+        ticks.map(|(value, labelled)| Tick { value: *value, labelled }).collect()
+    });
     let ticks: Vec<Tick> = own.unwrap_or_else(|| scale.ticks());
     ticks.into_iter().filter_map(|tick| Some((tick, scale.at(tick.value)?))).collect()
+}
+
+/// Which of some places, in order, have room for a number: the last, then those that are far enough from the next.
+fn readable(places: &[Option<f64>]) -> Vec<bool> {
+    let mut next: Option<f64> = None;
+    let mut has_room: Vec<bool> = Vec::new();
+    for place in places.iter().rev() {
+        let free = place.is_some_and(|place| next.is_none_or(|next| (next - place).abs() >= NUMBER));
+        next = if free { *place } else { next };
+        has_room.push(free);
+    }
+    has_room.reverse();
+    has_room
 }
 
 const fn grid(tick: Tick) -> &'static &'static str {
@@ -264,6 +280,12 @@ mod tests {
             "{drawn}"
         );
         assert!(drawn.contains("class=\"axis\""), "{drawn}");
+    }
+
+    #[test]
+    fn numbers_that_would_run_together_are_left_out_and_the_last_never() {
+        assert_eq!(readable(&[Some(10.0), Some(20.0), Some(40.0), Some(50.0)]), [false, true, false, true]);
+        assert_eq!(readable(&[Some(30.0), None]), [true, false]);
     }
 
     #[test]

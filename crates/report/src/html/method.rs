@@ -15,10 +15,6 @@ use crate::{
     tables::arm_meaning,
 };
 
-fn fact<S: Into<String>>(name: &str, values: impl IntoIterator<Item = S>) -> Fact {
-    Fact { name: name.to_owned(), values: values.into_iter().map(Into::into).collect() }
-}
-
 /// A time that a person can read, and that means the same everywhere.
 pub(super) fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
@@ -37,12 +33,12 @@ pub(super) fn summary(document: &Contention) -> Vec<String> {
 }
 
 /// How it was measured.
-pub(super) fn method(document: &Contention, seed: u64) -> Vec<Fact> {
+pub(super) fn measured(document: &Contention) -> Vec<Fact> {
     let design = &document.design;
     let planned = design.arms.len() * design.agents.len() * design.repeats as usize;
     vec![
-        fact("Arms", design.arms.iter().map(|arm| format!("{}: {}", arm.name(), arm_meaning(*arm)))),
-        fact(
+        Fact::new("Arms", design.arms.iter().map(|arm| format!("{}: {}", arm.name(), arm_meaning(*arm)))),
+        Fact::new(
             "Runs",
             [format!(
                 "{} of {planned} planned: each arm, each number of machines, {} times",
@@ -50,37 +46,43 @@ pub(super) fn method(document: &Contention, seed: u64) -> Vec<Fact> {
                 design.repeats
             )],
         ),
-        fact("Order of the arms", orders(document)),
-        fact(
+        Fact::new("Order of the arms", orders(document)),
+        Fact::new(
             "Each machine ran",
             design
                 .workloads
                 .iter()
                 .map(|workload| format!("winstead-probe {}", workload.arguments.join(" "))),
         ),
-        fact("Warm-up", [warm_up(document)]),
-        fact("How machines started", [starts(document)]),
-        fact(
+        Fact::new("Warm-up", [warm_up(document)]),
+        Fact::new("How machines started", [starts(document)]),
+        Fact::new(
             "At once",
             [format!(
                 "all machines waited at a barrier; the last began at most {} ms after the first",
                 digits(latest(document) * 1e3)
             )],
         ),
-        fact("Intervals", [intervals(seed)]),
-        fact(
+    ]
+}
+
+/// How it was judged.
+pub(super) fn judged(seed: u64) -> Vec<Fact> {
+    vec![
+        Fact::new("Intervals", [intervals(seed)]),
+        Fact::new(
             "Comparisons",
             [
                 "p99 decides, which was settled before measuring; other percentiles stand beside it, with wider intervals. No outlier is removed, an error or a time-out is a sample, percentiles are taken of merged histograms and never averaged.",
             ],
         ),
-        fact(
+        Fact::new(
             "Failures",
             [
                 "Wilson's interval for each arm, Newcombe's for the difference, Fisher's exact test for its probability.",
             ],
         ),
-        fact(
+        Fact::new(
             "Throughput",
             [
                 "the Universal Scalability Law X(N) = λN / (1 + σ(N−1) + κN(N−1)), fitted to all runs; Little's law checks that latency and throughput agree.",
@@ -155,7 +157,7 @@ pub(super) fn computer(document: &Contention) -> Vec<Fact> {
         other => other,
     };
     let mut facts = vec![
-        fact(
+        Fact::new(
             "Processor",
             [format!(
                 "{}, {} cores that may be used",
@@ -163,11 +165,11 @@ pub(super) fn computer(document: &Contention) -> Vec<Fact> {
                 host.cpus
             )],
         ),
-        fact("Memory", [bytes(host.memory_bytes as f64)]),
-        fact("Kernel", [host.kernel.clone()]),
-        fact("QEMU", [host.qemu.clone()]),
-        fact("Runs guests by", [guests]),
-        fact(
+        Fact::new("Memory", [bytes(host.memory_bytes as f64)]),
+        Fact::new("Kernel", [host.kernel.clone()]),
+        Fact::new("QEMU", [host.qemu.clone()]),
+        Fact::new("Runs guests by", [guests]),
+        Fact::new(
             "Disk",
             [format!(
                 "{} on {} ({})",
@@ -176,7 +178,7 @@ pub(super) fn computer(document: &Contention) -> Vec<Fact> {
                 disk.options.clone().unwrap_or_else(unknown),
             )],
         ),
-        fact(
+        Fact::new(
             "Each machine",
             [format!(
                 "{} CPUs, {}, {}, image {}, pool {}",
@@ -188,7 +190,7 @@ pub(super) fn computer(document: &Contention) -> Vec<Fact> {
             )],
         ),
     ];
-    facts.extend(document.design.disk_limit.map(|limit| fact("Disk limit", [limited(limit)])));
+    facts.extend(document.design.disk_limit.map(|limit| Fact::new("Disk limit", [limited(limit)])));
     facts
 }
 
@@ -201,10 +203,18 @@ fn limited(limit: DiskLimit) -> String {
 
 /// From which file, and how to get this page again.
 pub(super) fn source(subject: &Subject<'_>) -> Vec<Fact> {
-    let Subject { document, source, .. } = subject;
+    let Subject { document, source, goal, .. } = subject;
+    let goal = goal.map(|goal| format!(" --goal {}={}ms", goal.percentile, goal.within.as_millis()));
+    // Not the file's name: whoever sends a report chooses it, and this line is made to be pasted.
+    let again =
+        format!("winstead report FILE --seed {}{} --html PAGE", source.seed, goal.unwrap_or_default());
     vec![
-        fact("File", [source.name.clone()]),
-        fact("SHA-256", [source.sha256.clone()]),
-        fact("Measured by", [format!("winstead {}, from {}", document.winstead, time(document.started_at))]),
+        Fact::new("File", [source.name.clone()]),
+        Fact::new("SHA-256", [source.sha256.clone()]),
+        Fact::new(
+            "Measured by",
+            [format!("winstead {}, from {}", document.winstead, time(document.started_at))],
+        ),
+        Fact::new("This page again", [again]),
     ]
 }

@@ -4,7 +4,9 @@
 //! sceptical reader needs to check them. Whatever stands in a document is hostile until it is escaped: the template escapes
 //! by default, charts escape each of their words, and the page forbids itself everything but its one style sheet.
 
+mod contention;
 mod method;
+mod runs;
 mod view;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -14,10 +16,13 @@ use winstead_measurement::{Contention, Findings, Goal};
 
 use view::Page;
 
-use crate::chart::Escaped;
+use crate::{chart::Escaped, runs::Runs};
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("style.css");
+
+const DISTRIBUTION: &str = "Lower and further left is better. A curve that passes 10 ms at 1 % says: one operation in a hundred took \
+    longer than 10 ms. A curve ends where fewer than ten operations are left, since single ones would decide.";
 
 /// What a page is made of.
 #[derive(Clone, Copy, Debug)]
@@ -53,12 +58,21 @@ impl Source {
     }
 }
 
-/// The page, whole: it loads nothing.
-///
-/// # Panics
-/// Never: the template and what it is given are made for each other, which tests see to.
+/// The page of an experiment, whole: it loads nothing.
 #[must_use]
 pub fn html(subject: &Subject<'_>) -> String {
+    rendered(Page::of(subject))
+}
+
+/// The page of runs that nothing is compared with.
+#[must_use]
+pub fn html_of_runs(runs: &Runs, source: &Source) -> String {
+    rendered(Page::of_runs(runs, source))
+}
+
+/// # Panics
+/// Never: the template and what it is given are made for each other, which tests see to.
+fn rendered(page: Page) -> String {
     let mut templates = Environment::new();
     templates.set_auto_escape_callback(|_| AutoEscape::Html);
     templates.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -66,10 +80,13 @@ pub fn html(subject: &Subject<'_>) -> String {
     let page = minijinja::context! {
         style => STYLE,
         style_hash => BASE64_STANDARD.encode(Sha256::digest(STYLE)),
-        page => Serde(Page::of(subject)),
+        page => Serde(page),
     };
     templates.render_str(TEMPLATE, page).expect("the template fits what it is given")
 }
+
+/// What stays beside its number.
+const UNITS: [&str; 3] = ["%", "ms", "µs"];
 
 /// A sentence whose intervals and units are not torn apart at the end of a line: `(26.8-29.9)`, `95 %`.
 fn prose(text: &str) -> String {
@@ -79,7 +96,8 @@ fn prose(text: &str) -> String {
         true => format!("<span class=\"whole\">{}</span>", Escaped(word)),
         false => Escaped(word).to_string(),
     });
-    words.collect::<Vec<_>>().join(" ").replace(" %", "\u{a0}%")
+    let text = words.collect::<Vec<_>>().join(" ");
+    UNITS.iter().fold(text, |text, unit| text.replace(&format!(" {unit}"), &format!("\u{a0}{unit}")))
 }
 
 #[cfg(test)]

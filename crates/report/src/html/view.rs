@@ -1,38 +1,41 @@
-//! What the page's template is given: words and drawings, in the page's order.
+//! What the page's template is given: words and drawings, in the page's order. Parts that a page has not are `None`.
 
 use serde::Serialize;
-use winstead_measurement::{
-    contention::{ContentionRun, WorkloadRun},
-    findings::{Arrivals, WorkloadFindings},
-};
 
-use super::{Subject, method};
 use crate::{
     chart::{Chart, Size, draw},
-    charts,
     table::Table,
-    tables::{self, compared, machines},
-    terminal::arrivals,
-    timeline::{Timeline, timeline},
 };
 
 /// All of it.
 #[derive(Debug, Serialize)]
 pub(super) struct Page {
-    verdict: String,
-    lead: String,
-    qualified: Option<String>,
-    also: Vec<String>,
-    simulated: Option<String>,
-    summary: Vec<String>,
-    recommendations: Vec<Vec<String>>,
-    workloads: Vec<Workload>,
-    failures: Vec<String>,
-    failure_table: Table,
-    method: Vec<Fact>,
-    computer: Vec<Fact>,
-    notes: Vec<String>,
-    source: Vec<Fact>,
+    pub verdict: Verdict,
+    pub also: Vec<String>,
+    pub simulated: Option<String>,
+    pub summary: Vec<String>,
+    pub recommendations: Vec<Vec<String>>,
+    pub workloads: Vec<Workload>,
+    pub failures: Option<Failures>,
+    pub method: Vec<Fact>,
+    pub computer: Vec<Fact>,
+    pub notes: Vec<String>,
+    pub source: Vec<Fact>,
+}
+
+/// The first sentence: its first clause in large letters, what qualifies it right below, within the same heading.
+#[derive(Debug, Serialize)]
+pub(super) struct Verdict {
+    pub whole: String,
+    pub lead: String,
+    pub qualified: Option<String>,
+}
+
+/// Machines that gave no result.
+#[derive(Debug, Serialize)]
+pub(super) struct Failures {
+    pub sentences: Vec<String>,
+    pub table: Table,
 }
 
 /// Something that one looks up.
@@ -44,147 +47,99 @@ pub(super) struct Fact {
     pub values: Vec<String>,
 }
 
+/// A load and what it says: the plots, then everything that checks them.
 #[derive(Debug, Serialize)]
-struct Workload {
-    id: String,
-    name: String,
-    title: String,
-    numbers: Table,
-    figures: Vec<Figure>,
-    compared: Vec<String>,
-    comparisons: Table,
-    walls: Table,
-    groups: Vec<Group>,
+pub(super) struct Workload {
+    pub id: String,
+    pub name: String,
+    pub title: String,
+    pub numbers: Table,
+    pub figures: Vec<Figure>,
+    pub compared: Vec<String>,
+    pub comparisons: Option<Table>,
+    pub walls: Option<Table>,
+    pub groups: Option<Vec<Group>>,
 }
 
 /// A plot with what one needs to read and to check it.
 #[derive(Debug, Serialize)]
-struct Figure {
-    id: String,
-    heading: String,
-    reading: String,
-    wide: String,
-    narrow: String,
-    tables: Vec<Table>,
+pub(super) struct Figure {
+    pub id: String,
+    pub heading: String,
+    pub reading: String,
+    pub wide: String,
+    pub narrow: String,
+    pub tables: Vec<Table>,
 }
 
 /// Runs with the same number of machines.
 #[derive(Debug, Serialize)]
-struct Group {
-    title: String,
-    runs: Vec<Run>,
+pub(super) struct Group {
+    pub title: String,
+    pub runs: Vec<Run>,
 }
 
+/// A run, second by second.
 #[derive(Debug, Serialize)]
-struct Run {
-    id: String,
-    title: String,
-    held: String,
-    walls: Vec<String>,
-    failures: Vec<String>,
-    panels: Vec<String>,
-    tables: Vec<Table>,
+pub(super) struct Run {
+    pub id: String,
+    pub title: String,
+    pub held: String,
+    pub walls: Vec<String>,
+    pub failures: Vec<String>,
+    pub panels: Vec<String>,
+    pub tables: Vec<Table>,
 }
 
 const WIDE: Size = Size { class: "wide", width: 760.0, height: 380.0, labels: 104.0 };
 /// For windows that a telephone has: a wide chart's words would be too small there.
 const NARROW: Size = Size { class: "narrow", width: 340.0, height: 300.0, labels: 92.0 };
-const PANEL: Size = Size { class: "panel", width: 360.0, height: 200.0, labels: 88.0 };
 
-const LATENCY: &str = "Lower is better. Each mark is the p99 of all runs merged: one operation in a hundred took longer. The band is \
-    its 95 % interval over whole runs. Equal distances upwards are equal ratios.";
-const THROUGHPUT: &str = "Higher is better. Small dots are runs, large marks their medians. A curve is the Universal Scalability Law, \
-    fitted to all runs of an arm; where none can be told, the line joins the medians.";
-const OFFERED: &str = "As much was asked of each machine in every arm, so arms differ only where one could not keep up. Small dots are \
-    runs, large marks their medians.";
-const DISTRIBUTION: &str = "Lower and further left is better. A curve that passes 10 ms at 1 % says: one operation in a hundred took \
-    longer than 10 ms. A curve ends where fewer than ten operations are left, since single ones would decide.";
-
-impl Page {
-    pub(super) fn of(subject: &Subject<'_>) -> Self {
-        let findings = subject.findings;
-        let mut headline = findings.headline.iter().cloned();
-        let verdict = headline.next().unwrap_or_else(|| "nothing was measured".to_owned());
-        // The first clause in large letters; what qualifies it right below, within the same heading.
-        let (lead, qualified) = match verdict.split_once("; ") {
-            Some((lead, rest)) => (lead.to_owned(), Some(rest.to_owned())),
-            None => (verdict.clone(), None),
+impl Verdict {
+    /// The first of some sentences, and the others.
+    pub(super) fn of(headline: &[String]) -> (Self, Vec<String>) {
+        let mut sentences = headline.iter().cloned();
+        let whole = sentences.next().unwrap_or_else(|| "nothing was measured".to_owned());
+        let (lead, qualified) = match end_of_lead(&whole) {
+            Some(end) => (whole[..end].to_owned(), Some(whole[end + SEPARATOR..].to_owned())),
+            None => (whole.clone(), None),
         };
-        Self {
-            verdict,
-            lead,
-            qualified,
-            also: headline.collect(),
-            simulated: findings.simulated.clone(),
-            summary: method::summary(subject.document),
-            recommendations: findings.recommendations.iter().map(|found| found.sentences.clone()).collect(),
-            workloads: (1..)
-                .zip(&findings.workloads)
-                .map(|(number, found)| Workload::of(number, found, subject))
-                .collect(),
-            failures: findings.failures.iter().flat_map(|found| found.sentences.clone()).collect(),
-            failure_table: tables::failures(&findings.failures),
-            method: method::method(subject.document, subject.source.seed),
-            computer: method::computer(subject.document),
-            notes: findings.notes.clone(),
-            source: method::source(subject),
-        }
+        (Self { whole, lead, qualified }, sentences.collect())
     }
 }
 
-impl Workload {
-    fn of(number: usize, found: &WorkloadFindings, subject: &Subject<'_>) -> Self {
-        let id = format!("workload-{number}");
-        Self {
-            name: found.name.clone(),
-            title: format!("{}, {}", found.operation, arrivals(found.arrivals)),
-            numbers: tables::latencies(found),
-            figures: figures(&id, found, subject),
-            compared: found.comparisons.iter().map(compared).collect(),
-            comparisons: tables::comparisons(found),
-            walls: tables::walls(found),
-            groups: groups(&id, found, subject),
-            id,
+/// `; ` and `: `.
+const SEPARATOR: usize = 2;
+/// What large letters have room for in three lines, and what is too little for a verdict: the name of a workload.
+const LEAD: std::ops::RangeInclusive<usize> = 24..=90;
+
+/// Where the large letters of a verdict end: at its first semicolon, or where that is far away at the last colon before.
+/// What stands in parentheses is not torn apart.
+fn end_of_lead(verdict: &str) -> Option<usize> {
+    let mut depth = 0_i32;
+    let mut ends: Vec<(usize, char)> = Vec::new();
+    for ((index, character), (_, next)) in verdict.char_indices().zip(verdict.char_indices().skip(1)) {
+        depth += i32::from(character == '(') - i32::from(character == ')');
+        if depth == 0 && next == ' ' && matches!(character, ';' | ':') {
+            ends.push((index, character));
         }
     }
+    let semicolon = ends.iter().find(|(_, character)| *character == ';').map(|(index, _)| *index);
+    if semicolon.unwrap_or(verdict.len()) <= *LEAD.end() {
+        return semicolon;
+    }
+    let colon = ends.iter().rev().find(|(index, _)| LEAD.contains(index)).map(|(index, _)| *index);
+    colon.or(semicolon)
 }
 
-fn figures(workload: &str, found: &WorkloadFindings, subject: &Subject<'_>) -> Vec<Figure> {
-    let most = machines(charts::most(found));
-    vec![
-        Figure::of(
-            format!("{workload}-latency"),
-            "How long operations take",
-            LATENCY,
-            &charts::latency(found, subject.goal),
-            vec![tables::intervals(found)],
-        ),
-        Figure::of(
-            format!("{workload}-throughput"),
-            "How much gets done",
-            throughput_reading(found.arrivals),
-            &charts::throughput(found),
-            vec![tables::throughputs(found), tables::laws(found), charts::law_values(found)],
-        ),
-        Figure::of(
-            format!("{workload}-distribution"),
-            &format!("How long the slow ones take, with {most} at once"),
-            DISTRIBUTION,
-            &charts::distribution(found),
-            vec![charts::distributions(found)],
-        ),
-    ]
-}
-
-fn throughput_reading(arrivals: Arrivals) -> &'static str {
-    match arrivals {
-        Arrivals::Open { .. } => OFFERED,
-        Arrivals::Closed { .. } => THROUGHPUT,
+impl Fact {
+    pub(super) fn new<S: Into<String>>(name: &str, values: impl IntoIterator<Item = S>) -> Self {
+        Self { name: name.to_owned(), values: values.into_iter().map(Into::into).collect() }
     }
 }
 
 impl Figure {
-    fn of(id: String, heading: &str, reading: &str, chart: &Chart, tables: Vec<Table>) -> Self {
+    pub(super) fn of(id: String, heading: &str, reading: &str, chart: &Chart, tables: Vec<Table>) -> Self {
         Self {
             heading: heading.to_owned(),
             reading: reading.to_owned(),
@@ -196,55 +151,28 @@ impl Figure {
     }
 }
 
-/// The runs of a workload by their number of machines, most first: there differences show.
-fn groups(workload: &str, found: &WorkloadFindings, subject: &Subject<'_>) -> Vec<Group> {
-    let document = subject.document;
-    let mut agents: Vec<u32> = document.runs.iter().map(|run| run.agents).collect();
-    agents.sort_unstable_by(|one, other| other.cmp(one));
-    agents.dedup();
-    let group = |agents: u32| {
-        let mut runs: Vec<(&ContentionRun, &WorkloadRun)> = document
-            .runs
-            .iter()
-            .filter(|run| run.agents == agents)
-            .filter_map(|run| Some((run, run.workloads.iter().find(|workload| workload.name == found.name)?)))
-            .collect();
-        runs.sort_by_key(|(run, _)| (run.arm, run.repeat));
-        let title = format!("{} at once: {} runs", machines(agents), runs.len());
-        let run = |(run, of): (&ContentionRun, &WorkloadRun)| Run::of(workload, run, of, subject);
-        Group { title, runs: runs.into_iter().map(run).collect() }
-    };
-    agents.into_iter().map(group).filter(|group| !group.runs.is_empty()).collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Run {
-    fn of(workload: &str, run: &ContentionRun, of: &WorkloadRun, subject: &Subject<'_>) -> Self {
-        let (arm, design) = (run.arm.name(), &subject.document.design);
-        let id = format!("{workload}-run-{arm}-{}-{}", run.agents, run.repeat);
-        let Timeline { charts, host, machines } = timeline(of, subject.document.host.cpus);
-        let panels =
-            (1..).zip(&charts).map(|(number, chart): (u32, _)| draw(chart, PANEL, &format!("{id}-{number}")));
-        let failed = of
-            .machines
-            .iter()
-            .filter_map(|machine| Some(format!("{}: {}", machine.machine, machine.failure.as_ref()?)));
-        Self {
-            title: format!(
-                "{arm}, run {} of {}, {}",
-                run.repeat,
-                design.repeats,
-                of.started_at.strftime("%H:%M:%S")
+    #[test]
+    fn large_letters_end_where_a_clause_does() {
+        for (verdict, lead) in [
+            (
+                "latency: RAM is faster by 28.3× (26.8-29.9) than the disk; the rival is not",
+                "latency: RAM is faster by 28.3× (26.8-29.9) than the disk",
             ),
-            held: of.walls.first().map(|wall| tables::wall_name(wall.kind).to_owned()).unwrap_or_default(),
-            walls: of
-                .walls
-                .iter()
-                .map(|wall| format!("{}: {}", tables::wall_name(wall.kind), wall.evidence))
-                .collect(),
-            failures: failed.collect(),
-            panels: panels.collect(),
-            tables: std::iter::once(host).chain(machines).filter(|table| !table.rows.is_empty()).collect(),
-            id,
+            (
+                "rand-write: it is not shown that RAM helps: the CPU was the wall (1.99 of 2 cores were busy; somebody waited): little is said",
+                "rand-write: it is not shown that RAM helps",
+            ),
+            ("latency: RAM does not help", "latency: RAM does not help"),
+            ("", ""),
+        ] {
+            let (found, _) = Verdict::of(&[verdict.to_owned()]);
+            assert_eq!(found.lead, lead);
+            assert_eq!(found.whole, verdict);
         }
+        assert_eq!(Verdict::of(&[]).0.lead, "nothing was measured");
     }
 }

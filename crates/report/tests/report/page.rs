@@ -6,8 +6,11 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use sha2::{Digest, Sha256};
 use winstead_measurement::{
     Contention,
-    example::{Story, contention},
+    example::{Story, contention, probe_result},
+    import::{self, Measured},
 };
+use winstead_report::{Runs, Source, html_of_runs};
+use winstead_statistics::Seed;
 
 use crate::example::Example;
 
@@ -90,6 +93,23 @@ fn nothing_that_a_document_says_becomes_markup() {
 }
 
 #[test]
+fn nor_does_anything_that_runs_of_one_disk_say() {
+    let mut result = probe_result(900.0);
+    result["notes"] = serde_json::json!([HOSTILE]);
+    result["folder"] = HOSTILE.into();
+    result["program"] = serde_json::json!({"name": HOSTILE, "version": HOSTILE});
+    result["parameters"]["workload"] = HOSTILE.into();
+    result["operations"] = rename(&result["operations"]);
+    let Ok(Measured::Runs(named)) = import::read(result.to_string().as_bytes()) else { panic!("{result}") };
+    let source = Source::of(HOSTILE, b"made up", 1);
+    let page = html_of_runs(&Runs::of(&named, Seed(1)), &source);
+    for markup in ["<script", "<img", "</title></style>", "http:", "https:", " src=\"", "url("] {
+        assert!(!page.contains(markup), "{markup}");
+    }
+    assert_eq!(all_between(&page, "<svg", "</svg>").len(), 2);
+}
+
+#[test]
 fn nothing_is_loaded_and_only_the_pages_own_style_is_allowed() {
     let page = Example::of(Story::SimulatedLimit).page();
     for loading in [
@@ -152,6 +172,15 @@ fn every_drawing_has_a_title_and_a_description_of_its_own() {
             assert!(!said.is_empty(), "{drawing}");
         }
     }
+}
+
+#[test]
+fn an_experiment_that_was_interrupted_at_once_still_has_a_page() {
+    let mut document = contention(Story::RamHelps);
+    document.runs.clear();
+    let example = Example::new(document);
+    assert!(example.page().contains("0 of 60 planned"));
+    assert!(!winstead_report::terminal(&example.findings).is_empty());
 }
 
 /// Durations in a text, in milliseconds.

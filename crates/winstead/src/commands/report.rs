@@ -1,4 +1,4 @@
-//! `winstead report`: what an experiment says.
+//! `winstead report`: what was measured, and what it says.
 
 use std::{
     error::Error,
@@ -7,9 +7,12 @@ use std::{
 };
 
 use clap::Args;
-use serde_json::Value;
-use winstead_measurement::{Contention, Findings, Goal};
-use winstead_report::{Document, Source, Subject};
+use winstead_bench::DOCUMENT;
+use winstead_measurement::{
+    Contention, Findings, Goal,
+    import::{self, Measured, NamedRun},
+};
+use winstead_report::{Document, Runs, Source, Subject};
 use winstead_spec::Span;
 use winstead_statistics::{Percentile, Seed};
 
@@ -17,25 +20,24 @@ use crate::{cli::Format, context::Context, error::CliError, output, terminal::Ta
 
 const EXAMPLES: &str = "\
 Examples:
-  winstead report results/                         the verdict and the numbers, for a terminal
-  winstead report results/ --html report.html      one page with plots, to hand on
-  winstead report results/ --goal p99=5ms          how many machines keep to 5 ms
-  winstead report results/ --markdown > report.md  for a pull request or a wiki
-  winstead report results/ --csv > runs.csv        every run, for other people's statistics
-  winstead report results/ -o json                 for programs; latencies in nanoseconds
+  winstead report contention                         the verdict and the numbers, for a terminal
+  winstead report contention --html report.html      one page with plots, to hand on
+  winstead report contention --goal p99=5ms          how many machines keep to 5 ms
+  winstead report contention --markdown > report.md  for a pull request or a wiki
+  winstead report contention --csv > runs.csv        every run, for other people's statistics
+  winstead report contention -o json                 for programs; latencies in nanoseconds
+  winstead report disk.json                          runs of one disk
 
 The same file, goal and seed always give the same report.";
 
-/// The file that `bench contention --out DIR` writes into DIR.
-const FILE: &str = "contention.json";
-
-/// Shows what an experiment says: the verdict, then the numbers, then what weakens them.
+/// Shows what was measured: the verdict, then the numbers, then what weakens them.
 ///
+/// An experiment with many machines has a verdict; runs of one disk, also fio's and DiskSpd's, are shown without one.
 /// The page of --html is one file that loads nothing and needs no script.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ReportArgs {
-    /// The document of `winstead bench contention`, or the folder that it was written into.
+    /// What `winstead bench` wrote, or the folder that `bench contention` wrote into.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Writes a page for a browser; its path is printed.
@@ -53,12 +55,6 @@ pub(crate) struct ReportArgs {
     /// Where the random numbers start that intervals are computed with.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
-}
-
-/// An experiment that was read.
-struct Experiment {
-    document: Contention,
-    source: Source,
 }
 
 /// Runs `report`.
@@ -97,41 +93,78 @@ fn check(format: Format, args: &ReportArgs) -> Result<(), CliError> {
 }
 
 fn show(context: &Context, args: &ReportArgs) -> Result<(), CliError> {
-    let Experiment { document, source } = read(&args.file, args.seed)?;
+    let path = if args.file.is_dir() { args.file.join(DOCUMENT) } else { args.file.clone() };
+    let bytes = fs_err::read(&path).map_err(|error| no_report(&path, error))?;
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+    let source = Source::of(name, &bytes, args.seed);
+    match import::read(&bytes).map_err(|error| no_report(&path, error))? {
+        Measured::Contention(document) => experiment(context, args, &document, &source),
+        Measured::Runs(named) => runs(context, args, &named, &source),
+        Measured::Counters(_) => {
+            let message =
+                format!("report on {}: it holds counters of Windows, which are no runs", path.display());
+            Err(CliError::usage(message, format!("`winstead bench explain {}`", path.display())))
+        }
+    }
+}
+
+/// Many machines at once.
+fn experiment(
+    context: &Context,
+    args: &ReportArgs,
+    document: &Contention,
+    source: &Source,
+) -> Result<(), CliError> {
     if args.csv {
-        let rows = winstead_report::csv(&document).map_err(|error| experiment(&args.file, error))?;
+        let rows = winstead_report::csv(document).map_err(|error| no_report(&args.file, error))?;
         // Names in it are a document's, which nobody has checked.
         return context.ui.guest_bytes(&mut Tamer::default(), rows.as_bytes());
     }
+    let goal = args.goal;
     let findings =
-        Findings::of(&document, args.goal, Seed(args.seed)).map_err(|error| experiment(&args.file, error))?;
+        Findings::of(document, goal, Seed(args.seed)).map_err(|error| no_report(&args.file, error))?;
     if args.markdown {
         return context.ui.data(&winstead_report::markdown(&findings));
     }
-    let Some(page) = &args.html else {
-        let table = |document: &Document<'_>, _| winstead_report::terminal(document.findings);
-        return output::show(&context.ui, context.format, &Document::of(&findings), table);
-    };
-    let subject = Subject { document: &document, findings: &findings, source: &source, goal: args.goal };
-    write(page, &winstead_report::html(&subject))?;
-    context.ui.data(&format!("{}\n", page.display()))
+    if let Some(page) = &args.html {
+        let subject = Subject { document, findings: &findings, source, goal };
+        return put(context, page, &winstead_report::html(&subject));
+    }
+    let table = |document: &Document<'_>, _| winstead_report::terminal(document.findings);
+    output::show(&context.ui, context.format, &Document::of(&findings), table)
 }
 
-fn read(named: &Path, seed: u64) -> Result<Experiment, CliError> {
-    let path = if named.is_dir() { named.join(FILE) } else { named.to_owned() };
-    let bytes = fs_err::read(&path).map_err(|error| experiment(&path, error))?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|error| experiment(&path, error))?;
-    let document = Contention::read(&value).map_err(|error| experiment(&path, error))?;
-    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    Ok(Experiment { document, source: Source::of(name, &bytes, seed) })
+/// One place, again and again.
+fn runs(context: &Context, args: &ReportArgs, named: &[NamedRun], source: &Source) -> Result<(), CliError> {
+    if args.csv || args.goal.is_some() {
+        let message = format!(
+            "report on {} with --csv or --goal: they are for experiments with many machines",
+            args.file.display()
+        );
+        return Err(CliError::usage(message, "`winstead bench contention` measures one"));
+    }
+    let runs = Runs::of(named, Seed(args.seed));
+    if args.markdown {
+        return context.ui.data(&winstead_report::markdown_of_runs(&runs));
+    }
+    if let Some(page) = &args.html {
+        return put(context, page, &winstead_report::html_of_runs(&runs, source));
+    }
+    output::show(&context.ui, context.format, &runs, |runs, _| winstead_report::terminal_of_runs(runs))
 }
 
-fn experiment(path: &Path, source: impl Error + Send + Sync + 'static) -> CliError {
+fn no_report(path: &Path, source: impl Error + Send + Sync + 'static) -> CliError {
     CliError::NoMeasurement {
         path: path.to_owned(),
         source: Box::new(source),
-        hint: "name the contention.json that `winstead bench contention --out DIR` writes, or DIR itself",
+        hint: "name a file of measurements, or the folder that `winstead bench contention --out` wrote",
     }
+}
+
+/// Writes a page and says where it is.
+fn put(context: &Context, page: &Path, text: &str) -> Result<(), CliError> {
+    write(page, text)?;
+    context.ui.data(&format!("{}\n", page.display()))
 }
 
 fn folder(page: &Path) -> &Path {

@@ -1,7 +1,7 @@
 //! `winstead report`: every form of it, and what it refuses.
 
 use serde_json::Value;
-use winstead_measurement::example::{Story, document};
+use winstead_measurement::example::{Story, document, probe_result};
 
 use crate::sandbox::Sandbox;
 
@@ -52,6 +52,29 @@ fn a_page_is_written_and_its_path_is_the_last_line() {
 }
 
 #[test]
+fn runs_of_one_disk_have_a_table_and_a_page_but_no_verdict() {
+    let sandbox = Sandbox::new();
+    let items: Vec<Value> = [900.0, 950.0, 920.0, 940.0, 910.0].map(probe_result).to_vec();
+    let list = serde_json::json!({"kind": "ProbeResultList", "version": 1, "items": items});
+    sandbox.write("disk.json", &list.to_string());
+    let text = sandbox.ok(&["report", "disk.json"]);
+    assert!(text.starts_with("latency: p99 of durable-write is 2."), "{text}");
+    assert!(text.contains("nothing is compared here"), "{text}");
+    assert!(sandbox.ok(&["report", "disk.json", "--markdown"]).contains("| all | "));
+    assert_eq!(sandbox.ok(&["report", "disk.json", "--html", "disk.html"]), "disk.html\n");
+    let json: Value = serde_json::from_str(&sandbox.ok(&["report", "disk.json", "-o", "json"])).unwrap();
+    assert_eq!(
+        (&json["kind"], &json["loads"][0]["runs"][4]["operations"]),
+        (&"RunSummary".into(), &6000.into())
+    );
+    insta::assert_snapshot!(sandbox.run(&["report", "disk.json", "--csv"]).whole(), @r"
+    exit code 2
+    error: failed to report on disk.json with --csv or --goal: they are for experiments with many machines
+    hint: `winstead bench contention` measures one
+    ");
+}
+
+#[test]
 fn what_is_no_experiment_ends_with_2_and_says_what_to_name() {
     let sandbox = measured(Story::RamHelps);
     sandbox.write("pool.json", r#"{"kind": "Pool"}"#);
@@ -61,26 +84,27 @@ fn what_is_no_experiment_ends_with_2_and_says_what_to_name() {
     insta::assert_snapshot!(sandbox.run(&["report", "pool.json"]).whole(), @r#"
     exit code 2
     error: failed to read pool.json
-      cause: its kind is "Pool", not "Contention"
-    hint: name the contention.json that `winstead bench contention --out DIR` writes, or DIR itself
+      cause: it is a "Pool"; known are results of winstead-probe (ProbeResult, ProbeResultList), documents of `winstead bench contention`, fio's json+, DiskSpd's XML, and dumps of windows_exporter
+    hint: name a file of measurements, or the folder that `winstead bench contention --out` wrote
     "#);
     insta::assert_snapshot!(sandbox.run(&["report", "half.json"]).whole(), @r"
     exit code 2
     error: failed to read half.json
-      cause: EOF while parsing a value at line 1 column 9
-    hint: name the contention.json that `winstead bench contention --out DIR` writes, or DIR itself
+      1: it is broken JSON
+      2: EOF while parsing a value at line 1 column 9
+    hint: name a file of measurements, or the folder that `winstead bench contention --out` wrote
     ");
     insta::assert_snapshot!(sandbox.run(&["report", "newer.json"]).whole(), @r"
     exit code 2
     error: failed to read newer.json
       cause: it is of version 99; this program reads versions up to 1
-    hint: name the contention.json that `winstead bench contention --out DIR` writes, or DIR itself
+    hint: name a file of measurements, or the folder that `winstead bench contention --out` wrote
     ");
     insta::assert_snapshot!(sandbox.run(&["report", "empty"]).whole(), @r"
     exit code 2
     error: failed to read empty/contention.json
       cause: failed to open file `empty/contention.json`: No such file or directory (os error 2)
-    hint: name the contention.json that `winstead bench contention --out DIR` writes, or DIR itself
+    hint: name a file of measurements, or the folder that `winstead bench contention --out` wrote
     ");
 }
 
