@@ -23,12 +23,16 @@ pub(crate) enum Need {
     Tests,
     /// The comparison with libvirt.
     Libvirt,
+    /// The comparison with fio.
+    Fio,
 }
 
 /// How one sees that it is there.
 #[derive(Clone, Copy, Debug)]
 enum Sign {
     Program(&'static str),
+    /// A program that has several names.
+    AnyProgram(&'static [&'static str]),
     /// A program that must not need shared libraries: it becomes part of an initrd.
     Static(&'static str),
     AnyFile(&'static [&'static str]),
@@ -80,6 +84,12 @@ const PACKAGES: &[Package] = &[
         "is the UEFI firmware",
     ),
     package(
+        "chromium",
+        Sign::AnyProgram(&["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]),
+        Need::Tests,
+        "opens reports as their readers do",
+    ),
+    package(
         "gcc-mingw-w64-x86-64-win32",
         Sign::Program("x86_64-w64-mingw32-gcc"),
         Need::Tests,
@@ -87,6 +97,7 @@ const PACKAGES: &[Package] = &[
     ),
     package("wine64", Sign::AnyFile(&["/usr/lib/wine/wine64"]), Need::Tests, "runs it"),
     package("swtpm", Sign::Program("swtpm"), Need::Tests, "is the TPM of Windows machines"),
+    package("fio", Sign::Program("fio"), Need::Fio, "is what the probe is compared with"),
     package("libvirt-daemon", Sign::Program("libvirtd"), Need::Libvirt, "is what Winstead is compared with"),
     package(
         "libvirt-daemon-system",
@@ -141,6 +152,7 @@ fn is_there(sign: Sign, path: &[PathBuf]) -> bool {
     let find = |program: &str| path.iter().map(|folder| folder.join(program)).find(|file| file.is_file());
     match sign {
         Sign::Program(program) => find(program).is_some(),
+        Sign::AnyProgram(programs) => programs.iter().any(|program| find(program).is_some()),
         Sign::Static(program) => find(program).is_some_and(|file| is_static(&file)),
         Sign::AnyFile(files) => files.iter().any(|file| Path::new(file).exists()),
     }

@@ -65,6 +65,18 @@ struct List {
     items: Vec<Machine>,
 }
 
+/// Builds the probe as one file that runs in any Linux guest; returns its path.
+///
+/// # Errors
+/// When cargo fails.
+pub(crate) fn static_probe() -> anyhow::Result<PathBuf> {
+    let build = Command::new(["cargo", "probe"]);
+    report::line(format_args!("$ {build}"));
+    build.run()?;
+    // As the alias in .cargo/config.toml says.
+    Ok(place::root().join("target/probe/x86_64-unknown-linux-gnu/release/winstead-probe"))
+}
+
 impl Product {
     /// Builds it; its home will be `home`.
     ///

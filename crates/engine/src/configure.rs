@@ -136,6 +136,7 @@ pub(crate) fn qemu(
             base: paths.base.clone(),
             base_format: record.image.format,
             direct,
+            flush: record.shape.disk.flush,
             io_uring: facts.store.io_uring,
         },
         nic: NicConfig { mac: record.mac.clone(), backend: backend(record) },

@@ -54,7 +54,8 @@ impl Listener {
         Self::new(|_| {})
     }
 
-    pub(crate) fn tell(&self, event: Event) {
+    /// Tells it.
+    pub fn tell(&self, event: Event) {
         (self.0)(event);
     }
 

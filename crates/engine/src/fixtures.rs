@@ -6,8 +6,8 @@ use uuid::Uuid;
 use winstead_hypervisor::qemu::{self, Accelerator, Ram, Version};
 use winstead_process::ProcessId;
 use winstead_spec::{
-    ByteSize, Disk, DiskFormat, GuestOs, MachineName, MachineShape, Name, Network, Pool, Probe, Readiness,
-    SeedKind, Sha256, Span, Start, StoreKind,
+    ByteSize, Disk, DiskFormat, Flush, GuestOs, MachineName, MachineShape, Name, Network, Pool, Probe,
+    Readiness, SeedKind, Sha256, Span, Start, StoreKind,
 };
 use winstead_store::{Location, Placement};
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(crate) fn pool(name: &str, replicas: u32) -> Pool {
-    let disk = Disk { store: StoreKind::Ram, cap: ByteSize::from_mib(64) };
+    let disk = Disk { store: StoreKind::Ram, cap: ByteSize::from_mib(64), flush: Flush::Ignored };
     Pool {
         name: name.parse().unwrap(),
         image: "debian".parse().unwrap(),

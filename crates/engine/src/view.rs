@@ -95,6 +95,8 @@ pub struct MachineStatus {
     pub disk: DiskStatus,
     /// Its RAM.
     pub memory: MemoryStatus,
+    /// What its disk and memory began as when it was last put back to golden.
+    pub started_from: StartedFrom,
     /// When QEMU was last started.
     pub started_at: Option<Timestamp>,
     /// When it last became ready.
@@ -103,6 +105,25 @@ pub struct MachineStatus {
     pub generation: u64,
     /// What is true of it.
     pub conditions: Vec<Condition>,
+}
+
+/// What a machine's disk and memory began as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StartedFrom {
+    /// The image: it booted.
+    Boot,
+    /// A template's saved memory.
+    Memory,
+}
+
+impl std::fmt::Display for StartedFrom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Boot => "boot",
+            Self::Memory => "memory",
+        })
+    }
 }
 
 /// Where SSH answers.

@@ -26,6 +26,9 @@ pub(crate) struct Cli {
     /// input: for starting many machines at once. Preparing is then in nobody's numbers.
     #[arg(long, global = true)]
     pub barrier: bool,
+    /// Say what is wrong with the options, if anything is, and measure nothing.
+    #[arg(long, global = true)]
+    pub check: bool,
 }
 
 const AFTER: &str = "\

@@ -100,6 +100,8 @@ pub(crate) struct Measured {
     pub elapsed: Duration,
     /// What reached block devices meanwhile; nothing where the system does not say.
     pub traffic: Option<Traffic>,
+    /// Processor time of this process meanwhile; nothing where the system does not say.
+    pub cpu: Option<Duration>,
     /// What the disk said when it stopped working.
     pub lost: Option<String>,
     /// How many workers still wait for an operation; their threads cannot be ended.
@@ -226,6 +228,7 @@ impl Measured {
         self.samples.merge(&next.samples);
         self.elapsed += next.elapsed;
         self.traffic = self.traffic.into_iter().chain(next.traffic).reduce(Traffic::plus);
+        self.cpu = self.cpu.into_iter().chain(next.cpu).reduce(|before, next| before + next);
         self.lost = self.lost.take().or(next.lost);
         self.stuck += next.stuck;
     }
@@ -274,7 +277,7 @@ impl Start {
 /// When a thread cannot be started. Those that were are asked to stop.
 pub(crate) fn run(rules: &Rules, start: Start, jobs: Vec<Job>) -> Result<Measured, ProbeError> {
     let (report, reports) = mpsc::channel();
-    let before = platform::storage_traffic();
+    let (before, cpu_before) = (platform::storage_traffic(), platform::cpu_time());
     let timeline = Arc::default();
     let mut posts = Vec::with_capacity(jobs.len());
     for job in jobs {
@@ -298,6 +301,7 @@ pub(crate) fn run(rules: &Rules, start: Start, jobs: Vec<Job>) -> Result<Measure
     drop(report);
     let mut measured = collect(rules, start.origin, &posts, &reports);
     measured.timeline = mem::take(&mut *timeline.lock().unwrap_or_else(PoisonError::into_inner));
+    measured.cpu = cpu_before.zip(platform::cpu_time()).map(|(before, after)| after.saturating_sub(before));
     measured.traffic = before.zip(platform::storage_traffic()).map(|(before, after)| after.since(before));
     Ok(measured)
 }

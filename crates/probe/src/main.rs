@@ -61,6 +61,9 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<(), ProbeError> {
     let parameters = Parameters::read(&cli.workload).map_err(ProbeError::Arguments)?;
+    if cli.check {
+        return Ok(());
+    }
     let stop = Stop::default();
     watch_for_interrupts(&stop)?;
     check_engine(&parameters)?;

@@ -63,6 +63,8 @@ pub(crate) struct ProbeResult {
     pub comparison: Option<Comparison>,
     /// What making random data took, over all threads: no operation was under way in that thread meanwhile.
     generating_seconds: f64,
+    /// Processor time of the probe itself while it measured, over all threads. Null where the system does not say.
+    cpu_seconds: Option<f64>,
     /// What reached block devices. Null where the system does not say.
     storage: Option<Traffic>,
     /// What a reader should know before believing the numbers.
@@ -152,6 +154,7 @@ impl ProbeResult {
             goal: None,
             comparison: None,
             generating_seconds: 0.0,
+            cpu_seconds: None,
             storage: None,
             notes: Vec::new(),
         }
@@ -192,6 +195,7 @@ impl ProbeResult {
         self.errors.clone_from(&samples.errors);
         self.timeline = measured.timeline.steps();
         self.generating_seconds = samples.generating.as_secs_f64();
+        self.cpu_seconds = measured.cpu.map(|cpu| cpu.as_secs_f64());
         self.storage = measured.traffic;
         self.lost.clone_from(&measured.lost);
         if matches!(&self.parameters, Parameters::Blocks(load) if load.arrivals.is_some()) {

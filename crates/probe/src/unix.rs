@@ -9,11 +9,13 @@ use std::{
     num::NonZeroU64,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::Path,
+    time::Duration,
 };
 
 use rustix::{
     fs::{Access, OFlags},
     io::Errno,
+    time::ClockId,
 };
 
 use crate::{
@@ -104,6 +106,11 @@ pub(crate) fn room(folder: &Path) -> io::Result<Room> {
 pub(crate) fn wake_exactly() {
     // Where it is refused, waits are a little later, which `lateness` shows.
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).unwrap_or_default();
+}
+
+/// Processor time of this process so far, over all its threads.
+pub(crate) fn cpu_time() -> Option<Duration> {
+    Duration::try_from(rustix::time::clock_gettime(ClockId::ProcessCPUTime)).ok()
 }
 
 /// What this process has moved to and from block devices so far.

@@ -10,6 +10,7 @@ use std::{
     io,
     os::windows::fs::{FileExt, OpenOptionsExt},
     path::Path,
+    time::Duration,
 };
 
 use windows_sys::Win32::{
@@ -126,6 +127,11 @@ pub(crate) fn check_engine(engine: Engine) -> io::Result<()> {
 /// Lets waits end as exactly as Windows can.
 pub(crate) fn wake_exactly() {
     system::wake_within_a_millisecond();
+}
+
+/// Processor time of this process so far, over all its threads.
+pub(crate) fn cpu_time() -> Option<Duration> {
+    system::cpu_time()
 }
 
 /// Windows counts what a process reads and writes only with what the cache answers.

@@ -465,3 +465,45 @@ fn a_disk_that_is_lost_half_way_is_an_error_with_what_was_measured_until_then() 
     assert!(operations(&result).into_iter().map(failures).sum::<u64>() >= 16);
     assert_empty(folder.path());
 }
+
+/// Measures for four seconds, one of which the program spends stopped, as a computer that hangs would stop it. The
+/// percentiles of its reads, in seconds.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the program must have worked for a while before it is stopped"
+)]
+fn percentiles_with_a_stall(load: &str) -> impl Fn(&str) -> f64 + use<> {
+    let folder = folder();
+    let common = "--working-set 1MiB --cache cached --warmup 0s --duration 4s --output json";
+    let mut waiting = wait_at_barrier(folder.path(), &format!("{load} {common}"));
+    waiting.write(b"\n");
+    let process = Pid::from_child(&waiting.probe);
+    std::thread::sleep(Duration::from_millis(1500));
+    kill_process(process, Signal::STOP).expect("stopped");
+    std::thread::sleep(Duration::from_secs(1));
+    kill_process(process, Signal::CONT).expect("continued");
+    let (said, output) = waiting.end();
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}"));
+    let read = result["operations"]["read"]["percentileNanos"].clone();
+    move |name| read[name].as_f64().expect("nanoseconds") / 1e9
+}
+
+#[test]
+fn a_stall_has_its_true_length_in_an_open_loop_and_is_understated_by_a_closed_one() {
+    let open = percentiles_with_a_stall("latency --rate 200 --arrivals fixed");
+    // 200 of 800 operations were due meanwhile: the slowest waited for all of it, half of them for half of it.
+    assert!((0.9..2.0).contains(&open("p99.9")), "{}", open("p99.9"));
+    assert!(open("p95") > 0.5, "{}", open("p95"));
+    // One of many thousands met it.
+    let closed = percentiles_with_a_stall("rand-read");
+    assert!(closed("p99.9") < 0.1, "{}", closed("p99.9"));
+}
+
+#[test]
+fn options_can_be_checked_without_measuring() {
+    let folder = folder();
+    assert!(run(folder.path(), "latency --rate 100 --check").status.success());
+    let wrong = run(folder.path(), "latency --rate 0 --check");
+    assert_eq!(wrong.status.code(), Some(2), "{}", stderr(&wrong));
+    assert_empty(folder.path());
+}

@@ -28,7 +28,7 @@ pub use meaning::TEMPLATES;
 pub use name::{MachineName, Name, NameError};
 pub use parse::{Documents, Source, parse};
 pub use pool::{
-    Bridge, Disk, Firmware, MachineShape, Network, Pool, Probe, Readiness, Start, StoreKind, Subnet,
+    Bridge, Disk, Firmware, Flush, MachineShape, Network, Pool, Probe, Readiness, Start, StoreKind, Subnet,
     SubnetError,
 };
 pub use problem::{Problem, Problems};

@@ -136,7 +136,7 @@ pub(crate) fn pool(
         machine: MachineShape {
             cpus: machine.cpus,
             memory: machine.memory.0,
-            disk: Disk { store: machine.disk.store, cap: machine.disk.cap.0 },
+            disk: Disk { store: machine.disk.store, cap: machine.disk.cap.0, flush: machine.disk.flush },
             firmware: machine.firmware,
             tpm: machine.tpm,
             start: start(spec),

@@ -66,6 +66,22 @@ pub struct Disk {
     pub store: StoreKind,
     /// The most it may hold before it grows from the host's reserve.
     pub cap: ByteSize,
+    /// What becomes of its guest's flushes.
+    #[serde(default)]
+    pub flush: Flush,
+}
+
+/// What becomes of a guest's flushes.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Flush {
+    /// Nothing: they succeed at once. Whoever throws a machine away does not read its disk after a power cut.
+    #[default]
+    Ignored,
+    /// They are carried out, and the guest waits for the host's disk.
+    Honored,
 }
 
 /// Where disks live.

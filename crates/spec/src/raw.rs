@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{DiskFormat, Firmware, GuestOs, Name, Probe, SeedKind, Sha256, StoreKind, Subnet};
+use crate::{DiskFormat, Firmware, Flush, GuestOs, Name, Probe, SeedKind, Sha256, StoreKind, Subnet};
 
 mod text;
 
@@ -210,6 +210,8 @@ pub(crate) struct Disk {
     /// The most that the machine may write, at least 1MiB; beyond it the layer grows from the host's reserve. In the store `ram` all of it is counted against the host's memory before a machine starts.
     #[schemars(extend("x-minimum" = "1MiB", "x-maximum" = "16TiB"))]
     pub(crate) cap: Size,
+    /// What becomes of a guest's flushes: data of a throw-away machine need not survive a power cut.
+    pub(crate) flush: Flush,
 }
 
 /// What a machine is connected to. Exactly one of `user` and `bridge`.
@@ -343,7 +345,7 @@ impl Default for Machine {
 
 impl Default for Disk {
     fn default() -> Self {
-        Self { store: StoreKind::Ram, cap: Size::from_mib(2048) }
+        Self { store: StoreKind::Ram, cap: Size::from_mib(2048), flush: Flush::Ignored }
     }
 }
 

@@ -10,7 +10,7 @@
 //! | How sure is this p99? | [`Bootstrap::percentile`], over whole runs |
 //! | **Is B slower than A?** | [`Question::compare`]: one sentence, p99 decides. [`Bootstrap::ratio`] and [`Bootstrap::difference`] are its numbers |
 //! | Do builds take longer in B, one time for each run? | [`mann_whitney()`], and [`Summary`] with [`median_interval`] of each arm |
-//! | Do more jobs fail in B? | [`Proportion::wilson`] of each arm, [`difference`] between them, [`fisher`] where few failed |
+//! | Do more jobs fail in B? | [`FailureComparison::of`]: in sentences. [`Proportion::wilson`] of each arm, [`difference`] between them and [`fisher`] where few failed are its numbers |
 //! | How many jobs until one can see it? | [`Power::jobs_per_arm`] |
 //! | How many machines does this host carry? | [`knee()`] for a latency that must hold; [`scalability()`] for where throughput bends |
 //! | Did we measure what we think? | [`littles_law()`] |
@@ -47,6 +47,7 @@
 
 pub mod bootstrap;
 mod distribution;
+pub mod failures;
 pub mod histogram;
 pub mod interval;
 pub mod knee;
@@ -61,6 +62,7 @@ pub mod summary;
 pub mod verdict;
 
 pub use bootstrap::{Bootstrap, BootstrapError, MINIMUM_RUNS};
+pub use failures::{ArmFailures, FailureComparison, FailureVerdict};
 pub use histogram::Histogram;
 pub use interval::{Confidence, Interval};
 pub use knee::{Knee, LoadLatency, knee};

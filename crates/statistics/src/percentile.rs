@@ -1,6 +1,6 @@
 //! Which percentile of a distribution is meant, and the rank it has among counted samples.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 
@@ -58,6 +58,30 @@ impl fmt::Display for Percentile {
     }
 }
 
+/// A text that names no percentile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a percentile is p50, p99, p99.9: above 0, at most 100, with up to four decimals")]
+pub struct PercentileError;
+
+impl FromStr for Percentile {
+    type Err = PercentileError;
+
+    /// `p99.9`, `99.9` or `max`.
+    fn from_str(text: &str) -> Result<Self, PercentileError> {
+        if text == "max" {
+            return Ok(Self::MAX);
+        }
+        let number = text.strip_prefix('p').unwrap_or(text);
+        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if !(digits(whole) && digits(part) && (1..=4).contains(&part.len())) {
+            return Err(PercentileError);
+        }
+        let millionths = format!("{whole}{part:0<4}").parse().ok();
+        millionths.and_then(Self::from_millionths).ok_or(PercentileError)
+    }
+}
+
 impl Serialize for Percentile {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -82,5 +106,16 @@ mod tests {
     fn percentiles_are_shown_as_people_say_them() {
         let shown = Percentile::SHOWN.map(|percentile| percentile.to_string());
         assert_eq!(shown, ["p50", "p95", "p99", "p99.9", "max"]);
+    }
+
+    #[test]
+    fn percentiles_are_read_as_people_say_them() {
+        for percentile in Percentile::SHOWN {
+            assert_eq!(percentile.to_string().parse(), Ok(percentile));
+        }
+        assert_eq!("99.9".parse(), Ok(Percentile::P999));
+        for wrong in ["", "p", "p0", "p101", "99.99999", "p9.", "p-1", "p1e1", "p+5", "p99999999999"] {
+            assert_eq!(wrong.parse::<Percentile>(), Err(PercentileError), "{wrong}");
+        }
     }
 }

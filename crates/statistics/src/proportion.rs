@@ -53,6 +53,18 @@ impl Proportion {
         }
     }
 
+    /// How many failed.
+    #[must_use]
+    pub const fn failures(self) -> u64 {
+        self.failures
+    }
+
+    /// How many there were.
+    #[must_use]
+    pub const fn jobs(self) -> u64 {
+        self.jobs
+    }
+
     /// The share that failed: 0 to 1.
     #[must_use]
     pub fn share(self) -> f64 {

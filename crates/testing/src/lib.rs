@@ -6,12 +6,14 @@
 mod apt;
 mod debian;
 mod kept;
+mod probe;
 mod programs;
 mod scratch;
 mod skip;
 mod tiny;
 
 pub use debian::{DEBIAN_IMAGE, debian_images_or_skip};
+pub use probe::static_probe;
 pub use programs::{Program, program_or_skip};
 pub use scratch::{lab_folder, scratch};
 pub use skip::skip;

@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     commands::{
-        completions, console, cp, describe, down, exec, get, image, keep, logs, man, plan, reset, schema,
-        ssh, supervise, template, up,
+        bench, completions, console, cp, describe, down, exec, get, image, keep, logs, man, plan, report,
+        reset, schema, ssh, supervise, template, up,
     },
     interrupt::AtInterrupt,
 };
@@ -119,8 +119,10 @@ pub(crate) enum Command {
     Logs(logs::LogsArgs),
     Reset(reset::ResetArgs),
     Down(down::DownArgs),
+    Bench(bench::BenchArgs),
     Image(image::ImageArgs),
     Template(template::TemplateArgs),
+    Report(report::ReportArgs),
     Schema(schema::SchemaArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -148,6 +150,7 @@ impl Command {
     pub(crate) fn at_interrupt(&self) -> AtInterrupt {
         match self {
             Self::Up(_) | Self::Down(_) | Self::Reset(_) => AtInterrupt::FinishCleanly { left: MACHINES },
+            Self::Bench(bench) if bench.makes_machines() => AtInterrupt::FinishCleanly { left: MACHINES },
             Self::Template(template) if template.changes_something() => {
                 AtInterrupt::FinishCleanly { left: MACHINES }
             }

@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt::Write, io, path::PathBuf};
 
+use winstead_bench::BenchError;
 use winstead_engine::{EngineError, Kind};
 use winstead_spec::Problems;
 
@@ -16,12 +17,21 @@ pub(crate) enum CliError {
     /// The engine said no.
     #[error(transparent)]
     Engine(Box<EngineError>),
+    /// An experiment could not be done.
+    #[error(transparent)]
+    Bench(Box<BenchError>),
     /// The user's files are wrong.
     #[error("read {files}: {}", count(.problems))]
     Problems { files: String, problems: Problems },
     /// A file that the user named cannot be read.
     #[error("read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    /// A file that the user named cannot be read as a measurement.
+    #[error("read {}", path.display())]
+    NoMeasurement { path: PathBuf, source: Box<dyn Error + Send + Sync>, hint: &'static str },
+    /// Runs of which different things were asked.
+    #[error("{message}")]
+    Unlike { message: String, differences: Vec<String>, hint: String },
     /// The command line asks for something that cannot be.
     #[error("{message}")]
     Usage { message: String, hints: Vec<String> },
@@ -54,6 +64,15 @@ impl From<EngineError> for CliError {
     }
 }
 
+impl From<BenchError> for CliError {
+    fn from(error: BenchError) -> Self {
+        match error {
+            BenchError::Engine(error) => error.into(),
+            error => Self::Bench(Box::new(error)),
+        }
+    }
+}
+
 impl CliError {
     /// Something that the process itself needs from the system.
     pub(crate) fn runtime(source: io::Error) -> Self {
@@ -73,14 +92,10 @@ impl CliError {
     /// The documented exit code.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Engine(error) => match error.kind() {
-                Kind::Usage => 2,
-                Kind::Refused => 3,
-                Kind::TimedOut => 4,
-                Kind::Interrupted => INTERRUPTED,
-                Kind::Failed => 1,
-            },
+            Self::Engine(error) => code(error.kind()),
+            Self::Bench(error) => code(error.kind()),
             Self::Problems { .. } | Self::Read { .. } | Self::Usage { .. } | Self::NoHome => 2,
+            Self::NoMeasurement { .. } | Self::Unlike { .. } => 2,
             Self::System { .. } | Self::Program { .. } | Self::Render(_) => 1,
             Self::CouldNotRun(_) => COULD_NOT_RUN,
             Self::NobodyReads => 0,
@@ -100,6 +115,7 @@ impl CliError {
                 vec!["run the same command again: it goes on where it stopped".to_owned()]
             }
             Self::Engine(error) => engine_hints(error),
+            Self::Bench(error) => error.hints(),
             Self::System { source, hints, .. } if hints.is_empty() => vec![system_hint(source).to_owned()],
             Self::Usage { hints, .. } | Self::System { hints, .. } => hints.clone(),
             Self::Program { .. } => vec![
@@ -111,6 +127,8 @@ impl CliError {
                 vec!["`winstead schema` prints what a file may hold; editors can read it".to_owned()]
             }
             Self::Read { .. } => vec!["-f takes files, folders, and - for standard input".to_owned()],
+            Self::NoMeasurement { hint, .. } => vec![(*hint).to_owned()],
+            Self::Unlike { hint, .. } => vec![hint.clone()],
             Self::NoHome => vec!["name a folder with --home DIR".to_owned()],
             Self::CouldNotRun(error) => error.hints(),
             Self::NobodyReads | Self::Stopped => Vec::new(),
@@ -121,10 +139,22 @@ impl CliError {
     pub(crate) fn details(&self) -> String {
         match self {
             Self::Problems { problems, .. } => indented(&problems.to_string()),
+            Self::Unlike { differences, .. } => indented(&differences.join("\n")),
             Self::Engine(error) => engine_details(error),
             Self::CouldNotRun(error) => error.details(),
             _ => String::new(),
         }
+    }
+}
+
+/// The documented exit code of a kind of error.
+const fn code(kind: Kind) -> u8 {
+    match kind {
+        Kind::Usage => 2,
+        Kind::Refused => 3,
+        Kind::TimedOut => 4,
+        Kind::Interrupted => INTERRUPTED,
+        Kind::Failed => 1,
     }
 }
 

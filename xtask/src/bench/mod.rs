@@ -1,6 +1,7 @@
 //! `./x bench`: the numbers that the documents claim, measured again. One file per benchmark; each is one function that
 //! returns every sample it took.
 
+mod contention;
 mod growth;
 mod guests;
 mod host;
@@ -9,6 +10,7 @@ mod libvirt;
 mod memory;
 mod overlay;
 mod plan;
+mod probe;
 pub(crate) mod ready;
 mod record;
 mod reset;
@@ -62,6 +64,13 @@ const BENCHES: &[Entry] = &[
         what: "1 and 8 machines from saved memory against booted ones",
         run: start::run,
         usual: true,
+    },
+    Entry { name: "probe", what: "`winstead-probe` against fio, 24 loads", run: probe::run, usual: false },
+    Entry {
+        name: "contention",
+        what: "`bench contention` with 1, 2, 4 and 8 machines: how long all of it takes",
+        run: contention::run,
+        usual: false,
     },
     Entry {
         name: "libvirt",
@@ -129,6 +138,8 @@ fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Entry>> {
 fn ensure_packages(chosen: &[&Entry]) -> anyhow::Result<()> {
     let mut needs = vec![Need::Product];
     needs.extend((!place::is_root()).then_some(Need::Rootless));
-    needs.extend(chosen.iter().any(|entry| entry.name == "libvirt").then_some(Need::Libvirt));
+    for (name, need) in [("libvirt", Need::Libvirt), ("probe", Need::Fio)] {
+        needs.extend(chosen.iter().any(|entry| entry.name == name).then_some(need));
+    }
     packages::ensure(&needs)
 }

@@ -2,6 +2,7 @@
 //!
 //! The home is `target/demo-home`: it keeps the built image for the next time, and no other home of the user is touched.
 
+mod measuring;
 mod numbers;
 mod traces;
 
@@ -44,6 +45,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         product.command(&["down", "--all"])
     ));
     let memory = show(&product, &mut times).map_err(|error| cleaned_up(&product, error))?;
+    measuring::show(&product, &mut times).map_err(|error| cleaned_up(&product, error))?;
     note(&mut times, "total", begun.elapsed());
     report::heading("RAM really used, when all machines were up");
     report::line(memory);

@@ -9,7 +9,7 @@ use winstead_spec::{API_VERSION, ByteSize, MachineName, Name};
 use super::{
     Condition, DamagedVersion, DiskStatus, Host, HostSpec, HostStatus, Image, ImageStatus, ImageTemplate,
     ImageVersion, ImageVersions, List, Machine, MachineSpec, MachineStatus, MemoryStatus, Metadata, Pool,
-    PoolSpec, PoolStatus, Ssh, Template, TemplateSpec, TemplateStatus,
+    PoolSpec, PoolStatus, Ssh, StartedFrom, Template, TemplateSpec, TemplateStatus,
 };
 use crate::{
     Engine, EngineError, Phase,
@@ -227,6 +227,10 @@ fn machine(seen: &Seen, supervised: bool) -> Machine {
                 resident_bytes: resident.map(ByteSize::bytes),
                 private_bytes: private.map(ByteSize::bytes),
                 shared_bytes: resident.zip(private).map(|(all, private)| (all - private).bytes()),
+            },
+            started_from: match record.origin.template {
+                Some(_) => StartedFrom::Memory,
+                None => StartedFrom::Boot,
             },
             started_at: record.started_at,
             ready_at: record.ready_at,

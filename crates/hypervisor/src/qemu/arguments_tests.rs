@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use uuid::Uuid;
-use winstead_spec::DiskFormat;
+use winstead_spec::{DiskFormat, Flush};
 
 use super::*;
 use crate::qemu::{Backend, DiskConfig, Features, NicConfig, RunAs, SeedConfig, Version};
@@ -32,6 +32,7 @@ fn linux() -> MachineConfig {
             layer: None,
             base: "../../../bases/0123456789ab/disk.qcow2".into(),
             base_format: DiskFormat::Qcow2,
+            flush: Flush::Ignored,
             direct: true,
             io_uring: true,
         },
@@ -50,7 +51,13 @@ fn linux_uefi() -> MachineConfig {
         firmware: FirmwareConfig::Uefi,
         seed: SeedConfig::Cdrom("../seed.iso".into()),
         nic: NicConfig { backend: Backend::Tap { name: "wt0123456789".to_owned() }, ..linux().nic },
-        disk: DiskConfig { direct: false, io_uring: false, base_format: DiskFormat::Raw, ..linux().disk },
+        disk: DiskConfig {
+            direct: false,
+            flush: Flush::Honored,
+            io_uring: false,
+            base_format: DiskFormat::Raw,
+            ..linux().disk
+        },
         ..linux()
     }
 }

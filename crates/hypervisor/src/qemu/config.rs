@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use winstead_spec::{ByteSize, DiskFormat, GuestOs};
+use winstead_spec::{ByteSize, DiskFormat, Flush, GuestOs};
 
 /// The socket for commands, in the run folder.
 pub const COMMAND_SOCKET: &str = "qmp.sock";
@@ -156,6 +156,9 @@ pub struct DiskConfig {
     pub base_format: DiskFormat,
     /// Whether the overlay's file system takes `O_DIRECT`.
     pub direct: bool,
+    /// What becomes of the guest's flushes.
+    #[serde(default)]
+    pub flush: Flush,
     /// Whether the kernel lets QEMU use `io_uring`; worker threads otherwise.
     pub io_uring: bool,
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use winstead_spec::{DiskFormat, GuestOs};
+use winstead_spec::{DiskFormat, Flush, GuestOs};
 
 use super::{
     Backend, FirmwareConfig, MachineConfig, Ram, SeedConfig,
@@ -50,8 +50,9 @@ pub(crate) fn disk(line: &mut Line, config: &MachineConfig) {
         "node-name": "base", "driver": driver(disk.base_format), "read-only": true,
         "file": {"driver": "file", "filename": disk.base, "read-only": true, "aio": aio},
     });
-    // no-flush: the data dies with the machine, in RAM or not. discard, detect-zeroes: memory goes back to the host.
-    let cache = json!({"direct": disk.direct, "no-flush": true});
+    // no-flush, mostly: the data dies with the machine, in RAM or not. discard, detect-zeroes: memory goes back to the
+    // host.
+    let cache = json!({"direct": disk.direct, "no-flush": disk.flush == Flush::Ignored});
     let layer = disk.layer.as_ref().map(|layer| {
         json!({
             "node-name": "layer", "driver": "qcow2", "backing": "base", "read-only": true,

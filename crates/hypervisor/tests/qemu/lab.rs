@@ -15,7 +15,7 @@ use winstead_hypervisor::qemu::{
     RunAs, RunState, SeedConfig, StartError,
 };
 use winstead_process::{Command, ProcessId};
-use winstead_spec::{ByteSize, DiskFormat, GuestOs};
+use winstead_spec::{ByteSize, DiskFormat, Flush, GuestOs};
 
 /// A home with one machine in it. Its parent is closed to others: QEMU must get along without rights above the home.
 pub(crate) struct Lab {
@@ -104,6 +104,7 @@ fn config() -> MachineConfig {
             layer: None,
             base: "../../../bases/base.qcow2".into(),
             base_format: DiskFormat::Qcow2,
+            flush: Flush::Ignored,
             direct: false,
             io_uring: false,
         },

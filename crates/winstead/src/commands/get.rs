@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use winstead_engine::{nearest, view::List};
+use winstead_engine::{Engine, nearest, view::List};
 
 use crate::{cli::Format, commands::tables, context::Context, error::CliError, output};
 
@@ -62,15 +62,21 @@ pub(crate) async fn run(context: &Context, args: &GetArgs) -> Result<(), CliErro
             let list = chosen(engine.images().await?, names, "image", |item| &item.metadata.name)?;
             show(context, &list, "images", tables::images)
         }
-        Kind::Templates => {
-            let list = chosen(engine.templates().await?, names, "template", |item| &item.metadata.name)?;
-            show(context, &list, "templates", tables::templates)
-        }
+        Kind::Templates => templates(context, &engine, names).await,
         Kind::Hosts => {
             let list = chosen(engine.hosts().await?, names, "host", |item| &item.metadata.name)?;
             show(context, &list, "hosts", tables::hosts)
         }
     }
+}
+
+/// Shows templates: those with these names, or all.
+///
+/// # Errors
+/// When a name is unknown.
+pub(crate) async fn templates(context: &Context, engine: &Engine, names: &[String]) -> Result<(), CliError> {
+    let list = chosen(engine.templates().await?, names, "template", |item| &item.metadata.name)?;
+    show(context, &list, "templates", tables::templates)
 }
 
 fn show<T: Serialize>(

@@ -1,5 +1,6 @@
 //! The commands, one file each. Each takes its arguments and the context and returns the exit code.
 
+pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod console;
 pub(crate) mod cp;
@@ -12,6 +13,7 @@ pub(crate) mod keep;
 pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod plan;
+pub(crate) mod report;
 pub(crate) mod reset;
 pub(crate) mod schema;
 pub(crate) mod ssh;
@@ -41,8 +43,10 @@ pub(crate) async fn run(context: Context, command: Command) -> Result<ExitCode, 
         Command::Logs(args) => logs::run(&context, args).await,
         Command::Reset(args) => reset::run(&context, args).await,
         Command::Down(args) => down::run(&context, args).await,
+        Command::Bench(args) => bench::run(&context, args).await,
         Command::Image(args) => image::run(&context, args).await,
         Command::Template(args) => template::run(&context, args).await,
+        Command::Report(args) => report::run(&context, args).await,
         Command::Schema(args) => schema::run(&context, args),
         Command::Completions(args) => completions::run(&context, args),
         Command::Man(args) => man::run(&context, args),

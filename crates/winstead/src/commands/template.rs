@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::{
-    commands::{get::chosen, tables},
+    commands::get,
     context::Context,
     error::CliError,
     output::{self, counted},
@@ -87,19 +87,9 @@ impl TemplateArgs {
 /// As its commands.
 pub(crate) async fn run(context: &Context, args: &TemplateArgs) -> Result<(), CliError> {
     match &args.command {
-        TemplateCommand::List(args) => list(context, &args.names).await,
+        TemplateCommand::List(args) => get::templates(context, &context.engine().await?, &args.names).await,
         TemplateCommand::Rm(args) => remove(context, args).await,
     }
-}
-
-async fn list(context: &Context, names: &[String]) -> Result<(), CliError> {
-    let engine = context.engine().await?;
-    let list = chosen(engine.templates().await?, names, "template", |template| &template.metadata.name)?;
-    output::show(&context.ui, context.format, &list, tables::templates)?;
-    if list.items.is_empty() {
-        context.ui.note("no templates");
-    }
-    Ok(())
 }
 
 async fn remove(context: &Context, args: &RmArgs) -> Result<(), CliError> {

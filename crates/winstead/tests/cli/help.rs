@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 22] = [
+const COMMANDS: [&[&str]; 28] = [
     &[],
     &["plan"],
     &["up"],
@@ -23,6 +23,12 @@ const COMMANDS: [&[&str]; 22] = [
     &["template"],
     &["template", "list"],
     &["template", "rm"],
+    &["bench"],
+    &["bench", "disk"],
+    &["bench", "contention"],
+    &["bench", "compare"],
+    &["bench", "explain"],
+    &["report"],
     &["schema"],
     &["man"],
 ];

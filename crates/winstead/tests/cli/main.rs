@@ -2,8 +2,10 @@
 //! nothing here starts a machine.
 
 mod answers;
+mod bench;
 mod help;
 mod images;
 mod interrupts;
 mod refusals;
+mod reports;
 mod sandbox;

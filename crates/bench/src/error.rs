@@ -1,0 +1,150 @@
+//! What can go wrong with an experiment.
+
+use std::path::PathBuf;
+
+use winstead_engine::{EngineError, Kind};
+use winstead_guest::ssh::SshError;
+use winstead_process::CommandError;
+use winstead_spec::Name;
+
+use crate::{limit::LimitError, program::ProgramError};
+
+/// Why an experiment could not be done, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The file has no pool, or several.
+    #[error("choose a pool: the file has {}", listed(.0))]
+    WhichPool(Vec<String>),
+    /// The named pool is not in the file.
+    #[error("find the pool {pool}: the file has {}", listed(known))]
+    UnknownPool {
+        /// As it was named.
+        pool: Name,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// An arm's pool is called after the file's.
+    #[error("call machines after the pool {0}: with `-bench-` and an arm behind it the name is too long")]
+    LongName(Name),
+    /// The probe's program.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// The probe does not understand a workload.
+    #[error("read the workload {arguments:?}")]
+    Workload {
+        /// As it was given.
+        arguments: String,
+        /// What the probe said.
+        said: String,
+    },
+    /// A rate cannot be played.
+    #[error("hold machines to a rate")]
+    Limit(#[from] LimitError),
+    /// The engine's word.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A file of the results.
+    #[error("{what} {}", path.display())]
+    File {
+        /// `write`, `read`.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// What the system or the parser said.
+        source: std::io::Error,
+    },
+    /// The folder holds results of another experiment.
+    #[error("go on in {}: it holds another experiment ({})", folder.display(), differences.join("; "))]
+    OtherExperiment {
+        /// The folder.
+        folder: PathBuf,
+        /// What differs.
+        differences: Vec<String>,
+    },
+    /// A run cannot be repeated as often as it fails.
+    #[error("measure: {runs} runs one after another failed")]
+    Broken {
+        /// How many.
+        runs: usize,
+        /// The last one's word.
+        said: String,
+    },
+    /// A machine cannot be told to do something.
+    #[error("call a machine")]
+    Ssh(#[from] SshError),
+    /// The probe could not be copied into a machine.
+    #[error("copy the probe into the machine: {0}")]
+    Copy(String),
+    /// The probe could not be run, or said nothing that can be read.
+    #[error("measure")]
+    Probe(#[from] CommandError),
+    /// The probe said something that is no result.
+    #[error("read what the probe said")]
+    Answer(#[from] serde_json::Error),
+    /// Somebody pressed Ctrl-C.
+    #[error("finish: interrupted")]
+    Interrupted,
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+impl BenchError {
+    /// What kind of failure it is, for exit codes.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::WhichPool(_)
+            | Self::UnknownPool { .. }
+            | Self::LongName(_)
+            | Self::Workload { .. }
+            | Self::Program(_) => Kind::Usage,
+            Self::OtherExperiment { .. } | Self::Limit(_) => Kind::Refused,
+            Self::Engine(error) => error.kind(),
+            Self::Interrupted => Kind::Interrupted,
+            Self::File { .. }
+            | Self::Broken { .. }
+            | Self::Ssh(_)
+            | Self::Copy(_)
+            | Self::Probe(_)
+            | Self::Answer(_) => Kind::Failed,
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::WhichPool(known) if known.is_empty() => {
+                "add a `kind: Pool` to it; examples/bench.yaml has one"
+            }
+            Self::WhichPool(_) | Self::UnknownPool { .. } => "--pool NAME says which of them",
+            Self::LongName(_) => "give the pool a shorter name in the file",
+            Self::Program(ProgramError::NotStatic(_)) => {
+                "`cargo probe` in Winstead's sources builds one that needs none; name it with --probe FILE"
+            }
+            Self::Program(_) => {
+                "--probe FILE names the probe's program for the guests; docs/probe.md says how to build it"
+            }
+            Self::Limit(LimitError::NoDevice) => {
+                "let stores.disk name a folder on a disk (examples/host.yaml)"
+            }
+            Self::Limit(_) => "--disk-limit needs root, and the blkio or io controller of control groups",
+            Self::OtherExperiment { .. } => "--out DIR names another folder; nothing in this one was changed",
+            Self::Workload { said, .. } => {
+                return vec![
+                    format!("the probe said: {said}"),
+                    "`winstead-probe --help` explains the workloads".to_owned(),
+                ];
+            }
+            Self::Broken { said, .. } => return vec![format!("the last one said: {said}")],
+            Self::File { .. } => "--out DIR names another folder; what was measured until then is kept",
+            Self::Interrupted => "run the same command again: it goes on where it stopped",
+            Self::Engine(_) | Self::Ssh(_) | Self::Copy(_) | Self::Probe(_) | Self::Answer(_) => {
+                return Vec::new();
+            }
+        };
+        vec![hint.to_owned()]
+    }
+}

@@ -1,0 +1,161 @@
+//! The probe's program, as it is copied into machines.
+
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+use winstead_measurement::contention::Workload;
+use winstead_process::Command;
+use winstead_spec::GuestOs;
+
+use crate::error::BenchError;
+
+/// The program file for one kind of guest, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    file: PathBuf,
+    os: GuestOs,
+}
+
+/// Why a file cannot be the program.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// It is not there.
+    #[error("find the probe: there is no {}", .0.display())]
+    Missing(PathBuf),
+    /// A Linux guest may have other libraries, or none.
+    #[error("use {}: it needs libraries that a guest may not have", .0.display())]
+    NotStatic(PathBuf),
+    /// For another system.
+    #[error("use {}: it is no program for {}", file.display(), system(*os))]
+    OtherSystem {
+        /// The file.
+        file: PathBuf,
+        /// What runs in the guests.
+        os: GuestOs,
+    },
+    /// It cannot be read.
+    #[error("read the probe")]
+    Read(#[from] std::io::Error),
+}
+
+impl Program {
+    /// What the file is called that is looked for beside our own program.
+    #[must_use]
+    pub const fn name(os: GuestOs) -> &'static str {
+        match os {
+            GuestOs::Linux => "winstead-probe",
+            GuestOs::Windows => "winstead-probe.exe",
+        }
+    }
+
+    /// Checks that a file can run in guests with this system.
+    ///
+    /// # Errors
+    /// When it is not there, for another system, or needs libraries.
+    pub fn check(file: &Path, os: GuestOs) -> Result<Self, ProgramError> {
+        if !file.is_file() {
+            return Err(ProgramError::Missing(file.to_owned()));
+        }
+        let bytes = fs_err::read(file)?;
+        let is_for = match os {
+            GuestOs::Linux => bytes.starts_with(b"\x7fELF"),
+            GuestOs::Windows => bytes.starts_with(b"MZ"),
+        };
+        if !is_for {
+            return Err(ProgramError::OtherSystem { file: file.to_owned(), os });
+        }
+        if os == GuestOs::Linux && names_a_loader(&bytes) {
+            return Err(ProgramError::NotStatic(file.to_owned()));
+        }
+        Ok(Self { file: file.to_owned(), os })
+    }
+
+    /// Checks that the program understands a workload; one for another system is not asked.
+    ///
+    /// # Errors
+    /// When it does not, with what it said.
+    pub async fn check_workload(
+        &self,
+        workload: &Workload,
+        stop: &CancellationToken,
+    ) -> Result<(), BenchError> {
+        if self.os != GuestOs::Linux {
+            return Ok(());
+        }
+        let check = Command::new(&self.file).args(&workload.arguments).arg("--check");
+        let (status, output) = check.run_any_status(stop).await?;
+        if status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(BenchError::Workload { arguments: workload.arguments.join(" "), said })
+    }
+
+    /// Here.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// In a guest, in the folder in which a login begins.
+    pub(crate) const fn in_guest(&self) -> &'static str {
+        Self::name(self.os)
+    }
+
+    /// As it is called there. Neither shell looks into the current folder by itself.
+    pub(crate) fn command(&self) -> String {
+        match self.os {
+            GuestOs::Linux => format!("./{}", Self::name(self.os)),
+            GuestOs::Windows => format!(".\\{}", Self::name(self.os)),
+        }
+    }
+}
+
+const fn system(os: GuestOs) -> &'static str {
+    match os {
+        GuestOs::Linux => "Linux",
+        GuestOs::Windows => "Windows",
+    }
+}
+
+/// Whether an ELF file has an interpreter (`PT_INTERP`), which loads its libraries. Fields as the ELF specification has
+/// them for 64 bits.
+fn names_a_loader(elf: &[u8]) -> bool {
+    const INTERPRETER: u64 = 3;
+    let number = |at: usize, bytes: usize| -> Option<u64> {
+        let field = elf.get(at..at.checked_add(bytes)?)?;
+        Some(field.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    };
+    let header = |index: u64| -> Option<u64> {
+        let at = number(32, 8)?.checked_add(index.checked_mul(number(54, 2)?)?)?;
+        number(usize::try_from(at).ok()?, 4)
+    };
+    let count = number(56, 2).unwrap_or_default();
+    (0..count).any(|index| header(index) == Some(INTERPRETER))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn programs_that_need_libraries_are_refused_by_name() {
+        // Whatever runs this test was linked as the system's own programs are.
+        let own = std::env::current_exe().expect("a program");
+        let error = Program::check(&own, GuestOs::Linux).expect_err("libraries");
+        assert!(matches!(error, ProgramError::NotStatic(_)), "{error}");
+        let error = Program::check(&own, GuestOs::Windows).expect_err("no .exe");
+        assert!(matches!(error, ProgramError::OtherSystem { .. }), "{error}");
+        let error = Program::check(Path::new("/no/such/file"), GuestOs::Linux).expect_err("nothing");
+        assert!(matches!(error, ProgramError::Missing(_)), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_too_odd(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+            names_a_loader(&bytes);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Where an experiment is kept: a folder with what was planned and a file for each run, so that it can go on after
+//! anything, and one document of all of it.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use fs_err as fs;
+use jiff::Timestamp;
+use serde::{Serialize, de::DeserializeOwned};
+use winstead_measurement::{
+    Contention,
+    contention::{ContentionRun, Design, Host, KIND, VERSION},
+};
+
+use crate::{error::BenchError, schedule::Cell};
+
+/// The document of a whole experiment, in its folder.
+pub const DOCUMENT: &str = "contention.json";
+const PLAN: &str = "plan.json";
+const RUNS: &str = "runs";
+
+/// The folder of one experiment.
+#[derive(Debug)]
+pub struct Results {
+    folder: PathBuf,
+    /// Without runs.
+    plan: Contention,
+}
+
+impl Results {
+    /// Makes the folder of an experiment, or goes on in one that was begun with the same design.
+    ///
+    /// # Errors
+    /// When the folder holds another experiment, or cannot be used.
+    pub fn open(folder: &Path, design: Design, host: Host, winstead: &str) -> Result<Self, BenchError> {
+        let runs = folder.join(RUNS);
+        fs::create_dir_all(&runs).map_err(|source| failed("make", &runs, source))?;
+        let path = folder.join(PLAN);
+        let folder = folder.to_owned();
+        if path.exists() {
+            let plan: Contention = read(&path)?;
+            let differences = differences(&plan.design, &design);
+            if differences.is_empty() {
+                return Ok(Self { folder, plan });
+            }
+            return Err(BenchError::OtherExperiment { folder, differences });
+        }
+        let plan = Contention {
+            kind: KIND.to_owned(),
+            version: VERSION,
+            winstead: winstead.to_owned(),
+            started_at: Timestamp::now(),
+            design,
+            host,
+            runs: Vec::new(),
+        };
+        write(&path, &plan)?;
+        Ok(Self { folder, plan })
+    }
+
+    /// What was planned.
+    #[must_use]
+    pub const fn design(&self) -> &Design {
+        &self.plan.design
+    }
+
+    /// Where it is measured.
+    #[must_use]
+    pub const fn host(&self) -> &Host {
+        &self.plan.host
+    }
+
+    /// Whether a cell was measured already.
+    #[must_use]
+    pub fn has(&self, cell: Cell) -> bool {
+        self.run(cell).exists()
+    }
+
+    /// Keeps a run: all of it, or nothing when the computer fails half way.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn keep(&self, cell: Cell, run: &ContentionRun) -> Result<(), BenchError> {
+        write(&self.run(cell), run)
+    }
+
+    /// The document of all runs so far, in the order in which they were measured, kept in the folder as [`DOCUMENT`].
+    ///
+    /// # Errors
+    /// When a run cannot be read, or the document not be written.
+    pub fn document(&self) -> Result<(PathBuf, Contention), BenchError> {
+        let folder = self.folder.join(RUNS);
+        let mut runs = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(|source| failed("read", &folder, source))? {
+            let path = entry.map_err(|source| failed("read", &folder, source))?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                runs.push(read::<ContentionRun>(&path)?);
+            }
+        }
+        runs.sort_by_key(|run| run.started_at);
+        let document = Contention { runs, ..self.plan.clone() };
+        let path = self.folder.join(DOCUMENT);
+        write(&path, &document)?;
+        Ok((path, document))
+    }
+
+    fn run(&self, cell: Cell) -> PathBuf {
+        let Cell { arm, agents, repeat } = cell;
+        self.folder.join(RUNS).join(format!("{repeat:03}-{}-{agents}.json", arm.name()))
+    }
+}
+
+/// What differs between two designs, by their keys.
+fn differences(before: &Design, now: &Design) -> Vec<String> {
+    let keys = |design| match serde_json::to_value(design) {
+        Ok(serde_json::Value::Object(keys)) => keys,
+        _ => serde_json::Map::new(),
+    };
+    let before = keys(before);
+    let differing = keys(now).into_iter().filter(|(key, value)| before.get(key) != Some(value));
+    differing.map(|(key, value)| format!("{key}: {} then, {value} now", before[&key])).collect()
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T, BenchError> {
+    let bytes = fs::read(path).map_err(|source| failed("read", path, source))?;
+    serde_json::from_slice(&bytes).map_err(|error| failed("read", path, error.into()))
+}
+
+/// Under another name first, flushed, then put in place.
+fn write(path: &Path, value: &impl Serialize) -> Result<(), BenchError> {
+    let put = || -> io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        serde_json::to_writer(io::BufWriter::new(&mut file), value)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    put().map_err(|source| failed("write", path, source))
+}
+
+fn failed(what: &'static str, path: &Path, source: io::Error) -> BenchError {
+    BenchError::File { what, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use winstead_measurement::contention::{Arm, Disk, Machine};
+
+    use super::*;
+
+    fn design() -> Design {
+        let machine = Machine {
+            pool: "agents".to_owned(),
+            image: "debian".to_owned(),
+            cpus: 1,
+            memory_bytes: 1,
+            os: "linux".to_owned(),
+        };
+        Design {
+            machine,
+            arms: Arm::ALL.to_vec(),
+            agents: vec![1, 2],
+            repeats: 5,
+            workloads: Vec::new(),
+            disk_limit: None,
+        }
+    }
+
+    fn open(folder: &Path, design: Design) -> Result<Results, BenchError> {
+        let host = Host {
+            cpu_model: None,
+            cpus: 2,
+            memory_bytes: 1,
+            kernel: String::new(),
+            qemu: String::new(),
+            accelerator: "tcg".to_owned(),
+            disk: Disk { file_system: None, options: None, device: None },
+        };
+        Results::open(folder, design, host, "0.1.0")
+    }
+
+    fn run(cell: Cell) -> ContentionRun {
+        ContentionRun {
+            arm: cell.arm,
+            agents: cell.agents,
+            repeat: cell.repeat,
+            started_at: Timestamp::now(),
+            started_from: [("boot".to_owned(), cell.agents)].into(),
+            bring_seconds: 1.0,
+            workloads: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_experiment_goes_on_where_it_stopped() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cells = [Arm::Ram, Arm::Disk].map(|arm| Cell { arm, agents: 2, repeat: 1 });
+        let first = open(folder.path(), design()).expect("a new one");
+        first.keep(cells[0], &run(cells[0])).expect("kept");
+        let second = open(folder.path(), design()).expect("the same one");
+        assert_eq!(cells.map(|cell| second.has(cell)), [true, false]);
+        second.keep(cells[1], &run(cells[1])).expect("kept");
+        let (path, document) = second.document().expect("a document");
+        assert_eq!(document.runs.iter().map(|run| run.arm).collect::<Vec<_>>(), [Arm::Ram, Arm::Disk]);
+        let value = serde_json::from_slice(&fs::read(path).expect("there")).expect("JSON");
+        assert_eq!(Contention::read(&value).expect("what we read").runs.len(), 2);
+    }
+
+    #[test]
+    fn another_experiment_in_the_folder_is_left_alone_and_told_apart() {
+        let folder = tempfile::tempdir().expect("a folder");
+        open(folder.path(), design()).expect("a new one");
+        let error = open(folder.path(), Design { repeats: 6, ..design() }).expect_err("another one");
+        assert!(
+            error.to_string().ends_with("it holds another experiment (repeats: 5 then, 6 now)"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        open(folder.path(), design()).expect("a new one");
+        let path = folder.path().join(PLAN);
+        fs::write(&path, "{\"kind\":").expect("written");
+        let error = open(folder.path(), design()).expect_err("no plan");
+        assert!(error.to_string().ends_with("plan.json"), "{error}");
+    }
+}

@@ -1,0 +1,112 @@
+//! `winstead bench disk`: one place, again and again.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::ProgressBar;
+use winstead_bench::disk::{Place, Series, measure};
+use winstead_spec::GuestOs;
+
+use crate::{
+    commands::bench::probe::{ProbeArgs, workload},
+    context::Context,
+    error::CliError,
+    output,
+    selection::machine_name,
+};
+
+/// What is measured unless something else is asked for: what a build's durable writes wait.
+const USUAL: [&str; 7] = ["latency", "--rate", "100", "--operation", "write", "--flush", "each"];
+
+/// Measures one disk several times with `winstead-probe`, and keeps all results in one file.
+///
+/// One run says nothing about the next: `winstead bench compare` needs at least five of each side. To compare two disks
+/// honestly, measure them in turns.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  winstead bench disk /mnt/build
+  winstead bench disk --machine agents-0 --out agents-0.json
+  winstead bench disk /mnt/build --repeats 10 -- rand-write --flush each --duration 10s
+
+Without `--` and a workload: latency --rate 100 --operation write --flush each.
+`winstead-probe --help` explains the workloads.")]
+pub(crate) struct DiskArgs {
+    /// A folder of this computer: it decides which disk.
+    #[arg(value_name = "FOLDER", default_value = ".", conflicts_with = "machine")]
+    folder: PathBuf,
+    /// A machine, whose own disk is measured.
+    #[arg(long, value_name = "NAME")]
+    machine: Option<String>,
+    /// How many runs.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repeats: u32,
+    /// The file of results. One that is there is not written over.
+    #[arg(long, value_name = "FILE", default_value = "disk.json")]
+    out: PathBuf,
+    #[command(flatten)]
+    probe: ProbeArgs,
+    /// The probe's workload with its options.
+    #[arg(value_name = "WORKLOAD", last = true)]
+    workload: Vec<String>,
+}
+
+/// Runs `bench disk`.
+///
+/// # Errors
+/// When the place cannot be measured, or the results not be written.
+pub(crate) async fn run(context: &Context, args: &DiskArgs) -> Result<(), CliError> {
+    let usual = || USUAL.map(str::to_owned).to_vec();
+    let words = if args.workload.is_empty() { usual() } else { args.workload.clone() };
+    let workload = workload(&words)
+        .map_err(|why| CliError::usage(format!("read the workload {}", words.join(" ")), why))?;
+    if args.out.exists() {
+        let what = format!("write {}: it is there already", args.out.display());
+        return Err(CliError::usage(what, "name another file with --out FILE, or remove this one"));
+    }
+    let engine = match &args.machine {
+        Some(_) => Some(context.engine().await?),
+        None => None,
+    };
+    let (place, os) = match (&args.machine, &engine) {
+        (Some(name), Some(engine)) => {
+            let name = machine_name(name)?;
+            let os = engine.machine(&name).await?.spec.os;
+            (Place::Machine(engine, name), os)
+        }
+        _ => (Place::Folder(&args.folder), GuestOs::Linux),
+    };
+    let series = Series {
+        program: args.probe.program(os)?,
+        workload,
+        repeats: args.repeats,
+        limit: args.probe.deadline.duration(),
+    };
+    series.program.check_workload(&series.workload, &context.stop).await?;
+    let bar = bar(context, args.repeats);
+    let done = |run: u32| {
+        bar.set_position(run.into());
+        if !context.ui.moves() {
+            context.ui.note(&format!("run {run} of {} is over", args.repeats));
+        }
+    };
+    let found = measure(&place, &series, done, &context.stop).await;
+    bar.finish_and_clear();
+    write(&args.out, &output::json(&found?)?)?;
+    context.ui.hint(&format!("`winstead bench compare {} OTHER.json` compares it", args.out.display()));
+    context.ui.data(&format!("{}\n", args.out.display()))
+}
+
+fn bar(context: &Context, repeats: u32) -> ProgressBar {
+    let bar = context.ui.bars().add(ProgressBar::new(repeats.into()));
+    bar.enable_steady_tick(std::time::Duration::from_millis(250));
+    bar
+}
+
+fn write(path: &Path, text: &str) -> Result<(), CliError> {
+    fs_err::write(path, text).map_err(|source| CliError::System {
+        what: format!("write {}", path.display()),
+        source,
+        hints: Vec::new(),
+    })
+}
