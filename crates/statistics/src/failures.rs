@@ -30,7 +30,8 @@ pub struct FailureComparison {
     /// The probability of counts as unlike as these, or more, when the arms do not differ: Fisher's exact test. `None`
     /// where enough failed for the interval to decide.
     pub fisher: Option<f64>,
-    /// How many each arm needs to show a difference of this size. `None` when it is shown, or there is none.
+    /// How many each arm needs to show a difference of this size with the customary power. `None` when it is shown, there
+    /// is none, or nobody would try so often.
     pub jobs_per_arm: Option<u64>,
 }
 
@@ -61,6 +62,9 @@ pub enum FailureVerdict {
 /// With fewer expected failures, or successes, in an arm the exact test decides.
 const FEW: f64 = 5.0;
 
+/// Who is told to try more often than this is told nothing.
+const MOST_ASKED_FOR: u64 = 100_000;
+
 impl FailureComparison {
     /// What the candidate's failures say, compared with the baseline's; each a name and counts. `what` was tried:
     /// `machines`.
@@ -80,7 +84,10 @@ impl FailureComparison {
             true if difference.estimate > 0.0 => FailureVerdict::MoreOften,
             true => FailureVerdict::LessOften,
         };
-        let missing = || Power::CUSTOMARY.jobs_per_arm(planned(before), planned(after));
+        let missing = || {
+            let [before, after] = planned([before, after]);
+            Power::CUSTOMARY.jobs_per_arm(before, after).filter(|jobs| *jobs <= MOST_ASKED_FOR)
+        };
         let arm = |(name, counts): (&str, Proportion)| ArmFailures {
             name: name.to_owned(),
             counts,
@@ -106,14 +113,21 @@ fn few(first: Proportion, second: Proportion) -> bool {
     smaller * failures.min(jobs - failures) / jobs < FEW
 }
 
-/// The share to plan with. That none of so many failed does not mean that none ever will, so half a failure, or half a
-/// success, is added where there is none.
-fn planned(counts: Proportion) -> f64 {
-    let (failures, jobs) = (counts.failures(), counts.jobs());
-    if failures > 0 && failures < jobs {
-        counts.share()
-    } else {
-        (failures as f64 + 0.5) / (jobs as f64 + 1.0)
+/// The shares to plan with. That none of so many failed does not mean that none ever will, so half a failure and half a
+/// success are added where one is missing: in both arms, or the difference would shrink, or turn around.
+fn planned(arms: [Proportion; 2]) -> [f64; 2] {
+    let one_sided = |counts: &Proportion| counts.failures() == 0 || counts.failures() == counts.jobs();
+    let added = if arms.iter().any(one_sided) { 0.5 } else { 0.0 };
+    arms.map(|counts| (counts.failures() as f64 + added) / (counts.jobs() as f64 + 2.0 * added))
+}
+
+/// A probability with three decimals: `p = 0.087`, `p < 0.001`.
+#[derive(Clone, Copy, Debug)]
+pub struct Probability(pub f64);
+
+impl fmt::Display for Probability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 0.001 { f.write_str("p < 0.001") } else { write!(f, "p = {:.3}", self.0) }
     }
 }
 
@@ -129,10 +143,14 @@ impl fmt::Display for FailureComparison {
         let Interval { estimate, low, high, .. } = self.difference;
         write!(f, "\nthe difference is {} ({} to {})", Percent(estimate), Percent(low), Percent(high))?;
         if let Some(p) = self.fisher {
-            write!(f, "; Fisher's exact test, since few failed: p = {p:.2}")?;
+            write!(f, "; Fisher's exact test, since few failed: {}", Probability(p))?;
         }
         if let Some(jobs) = self.jobs_per_arm {
-            write!(f, "\nabout {jobs} {what} of each are needed to see a difference of this size")?;
+            let power = 100.0 * Power::CUSTOMARY.power;
+            write!(
+                f,
+                "\nabout {jobs} {what} of each are needed to see a difference of this size with {power} % power"
+            )?;
         }
         Ok(())
     }
@@ -199,12 +217,22 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(text.contains("p = 0.09"), "{text}");
+        assert!(text.contains("p = 0.087"), "{text}");
         let jobs = found.jobs_per_arm.expect("more jobs would show it");
         assert!(text.ends_with(&format!(
-            "about {jobs} machines of each are needed to see a difference of this size"
+            "about {jobs} machines of each are needed to see a difference of this size with 80 % power"
         )));
         assert!((15..40).contains(&jobs), "{jobs}");
+    }
+
+    #[test]
+    fn arms_are_planned_alike_and_nobody_is_told_to_try_forever() {
+        // Shifted alone, 0 of 10 would become a larger share than 1 of 25.
+        let [before, after] = planned([of(0, 10), of(1, 25)]);
+        assert!((before - 0.5 / 11.0).abs() < 1e-12 && (after - 1.5 / 26.0).abs() < 1e-12);
+        let found = compared((200, 1000), (201, 1001));
+        assert_eq!(found.jobs_per_arm, None, "millions");
+        assert_eq!([0.087_3, 0.000_4].map(|p| Probability(p).to_string()), ["p = 0.087", "p < 0.001"]);
     }
 
     #[test]

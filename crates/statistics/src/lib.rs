@@ -62,7 +62,7 @@ pub mod summary;
 pub mod verdict;
 
 pub use bootstrap::{Bootstrap, BootstrapError, MINIMUM_RUNS};
-pub use failures::{ArmFailures, FailureComparison, FailureVerdict};
+pub use failures::{ArmFailures, FailureComparison, FailureVerdict, Probability};
 pub use histogram::Histogram;
 pub use interval::{Confidence, Interval};
 pub use knee::{Knee, LoadLatency, knee};
@@ -74,4 +74,4 @@ pub use proportion::{Power, Proportion, difference, fisher};
 pub use random::Seed;
 pub use scalability::{Load, Peak, Scalability, scalability};
 pub use summary::{Summary, median_interval};
-pub use verdict::{Arm, Comparison, Question, Verdict};
+pub use verdict::{Arm, Comparison, MINIMUM_BEYOND, Question, Ratio, Verdict};

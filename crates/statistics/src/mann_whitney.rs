@@ -6,7 +6,10 @@
 
 use serde::Serialize;
 
-use crate::distribution::normal_cdf;
+use crate::{
+    distribution::normal_cdf,
+    interval::{Confidence, Interval},
+};
 
 /// What the test says of a baseline and a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -84,6 +87,29 @@ pub fn mann_whitney(baseline: &[f64], candidate: &[f64]) -> Result<MannWhitney, 
 pub fn smallest_p(baseline: usize, candidate: usize) -> f64 {
     let (all, part) = ((baseline + candidate) as u64, baseline as u64);
     (2.0 * libm::exp(-crate::distribution::ln_choose(all, part))).min(1.0)
+}
+
+/// How many times as large the candidate's numbers are: the median of all pairwise quotients, with the interval of
+/// all ratios that the test does not refuse (Hodges and Lehmann 1963, in logarithms). It leaves out 1 exactly where
+/// the test shows a difference, but for ties. `None` where a number is not above 0, or where sets of these sizes can show
+/// nothing.
+#[must_use]
+pub fn ratio(baseline: &[f64], candidate: &[f64], confidence: Confidence) -> Option<Interval> {
+    check(baseline, candidate).ok()?;
+    if baseline.iter().chain(candidate).any(|number| *number <= 0.0) {
+        return None;
+    }
+    let (m, n) = (baseline.len(), candidate.len());
+    let p = |u: usize| {
+        if m.max(n) <= MOST_FOR_EXACT { exact_p(u as f64, m, n) } else { normal_p(u as f64, m, n, 0.0) }
+    };
+    // So many of the smallest quotients, and of the largest, are refused.
+    let refused = (0..m * n / 2).take_while(|u| p(*u) <= confidence.alpha()).count();
+    let mut quotients: Vec<f64> =
+        candidate.iter().flat_map(|c| baseline.iter().map(move |b| c / b)).collect();
+    quotients.sort_by(f64::total_cmp);
+    let ends = [quotients[refused.checked_sub(1)?], quotients[m * n - refused]];
+    Some(Interval::around(middle(&quotients), ends[0], ends[1], confidence))
 }
 
 fn check(baseline: &[f64], candidate: &[f64]) -> Result<(), MannWhitneyError> {
@@ -180,8 +206,36 @@ mod tests {
         assert_eq!(mann_whitney(&[1.0; 2000], &[1.0; 2000]), Err(MannWhitneyError::TooMany(4_000_000)));
     }
 
+    /// Of 25 quotients of five and five the test refuses three at each end (critical value 2 of Mann and Whitney's table).
+    #[test]
+    fn a_ratio_has_the_interval_of_what_the_test_does_not_refuse() {
+        let found = ratio(&[1.0; 5], &[2.0, 2.1, 2.2, 2.3, 2.4], Confidence::P95).expect("numbers");
+        assert!((found.estimate - 2.2).abs() < 1e-12 && found.low == 2.0 && found.high == 2.4, "{found:?}");
+        let apart = ratio(&[1.0, 1.1, 1.2, 1.3, 1.4], &[1.05, 1.15, 1.25, 1.35, 1.45], Confidence::P95);
+        assert!(apart.is_some_and(|ratio| ratio.contains(1.0)), "{apart:?}");
+        assert_eq!(
+            ratio(&[1.0; 3], &[2.0; 3], Confidence::P95),
+            None,
+            "three against three can show nothing"
+        );
+        assert_eq!(ratio(&[0.0; 5], &[2.0; 5], Confidence::P95), None);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_ratio_leaves_out_1_where_the_test_shows_a_difference(
+            a in prop::collection::btree_set(1i32..400, 5..9),
+            b in prop::collection::btree_set(1i32..400, 5..9),
+        ) {
+            // Halves, so that no number of the one is one of the other.
+            let a: Vec<f64> = a.into_iter().map(f64::from).collect();
+            let b: Vec<f64> = b.into_iter().map(|number| f64::from(number) + 0.5).collect();
+            let test = mann_whitney(&a, &b).expect("numbers");
+            let found = ratio(&a, &b, Confidence::P95).expect("enough numbers");
+            prop_assert_eq!(test.p <= Confidence::P95.alpha(), !found.contains(1.0));
+        }
 
         #[test]
         fn the_arms_can_be_exchanged(

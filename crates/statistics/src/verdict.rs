@@ -121,7 +121,7 @@ pub enum Reason {
 }
 
 /// With fewer samples beyond a percentile, single samples decide it.
-const MINIMUM_BEYOND: u64 = 10;
+pub const MINIMUM_BEYOND: u64 = 10;
 
 /// Two histograms' values are each up to this far from what was recorded; a smaller ratio is no difference.
 const INDISTINCT: f64 = 1.0 + 2.0 * RESOLUTION;
@@ -246,7 +246,8 @@ impl Comparison {
 }
 
 /// A ratio as people read it: `1.8× (1.5-2.2)`.
-struct Ratio(Interval);
+#[derive(Clone, Copy, Debug)]
+pub struct Ratio(pub Interval);
 
 impl Ratio {
     /// As few decimals as keep both ends apart, and apart from 1; three at most, which is what a histogram
@@ -260,7 +261,9 @@ impl Ratio {
         (1..3).find(|decimals| told(*decimals)).unwrap_or(3)
     }
 
-    fn ends(&self) -> String {
+    /// Its interval alone: `1.5-2.2`.
+    #[must_use]
+    pub fn ends(&self) -> String {
         let decimals = self.decimals();
         format!("{:.decimals$}-{:.decimals$}", self.0.low, self.0.high)
     }
