@@ -3,7 +3,7 @@
 //! **Like with like only.** Runs of which different things were asked are not compared, unless the caller names what
 //! differs as what is to be compared. Where they were measured may differ, as that is often the question; it is listed.
 
-mod figure;
+pub(crate) mod figure;
 mod likeness;
 
 use serde::Serialize;
@@ -16,6 +16,7 @@ pub use figure::FigureComparison;
 pub use likeness::Difference;
 
 use crate::{
+    contention::DiskLimit,
     quantile::{self, Quantile},
     run::{Ended, Run},
 };
@@ -225,7 +226,11 @@ fn listed(names: &[String]) -> String {
 }
 
 fn operation(name: &str, sets: [Set<'_>; 2], question: &Question, given: Given) -> OperationComparison {
-    let latencies = sets.map(|set| set.runs.iter().map(|run| run.latencies(name)).collect::<Vec<_>>());
+    // A run of which nothing is left is lost, which is said before all latencies; it has none.
+    let latencies = sets.map(|set| {
+        let left = set.runs.iter().filter(|run| !run.operations.is_empty());
+        left.map(|run| run.latencies(name)).collect::<Vec<_>>()
+    });
     let [a, b] = [0, 1].map(|index| Arm { name: sets[index].name, runs: &latencies[index] });
     let summary = |runs: &[Latencies]| {
         let whole: Vec<Histogram> = runs.iter().map(Latencies::all).collect();
@@ -268,6 +273,7 @@ fn sentences(
 ) -> Vec<String> {
     let mut sentences = lost_runs(sets);
     sentences.extend(operations.iter().filter_map(|operation| failed_operations(sets, operation)));
+    sentences.extend(errors_beside(sets));
     if let Some(main) = operations.first() {
         let all = main.comparison.to_string();
         let verdict = format!("{}: {}", main.name, all.lines().next().unwrap_or_default());
@@ -278,7 +284,21 @@ fn sentences(
         }
         sentences.extend(said);
     }
-    sentences
+    let simulated = simulated(sets);
+    sentences.into_iter().map(|sentence| sentence + &simulated).collect()
+}
+
+/// The end of each sentence where a slower disk was played: whoever quotes one quotes this.
+fn simulated(sets: [Set<'_>; 2]) -> String {
+    let limits = sets.map(|set| set.runs.iter().find_map(|run| DiskLimit::of(&run.settings)));
+    match limits {
+        [Some(a), Some(b)] if a == b => format!("; {a}"),
+        limits => {
+            let mark =
+                |(set, limit): (&Set<'_>, Option<DiskLimit>)| Some(format!("; {}: {}", set.name, limit?));
+            sets.iter().zip(limits).filter_map(mark).collect()
+        }
+    }
 }
 
 fn lost_runs(sets: [Set<'_>; 2]) -> Vec<String> {
@@ -298,6 +318,18 @@ fn failed_operations([a, b]: [Set<'_>; 2], operation: &OperationComparison) -> O
     };
     let failed = operation.a.failed + operation.b.failed > 0;
     failed.then(|| format!("{}: {}, {}", operation.name, of(b, &operation.b), of(a, &operation.a)))
+}
+
+/// Errors of which a program does not say which operation failed, or how long it took: fio's.
+fn errors_beside(sets: [Set<'_>; 2]) -> Option<String> {
+    let beside = |set: Set<'_>| -> u64 {
+        let of = |run: &Run| run.errors.values().sum::<u64>().saturating_sub(run.failures());
+        set.runs.iter().map(of).sum()
+    };
+    let [a, b] = sets.map(beside);
+    let [name_a, name_b] = sets.map(|set| set.name);
+    let said = format!("{b} operations failed with {name_b}, {a} with {name_a}, which are in no percentile");
+    (a + b > 0).then_some(said)
 }
 
 /// What the runs themselves say, each once, and how many were interrupted.

@@ -10,24 +10,27 @@ mod cells;
 mod failures;
 mod headline;
 mod notes;
+mod operations;
 mod recommendation;
+pub(crate) mod walls;
 
 use std::time::Duration;
 
 use serde::Serialize;
 use winstead_statistics::{
-    Bootstrap, Comparison, FailureComparison, Histogram, Interval, Knee, LittlesLaw, Percentile, Scalability,
-    Seed,
+    Bootstrap, Comparison, FailureComparison, FailureVerdict, Histogram, Interval, Knee, LittlesLaw,
+    Percentile, Scalability, Seed,
 };
 
 use crate::{
-    contention::{Arm, Contention, DiskLimit},
+    comparison::FigureComparison,
+    contention::{Arm, Contention},
     run::ReadError,
-    wall::WallKind,
 };
 use cells::{Group, Shape};
 
 pub use crate::quantile::Quantile;
+pub use walls::WallCount;
 
 /// What an experiment says.
 #[derive(Clone, Debug, Serialize)]
@@ -39,7 +42,7 @@ pub struct Findings {
     pub simulated: Option<String>,
     /// In the design's order; those of which nothing was measured are left out, and a note says so.
     pub workloads: Vec<WorkloadFindings>,
-    /// Of all machines of an arm, compared with those in RAM.
+    /// Of all runs of an arm, compared with those in RAM.
     pub failures: Vec<FailureFinding>,
     /// How many machines this host carries.
     pub recommendations: Vec<Recommendation>,
@@ -59,7 +62,9 @@ pub struct WorkloadFindings {
     pub arrivals: Arrivals,
     /// Arm by arm, in the design's order, each from few machines to many. Without those in which nothing was measured.
     pub cells: Vec<Cell>,
-    /// From few machines to many. p99 decides.
+    /// What was measured and left nothing, since all machines died.
+    pub lost: Vec<LostCell>,
+    /// From few machines to many. p99 decides in an open loop, throughput in a closed one.
     pub comparisons: Vec<ArmComparison>,
     /// How throughput grows with the number of machines, arm by arm.
     pub scalability: Vec<ArmScalability>,
@@ -124,17 +129,16 @@ pub struct Throughput {
     pub interval: Option<Interval>,
 }
 
-/// A wall, and how often it was hit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct WallCount {
-    /// Which.
-    pub kind: WallKind,
-    /// In how many runs.
-    pub runs: usize,
-    /// Of how many.
-    pub of: usize,
-    /// What the first of them said: `1.98 of 2 cores were busy`.
-    pub evidence: String,
+/// One arm with one number of machines, of which all died in all runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LostCell {
+    /// Which arm.
+    pub arm: Arm,
+    /// How many machines at once.
+    pub agents: u32,
+    /// How many machines there were, over all runs.
+    pub machines: u64,
 }
 
 /// Two arms with the same number of machines.
@@ -147,12 +151,49 @@ pub struct ArmComparison {
     pub baseline: Arm,
     /// What is judged.
     pub candidate: Arm,
-    /// p99 decides; p50, p95 and p99.9 stand beside it.
+    /// p99 first; p50, p95 and p99.9 stand beside it. In a closed loop all of them only stand beside the throughput.
     pub comparison: Comparison,
+    /// Of a closed loop: what all machines of a run together did.
+    pub throughput: Option<FigureComparison>,
+    /// What decides.
+    pub decision: Decision,
+    /// The same in words: `RAM is faster at p99 by 1.8× (1.5-2.2)`, `RAM does 1.8× as much (1.5-2.2)`.
+    pub deciding: String,
+    /// Where operations failed: whether they did so more often in one arm.
+    pub failed_operations: Option<OperationFailures>,
     /// Whether a difference, or its absence, may be put down to the disk: not where the CPU or memory was the wall.
     pub credible: bool,
     /// What must be said where the CPU or memory was the wall in most runs of an arm.
     pub caution: Option<String>,
+}
+
+/// What decides between two arms, from the candidate's side.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "decision")]
+pub enum Decision {
+    /// It takes less time, or does more.
+    Better,
+    /// It takes longer, or does less.
+    Worse,
+    /// The ratio may be 1.
+    NoDifferenceShown {
+        /// The candidate's figure divided by the baseline's.
+        ratio: Interval,
+    },
+    /// Nothing can be said.
+    NotComparable,
+}
+
+/// Operations that failed in two arms with the same number of machines.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationFailures {
+    /// By the shares that failed in each run, compared by ranks: operations of a run share its disk.
+    pub verdict: FailureVerdict,
+    /// The probability of shares as unlike, or more, when the arms do not differ.
+    pub p: Option<f64>,
+    /// The same in words, with counts.
+    pub sentence: String,
 }
 
 /// How an arm's throughput grows with the number of machines.
@@ -167,7 +208,7 @@ pub struct ArmScalability {
     pub why_not: Option<String>,
 }
 
-/// How often machines of two arms gave no result.
+/// In how many runs of two arms a machine gave no result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FailureFinding {
@@ -175,7 +216,7 @@ pub struct FailureFinding {
     pub baseline: Arm,
     /// What is judged.
     pub candidate: Arm,
-    /// Counts, shares, the difference. A machine of a run is one job, whatever number of its workloads failed.
+    /// Counts, shares, the difference. A run is one job, however many of its machines failed: they die together.
     pub comparison: FailureComparison,
     /// The same in words, the verdict first.
     pub sentences: Vec<String>,
@@ -206,16 +247,22 @@ pub struct Goal {
 }
 
 /// How many machines an arm carries.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ArmRecommendation {
     /// Which arm.
     pub arm: Arm,
-    /// Up to how many machines the goal is met. `None` without a goal or an interval.
+    /// Up to how many machines the goal is met. `None` without a goal, and when nothing is known.
     pub knee: Option<Knee>,
+    /// Of the smallest number of machines that fails the goal, or the largest that meets it: what must be said with it.
+    pub because: Vec<String>,
+    /// The smallest number of machines of which nothing is known, and why.
+    pub unknown: Option<(u32, String)>,
     /// Where throughput is highest, when that was measured.
     pub peak_machines: Option<Interval>,
-    /// How many operations are under way with the number of machines next to that peak: N = X · R.
+    /// The number of machines next to that peak that was measured.
+    pub peak_measured: Option<u32>,
+    /// How many operations are under way with so many: N = X · R.
     pub in_flight: Option<f64>,
 }
 
@@ -231,23 +278,21 @@ impl Findings {
     }
 
     fn resampled(document: &Contention, goal: Option<Goal>, bootstrap: Bootstrap) -> Result<Self, ReadError> {
+        let simulated = document.design.disk_limit.map(|limit| limit.to_string());
+        let asked = Asked { goal, bootstrap, simulated: simulated.as_deref() };
         let (mut workloads, mut recommendations) = (Vec::new(), Vec::new());
         for workload in &document.design.workloads {
-            let Some(shape) = Shape::of(document, &workload.name)? else { continue };
+            let Some(shape) = Shape::of(document, &workload.name)? else {
+                recommendations.extend(recommendation::of_nothing(&workload.name, asked));
+                continue;
+            };
             let groups = groups(document, &workload.name, &shape)?;
             let found = WorkloadFindings::of(document, &workload.name, (&shape, &groups), bootstrap);
             let laws = &found.scalability;
-            recommendations.extend(recommendation::recommendation(
-                &workload.name,
-                &groups,
-                laws,
-                goal,
-                bootstrap,
-            ));
+            recommendations.extend(recommendation::recommendation(&workload.name, &groups, laws, asked));
             workloads.push(found);
         }
         let failures = failures::failures(document);
-        let simulated = document.design.disk_limit.map(simulated);
         Ok(Self {
             headline: headline::headline(&workloads, &failures, simulated.as_deref()),
             notes: notes::notes(document, &workloads, bootstrap),
@@ -259,6 +304,22 @@ impl Findings {
     }
 }
 
+/// What recommendations are made with.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    goal: Option<Goal>,
+    bootstrap: Bootstrap,
+    /// What must stand in every sentence.
+    simulated: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    /// A sentence as it must be said.
+    fn said(&self, sentence: String) -> String {
+        self.simulated.iter().fold(sentence, |sentence, simulated| format!("{sentence}; {simulated}"))
+    }
+}
+
 impl WorkloadFindings {
     fn of(
         document: &Contention,
@@ -266,19 +327,22 @@ impl WorkloadFindings {
         (shape, groups): (&Shape, &[Group<'_>]),
         bootstrap: Bootstrap,
     ) -> Self {
-        let cells: Vec<Cell> = groups.iter().map(|group| group.cell(shape, bootstrap)).collect();
+        let (left, lost): (Vec<&Group<'_>>, Vec<&Group<'_>>) =
+            groups.iter().partition(|group| !group.is_empty());
+        let cells: Vec<Cell> = left.iter().map(|group| group.cell(shape, bootstrap)).collect();
         Self {
             name: name.to_owned(),
             operation: shape.operation.clone(),
             arrivals: shape.arrivals,
-            comparisons: arms::compared(groups, &cells, bootstrap),
-            scalability: recommendation::scalabilities(groups, shape, &document.design.arms, bootstrap),
+            lost: lost.into_iter().map(Group::lost).collect(),
+            comparisons: arms::compared(&left, &cells, shape.arrivals, bootstrap),
+            scalability: recommendation::scalabilities(&left, shape, &document.design.arms, bootstrap),
             cells,
         }
     }
 }
 
-/// What was measured of a workload: arm by arm, from few machines to many.
+/// What was measured of a workload: arm by arm, from few machines to many; also where all machines died.
 fn groups<'a>(
     document: &'a Contention,
     workload: &'a str,
@@ -293,16 +357,8 @@ fn groups<'a>(
             groups.push(Group::read(document, (workload, shape), (*arm, *agents))?);
         }
     }
-    groups.retain(|group| !group.is_empty());
+    groups.retain(|group| group.machines > 0);
     Ok(groups)
-}
-
-/// `SIMULATED: the disk was held to 500 operations and 52.4 MB a second`.
-fn simulated(limit: DiskLimit) -> String {
-    let operations = limit.iops.map(|iops| format!("{iops} operations"));
-    let bytes = limit.bytes_per_second.map(|bytes| format!("{:.1} MB", bytes as f64 / 1e6));
-    let rates: Vec<String> = operations.into_iter().chain(bytes).collect();
-    format!("SIMULATED: the disk was held to {} a second", rates.join(" and "))
 }
 
 /// `1 machine`, `8 machines`.

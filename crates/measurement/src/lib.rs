@@ -18,12 +18,15 @@ pub mod contention;
 pub mod example;
 pub mod findings;
 pub mod import;
+mod limit;
 pub mod probe;
 pub mod quantile;
 pub mod run;
+pub mod together;
 pub mod wall;
 
 pub use comparison::compare;
 pub use contention::Contention;
 pub use findings::{Findings, Goal};
 pub use run::{Ended, Operation, ReadError, Run, Source};
+pub use together::together;

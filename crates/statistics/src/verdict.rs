@@ -261,6 +261,12 @@ impl Ratio {
         (1..3).find(|decimals| told(*decimals)).unwrap_or(3)
     }
 
+    /// Its estimate alone: `1.8`.
+    #[must_use]
+    pub fn estimate(&self) -> String {
+        format!("{:.*}", self.decimals(), self.0.estimate)
+    }
+
     /// Its interval alone: `1.5-2.2`.
     #[must_use]
     pub fn ends(&self) -> String {
@@ -271,7 +277,7 @@ impl Ratio {
 
 impl fmt::Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.*}× ({})", self.decimals(), self.0.estimate, self.ends())
+        write!(f, "{}× ({})", self.estimate(), self.ends())
     }
 }
 

@@ -1,7 +1,10 @@
 //! One number for each run, of two sets: throughput, or how long the same work took.
 
 use serde::Serialize;
-use winstead_statistics::{Confidence, MannWhitney, Summary, mann_whitney, mann_whitney::smallest_p};
+use winstead_statistics::{
+    Confidence, Interval, MannWhitney, Probability, Summary, mann_whitney,
+    mann_whitney::{ratio, smallest_p},
+};
 
 /// A figure of two sets of runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -15,20 +18,22 @@ pub struct FigureComparison {
     pub b: Summary,
     /// Whether it tends to be larger in the other.
     pub test: MannWhitney,
+    /// How many times as large it is in the other. `None` for too few runs, and where a figure is 0.
+    pub ratio: Option<Interval>,
     /// The same in words.
     pub sentence: String,
 }
 
 /// Which of two numbers is the better one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Better {
+pub(crate) enum Better {
     More,
     Less,
 }
 
 impl FigureComparison {
     /// What a figure says, each set a name and one number for each run. `None` when a run has none.
-    pub(super) fn of(what: &str, a: (&str, &[f64]), b: (&str, &[f64]), better: Better) -> Option<Self> {
+    pub(crate) fn of(what: &str, a: (&str, &[f64]), b: (&str, &[f64]), better: Better) -> Option<Self> {
         let ((_, before), (name, after)) = (a, b);
         let test = mann_whitney(before, after).ok()?;
         let (of_a, of_b) = (Summary::of(before)?, Summary::of(after)?);
@@ -40,14 +45,15 @@ impl FigureComparison {
             (true, true, larger) => format!("{name} {} {what}", comparative(larger, better)),
         };
         let sentence = format!(
-            "{verdict}: {} against {} (medians of {} and {} runs; Mann-Whitney: p = {:.3})",
+            "{verdict}: {} against {} (medians of {} and {} runs; Mann-Whitney: {})",
             rounded(of_b.median),
             rounded(of_a.median),
             after.len(),
             before.len(),
-            test.p
+            Probability(test.p)
         );
-        Some(Self { what: what.to_owned(), a: of_a, b: of_b, test, sentence })
+        let ratio = ratio(before, after, Confidence::P95);
+        Some(Self { what: what.to_owned(), a: of_a, b: of_b, test, ratio, sentence })
     }
 }
 

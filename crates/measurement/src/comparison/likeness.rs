@@ -65,13 +65,19 @@ fn keys(a: Set<'_>, b: Set<'_>, of: Of) -> BTreeSet<String> {
     a.runs.iter().chain(b.runs).flat_map(|run| of(run).into_keys()).collect()
 }
 
+/// Whether two values are the same, however programs write numbers: 10 is 10.0.
+fn same(one: &Value, other: &Value) -> bool {
+    let decimal = one.is_f64() || other.is_f64();
+    one == other || decimal && one.is_number() && one.as_f64() == other.as_f64()
+}
+
 /// What is not the same in all runs of both sets.
 fn differences(a: Set<'_>, b: Set<'_>, of: Of) -> Vec<Difference> {
     let [of_a, of_b] = [a, b].map(|set| set.runs.iter().map(of).collect::<Vec<_>>());
     let values = |runs: &[BTreeMap<String, Value>], key: &str| {
         let mut values: Vec<Value> = Vec::new();
         for value in runs.iter().map(|run| run.get(key).unwrap_or(&Value::Null)) {
-            if !values.contains(value) {
+            if !values.iter().any(|known| same(known, value)) {
                 values.push(value.clone());
             }
         }
@@ -79,7 +85,8 @@ fn differences(a: Set<'_>, b: Set<'_>, of: Of) -> Vec<Difference> {
     };
     let difference = |key: String| {
         let (a, b) = (values(&of_a, &key), values(&of_b, &key));
-        (a.len() > 1 || a != b).then_some(Difference { key, a, b })
+        let alike = a.len() == 1 && b.len() == 1 && same(&a[0], &b[0]);
+        (!alike).then_some(Difference { key, a, b })
     };
     keys(a, b, of).into_iter().filter_map(difference).collect()
 }

@@ -147,3 +147,49 @@ fn nothing_and_nothing_in_common_are_refused() {
     let refused = compared(&runs(100.0), &other, &[]).expect_err("nothing in common").to_string();
     assert_eq!(refused, "no kind of operation was done in both: durable-write in the one, read in the other");
 }
+
+#[test]
+fn a_disk_that_was_played_is_named_in_each_sentence() {
+    let limited = |iops: u64| {
+        let mut runs = runs(100.0);
+        runs.iter_mut().for_each(|run| drop(run.settings.insert("diskLimit.iops".to_owned(), json!(iops))));
+        runs
+    };
+    let mark = "; SIMULATED: the disk was held to 500 operations a second";
+    let found = compared(&limited(500), &limited(500), &[]).expect("alike");
+    assert!(found.sentences.iter().all(|sentence| sentence.ends_with(mark)), "{:?}", found.sentences);
+    let Err(CompareError::Unlike { differences }) = compared(&limited(500), &runs(100.0), &[]) else {
+        panic!("a played disk is like one that was not")
+    };
+    assert_eq!(differences[0].key, "diskLimit.iops");
+    let found = compared(&runs(100.0), &limited(500), &["diskLimit.iops"]).expect("allowed");
+    assert!(found.sentences[0].ends_with("; B: SIMULATED: the disk was held to 500 operations a second"));
+}
+
+#[test]
+fn a_run_of_which_nothing_is_left_is_lost_and_the_others_are_compared() {
+    let with_a_lost_one = || {
+        let mut six = [runs(100.0), runs(100.0)].concat();
+        six.truncate(6);
+        (six[0].ended, six[0].operations) = (Ended::Lost, Default::default());
+        six
+    };
+    let found = compared(&runs(100.0), &with_a_lost_one(), &[]).expect("alike");
+    assert!(found.sentences[0].contains("1 of 6 runs failed with B"), "{:?}", found.sentences);
+    assert!(found.sentences.iter().any(|said| said.starts_with("durable-write: no difference shown at p99")));
+}
+
+#[test]
+fn numbers_are_the_same_however_they_are_written() {
+    let mut other = runs(100.0);
+    other.iter_mut().for_each(|run| drop(run.settings.insert("queueDepth".to_owned(), json!(8.0))));
+    assert!(compared(&runs(100.0), &other, &[]).expect("alike").compared_settings.is_empty());
+}
+
+#[test]
+fn errors_that_are_in_no_percentile_are_said() {
+    let mut other = runs(100.0);
+    other[0].errors.insert("error 28".to_owned(), 3);
+    let found = compared(&runs(100.0), &other, &[]).expect("alike");
+    assert_eq!(found.sentences[0], "3 operations failed with B, 0 with A, which are in no percentile");
+}

@@ -1,18 +1,17 @@
 //! Reads an experiment's runs, one at a time, and sums up those of one arm with one number of machines.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 use winstead_statistics::{
     Bootstrap, Confidence, Histogram, Latencies, LittlesLaw, Summary, littles_law, median_interval,
 };
 
-use super::{Arrivals, Cell, Throughput, WallCount};
+use super::{Arrivals, Cell, LostCell, Throughput, WallCount, walls};
 use crate::{
     contention::{Arm, Contention, WorkloadRun},
     quantile,
     run::{ReadError, Run},
-    wall::{Wall, WallKind},
+    together::together,
+    wall::Wall,
 };
 
 /// What contains all others: one sample for a whole tree of small files.
@@ -25,8 +24,8 @@ pub(super) struct Group<'a> {
     pub(super) agents: u32,
     /// Those in which at least one machine measured something.
     runs: Vec<Summed<'a>>,
-    machines: u64,
-    failed_machines: u64,
+    pub(super) machines: u64,
+    pub(super) failed_machines: u64,
 }
 
 /// One run: all its machines together.
@@ -36,6 +35,8 @@ struct Summed<'a> {
     throughput: f64,
     under_way: UnderWay,
     walls: &'a [Wall],
+    /// Whether all of its machines gave a result.
+    is_whole: bool,
 }
 
 /// What Little's law needs, of all kinds of operations and all machines.
@@ -109,6 +110,16 @@ impl<'a> Group<'a> {
         self.runs.is_empty()
     }
 
+    /// What a report shows of it where it is empty.
+    pub(super) const fn lost(&self) -> LostCell {
+        LostCell { arm: self.arm, agents: self.agents, machines: self.machines }
+    }
+
+    /// What held its machines back, that of most runs first.
+    pub(super) fn walls(&self) -> Vec<WallCount> {
+        walls::count(self.runs.iter().map(|run| run.walls))
+    }
+
     /// Each run's latencies.
     pub(super) fn latencies(&self) -> Vec<Latencies> {
         self.runs.iter().map(|run| run.latencies.clone()).collect()
@@ -117,6 +128,11 @@ impl<'a> Group<'a> {
     /// Each run's throughput.
     pub(super) fn throughputs(&self) -> Vec<f64> {
         self.runs.iter().map(|run| run.throughput).collect()
+    }
+
+    /// Each run's throughput, without those in which a machine died: with fewer machines others are faster.
+    pub(super) fn whole_throughputs(&self) -> Vec<f64> {
+        self.runs.iter().filter(|run| run.is_whole).map(|run| run.throughput).collect()
     }
 
     /// The mean number of operations under way, by Little's law.
@@ -136,7 +152,7 @@ impl<'a> Group<'a> {
             percentiles: quantile::shown(&runs, bootstrap),
             throughput: throughput(self.throughputs(), bootstrap.confidence),
             littles_law: if closed { self.littles_law() } else { None },
-            walls: count(self.runs.iter().map(|run| run.walls)),
+            walls: self.walls(),
             machines: self.machines,
             failed_machines: self.failed_machines,
             operations: histogram.count(),
@@ -156,15 +172,19 @@ impl<'a> Group<'a> {
 impl<'a> Summed<'a> {
     /// `None` when no machine did what is looked at.
     fn of(run: &'a WorkloadRun, operation: &str) -> Result<Option<Self>, ReadError> {
-        let (mut latencies, mut throughput) = (Latencies::new(), 0.0);
-        let mut under_way = UnderWay::default();
-        for machine in run.measured()? {
-            latencies.merge(&machine.latencies(operation));
-            throughput += machine.per_second(operation).unwrap_or_default();
-            under_way.add(&machine);
-        }
+        let (machines, mut under_way) = (run.measured()?, UnderWay::default());
+        machines.iter().for_each(|machine| under_way.add(machine));
+        let Some(whole) = together(machines) else { return Ok(None) };
+        let (latencies, throughput) =
+            (whole.latencies(operation), whole.per_second(operation).unwrap_or_default());
         let something = latencies.count() > 0;
-        Ok(something.then_some(Self { latencies, throughput, under_way, walls: &run.walls }))
+        Ok(something.then_some(Self {
+            latencies,
+            throughput,
+            under_way,
+            walls: &run.walls,
+            is_whole: run.failed_machines() == 0,
+        }))
     }
 }
 
@@ -187,48 +207,5 @@ fn throughput(per_run: Vec<f64>, confidence: Confidence) -> Throughput {
         median: Summary::of(&per_run).map_or(0.0, |summary| summary.median),
         interval: median_interval(&per_run, confidence),
         per_run,
-    }
-}
-
-/// How often each wall was hit: that of most runs first, and of those the one that was the stronger.
-fn count<'a>(runs: impl ExactSizeIterator<Item = &'a [Wall]>) -> Vec<WallCount> {
-    let of = runs.len();
-    // By kind: in how many runs, the sum of its ranks among a run's walls, what was said first.
-    let mut found: BTreeMap<WallKind, (usize, usize, &str)> = BTreeMap::new();
-    for (rank, wall) in runs.flat_map(|walls| walls.iter().enumerate()) {
-        let (runs, ranks, _) = found.entry(wall.kind).or_insert((0, 0, &wall.evidence));
-        *runs += 1;
-        *ranks += rank;
-    }
-    let mut counts: Vec<_> = found.into_iter().collect();
-    counts.sort_by_key(|(_, (runs, ranks, _))| (std::cmp::Reverse(*runs), *ranks));
-    let wall = |(kind, (runs, _, evidence)): (WallKind, (usize, usize, &str))| WallCount {
-        kind,
-        runs,
-        of,
-        evidence: evidence.to_owned(),
-    };
-    counts.into_iter().map(wall).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn walls_are_counted_over_runs_the_most_frequent_first() {
-        let wall = |kind, evidence: &str| Wall { kind, evidence: evidence.to_owned() };
-        let runs = [
-            vec![wall(WallKind::Disk, "a"), wall(WallKind::Cpu, "b")],
-            vec![wall(WallKind::Disk, "c"), wall(WallKind::Cpu, "d"), wall(WallKind::Memory, "e")],
-            vec![],
-        ];
-        let counts = count(runs.iter().map(Vec::as_slice));
-        let shown: Vec<_> =
-            counts.iter().map(|wall| (wall.kind, wall.runs, wall.of, wall.evidence.as_str())).collect();
-        assert_eq!(
-            shown,
-            [(WallKind::Disk, 2, 3, "a"), (WallKind::Cpu, 2, 3, "b"), (WallKind::Memory, 1, 3, "e")]
-        );
     }
 }

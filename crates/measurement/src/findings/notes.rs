@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use winstead_statistics::{Bootstrap, MINIMUM_RUNS};
 
-use super::{Cell, WorkloadFindings, counted};
+use super::{Cell, LostCell, WorkloadFindings, counted};
 use crate::contention::Contention;
 
 /// A deviation from Little's law beyond this is a fault of the measuring, not noise.
@@ -79,7 +79,15 @@ fn on_a_workload(workload: &WorkloadFindings) -> Vec<String> {
             }),
         ]
     };
-    workload.cells.iter().flat_map(on_a_cell).flatten().collect()
+    let on_a_lost_cell = |lost: &LostCell| {
+        let (machines, arm) = (counted(lost.agents, "machine"), lost.arm.spoken());
+        format!(
+            "{}, {machines} with {arm}: all {} machines died, so there are no numbers of them",
+            workload.name, lost.machines
+        )
+    };
+    let lost = workload.lost.iter().map(on_a_lost_cell);
+    workload.cells.iter().flat_map(on_a_cell).flatten().chain(lost).collect()
 }
 
 /// What the machines' own results say, each once, with how many say it.

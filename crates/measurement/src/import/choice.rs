@@ -3,14 +3,17 @@
 //! `rand-write` is a load or a job of that name; `ram`, `ram@8`, `ram/latency` and `ram@8/latency` are an arm of an
 //! experiment, with a number of machines and a workload where it has several.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
 use super::{Measured, NamedRun};
 use crate::{
-    contention::{Arm, Contention, ContentionRun, WorkloadRun},
-    run::{Ended, Operation, ReadError, Run},
+    contention::{Arm, Contention, ContentionRun, DiskLimit, WorkloadRun},
+    findings::walls::{self, WallCount, was_the_wall},
+    run::{Ended, ReadError, Run},
+    together::together,
+    wall::WallKind,
 };
 
 /// Why a choice is none.
@@ -27,6 +30,12 @@ pub enum ChoiceError {
     /// It holds counters.
     #[error("it holds counters of Windows, which are no runs")]
     Counters,
+    /// No machine of the arm gave a result.
+    #[error("nothing was measured in any of its {runs} runs: all machines died")]
+    AllLost {
+        /// How many there were.
+        runs: usize,
+    },
     /// A machine's result cannot be read.
     #[error(transparent)]
     Result(#[from] ReadError),
@@ -84,17 +93,71 @@ impl Chosen {
         Ok(Self { arm, agents, workload })
     }
 
+    /// One run for each of the experiment's; one in which all machines died is lost, and has no operations.
     fn runs(&self, document: &Contention) -> Result<Vec<Run>, ChoiceError> {
         let chosen = document.runs.iter().filter(|run| run.arm == self.arm && run.agents == self.agents);
-        let mut runs = Vec::new();
-        for run in chosen {
-            let workloads = run.workloads.iter().filter(|workload| workload.name == self.workload);
-            for workload in workloads {
-                runs.extend(merged(run, workload)?);
-            }
-        }
-        Ok(runs)
+        let parts: Vec<(&ContentionRun, &WorkloadRun)> = chosen
+            .flat_map(|run| run.workloads.iter().map(move |workload| (run, workload)))
+            .filter(|(_, workload)| workload.name == self.workload)
+            .collect();
+        let measured: Vec<Option<Run>> = parts
+            .iter()
+            .map(|(_, workload)| Ok(together(workload.measured()?)))
+            .collect::<Result<_, ReadError>>()?;
+        let Some(like) = measured.iter().flatten().next().map(lost_like) else {
+            return Err(ChoiceError::AllLost { runs: parts.len() });
+        };
+        let said = said(document, self.arm, &parts);
+        let run = |((run, workload), whole): (&(&ContentionRun, &WorkloadRun), Option<Run>)| {
+            let mut whole = whole.unwrap_or_else(|| like.clone());
+            whole.notes.extend(said.iter().cloned());
+            described(whole, document.design.disk_limit, run, workload)
+        };
+        Ok(parts.iter().zip(measured).map(run).collect())
     }
+}
+
+/// A run of which nothing is left but what was asked for.
+fn lost_like(run: &Run) -> Run {
+    Run {
+        operations: BTreeMap::new(),
+        errors: BTreeMap::new(),
+        notes: Vec::new(),
+        elapsed: Duration::ZERO,
+        ended: Ended::Lost,
+        ..run.clone()
+    }
+}
+
+/// What a reader of an arm's runs must know, the same for each: that a slower disk was played, and what the walls were.
+fn said(document: &Contention, arm: Arm, parts: &[(&ContentionRun, &WorkloadRun)]) -> Vec<String> {
+    let limit = document.design.disk_limit.filter(|_| arm != Arm::Ram);
+    let counts = walls::count(parts.iter().map(|(_, workload)| workload.walls.as_slice()));
+    let wall = |wall: WallCount| {
+        let aside = match wall.kind {
+            WallKind::Cpu | WallKind::Memory => ": a difference says little about the disk",
+            WallKind::Disk | WallKind::Flush | WallKind::SimulatedLimit => "",
+        };
+        format!("{} in {} of {} runs ({}){aside}", was_the_wall(wall.kind), wall.runs, wall.of, wall.evidence)
+    };
+    limit.map(|limit| limit.to_string()).into_iter().chain(counts.into_iter().map(wall)).collect()
+}
+
+/// A run with what its experiment says of it.
+fn described(mut whole: Run, limit: Option<DiskLimit>, run: &ContentionRun, workload: &WorkloadRun) -> Run {
+    let failed = workload.failed_machines();
+    if failed > 0 {
+        whole.notes.push(format!("{failed} of {} machines gave no result", workload.machines.len()));
+        whole.ended = Ended::Lost;
+    }
+    whole.started_at = Some(workload.started_at);
+    whole.settings.insert("agents".to_owned(), run.agents.into());
+    // Machines in RAM are never held, so a played disk differs from RAM by this too.
+    if let Some(limit) = limit.filter(|_| run.arm != Arm::Ram) {
+        whole.settings.extend(limit.settings());
+    }
+    whole.place.insert("arm".to_owned(), Value::from(run.arm.name()));
+    whole
 }
 
 fn split(text: &str, at: char) -> (&str, Option<&str>) {
@@ -126,40 +189,6 @@ fn listed(names: impl Iterator<Item = String>) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// All machines of a run as one: operations together, the time until the last had ended. `None` when none measured.
-fn merged(run: &ContentionRun, workload: &WorkloadRun) -> Result<Option<Run>, ReadError> {
-    let mut machines = workload.measured()?.into_iter();
-    let Some(mut whole) = machines.next() else { return Ok(None) };
-    for machine in machines {
-        add(&mut whole.operations, machine.operations);
-        machine.errors.into_iter().for_each(|(said, times)| *whole.errors.entry(said).or_default() += times);
-        whole.elapsed = whole.elapsed.max(machine.elapsed);
-        whole.notes.extend(machine.notes);
-        if machine.ended != Ended::Complete {
-            whole.ended = machine.ended;
-        }
-    }
-    whole.notes.sort();
-    whole.notes.dedup();
-    let failed = workload.failed_machines();
-    if failed > 0 {
-        whole.notes.push(format!("{failed} of {} machines gave no result", workload.machines.len()));
-        whole.ended = Ended::Lost;
-    }
-    whole.started_at = Some(workload.started_at);
-    whole.settings.insert("agents".to_owned(), run.agents.into());
-    whole.place.insert("arm".to_owned(), Value::from(run.arm.name()));
-    Ok(Some(whole))
-}
-
-fn add(whole: &mut BTreeMap<String, Operation>, part: BTreeMap<String, Operation>) {
-    for (name, operation) in part {
-        let sum = whole.entry(name).or_default();
-        sum.latencies.merge(&operation.latencies);
-        sum.bytes = sum.bytes.saturating_add(operation.bytes);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,11 +213,66 @@ mod tests {
         assert_eq!(counts, [48_000, 48_000, 42_000, 48_000, 48_000]);
         assert_eq!(runs[0].settings["agents"], 8);
         assert_eq!(runs[0].place["arm"], "disk");
-        assert_eq!(runs[2].notes, ["1 of 8 machines gave no result"]);
+        assert!(
+            runs[2].notes.iter().any(|note| note == "1 of 8 machines gave no result"),
+            "{:?}",
+            runs[2].notes
+        );
         assert_eq!((runs[0].ended, runs[2].ended), (Ended::Complete, Ended::Lost));
         // Without a number the largest is meant.
         let largest = experiment().choose(Some("disk/latency")).expect("runs");
         assert_eq!(largest[0].settings["agents"], 8);
+    }
+
+    fn changed(story: Story, change: impl Fn(&mut Contention)) -> Measured {
+        let mut document = example::contention(story);
+        change(&mut document);
+        Measured::Contention(Box::new(document))
+    }
+
+    #[test]
+    fn a_played_disk_and_what_was_the_wall_stay_with_an_arms_runs() {
+        let played = |arm| changed(Story::SimulatedLimit, |_| {}).choose(Some(arm)).expect("runs");
+        let disk = played("disk@8/latency");
+        assert_eq!(disk[0].settings["diskLimit.iops"], 500);
+        assert_eq!(disk[0].settings["diskLimit.bytesPerSecond"], 50 << 20);
+        assert!(
+            disk.iter().all(|run| run.notes.iter().any(|note| note.starts_with("SIMULATED: "))),
+            "{disk:?}"
+        );
+        let wall =
+            "the limit was the wall in 5 of 5 runs (492 of the 500 operations a second that were allowed)";
+        assert!(disk[0].notes.iter().any(|note| note == wall), "{:?}", disk[0].notes);
+        let ram = played("ram@8/latency");
+        assert!(!ram[0].settings.contains_key("diskLimit.iops") && ram[0].notes.is_empty(), "{:?}", ram[0]);
+        let crowded = changed(Story::CpuIsTheWall, |_| {}).choose(Some("ram@8/latency")).expect("runs");
+        let caution = "the CPU was the wall in 5 of 5 runs (1.98 of 2 cores were busy): a difference says little about \
+                       the disk";
+        assert_eq!(crowded[0].notes, [caution]);
+    }
+
+    #[test]
+    fn a_run_in_which_all_died_is_lost_and_no_gap() {
+        let die = |repeats: std::ops::RangeInclusive<u32>| {
+            move |document: &mut Contention| {
+                let runs = document.runs.iter_mut().filter(|run| run.arm == Arm::Disk && run.agents == 8);
+                let dead =
+                    runs.filter(|run| repeats.contains(&run.repeat)).flat_map(|run| &mut run.workloads);
+                for machine in dead.flat_map(|workload| &mut workload.machines) {
+                    (machine.result, machine.failure) = (None, Some("QEMU ended: signal 9".to_owned()));
+                }
+            }
+        };
+        let runs = changed(Story::RamHelps, die(1..=1)).choose(Some("disk@8/latency")).expect("runs");
+        assert_eq!((runs.len(), runs[0].ended, runs[0].operations.len()), (5, Ended::Lost, 0));
+        assert_eq!(runs[0].settings, runs[1].settings);
+        assert!(
+            runs[0].notes.iter().any(|note| note == "8 of 8 machines gave no result"),
+            "{:?}",
+            runs[0].notes
+        );
+        let none = changed(Story::RamHelps, die(1..=5)).choose(Some("disk@8/latency")).expect_err("nothing");
+        assert_eq!(none.to_string(), "nothing was measured in any of its 5 runs: all machines died");
     }
 
     #[test]
