@@ -49,8 +49,8 @@ fn numbers(workload: &WorkloadFindings) -> String {
     let mut text = format!("\n### {title}\n");
     text += "\nLatency in milliseconds, throughput in operations a second of all machines together.\n";
     text += &format!("\n{}", tables::latencies(workload).markdown());
-    text +=
-        &list("#### Compared at p99", workload.comparisons.iter().map(compared).collect::<Vec<_>>().iter());
+    let compared_by = format!("#### Compared by {}", tables::decides(workload.arrivals));
+    text += &list(&compared_by, workload.comparisons.iter().map(compared).collect::<Vec<_>>().iter());
     text + &section("#### What held machines back", &tables::walls(workload))
 }
 

@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use winstead_measurement::{
     Contention, ReadError, Run,
-    contention::{ContentionRun, WorkloadRun},
+    contention::{Arm, ContentionRun, DiskLimit, WorkloadRun},
+    together,
     wall::WallKind,
 };
-use winstead_statistics::{Latencies, Percentile};
+use winstead_statistics::Percentile;
 
 /// Why there are no rows.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +67,9 @@ struct Row {
     operations_per_second: Option<f64>,
     walls: String,
     evidence: String,
+    /// What the machines of a disk arm were held to, when a slower disk was played.
+    disk_limit_iops: Option<u64>,
+    disk_limit_bytes_per_second: Option<u64>,
 }
 
 /// All runs as CSV (RFC 4180), with headings. Latencies are whole nanoseconds, times seconds.
@@ -85,8 +89,9 @@ pub fn csv(document: &Contention) -> Result<String, RowsError> {
                 repeat: run.repeat,
                 source,
             })?;
-            for operation in operations(&measured) {
-                writer.serialize(row(run, workload, &measured, &operation))?;
+            let (whole, limit) = (together(measured), document.design.disk_limit);
+            for operation in operations(whole.as_ref()) {
+                writer.serialize(row((run, limit), workload, whole.as_ref(), &operation))?;
             }
         }
     }
@@ -95,20 +100,23 @@ pub fn csv(document: &Contention) -> Result<String, RowsError> {
 }
 
 /// What was done, each once; one without a name where no machine gave a result, so that the run has a row all the same.
-fn operations(measured: &[Run]) -> BTreeSet<String> {
-    let mut all: BTreeSet<String> = measured.iter().flat_map(|run| run.operations.keys().cloned()).collect();
+fn operations(whole: Option<&Run>) -> BTreeSet<String> {
+    let mut all: BTreeSet<String> = whole.iter().flat_map(|run| run.operations.keys().cloned()).collect();
     if all.is_empty() {
         all.insert(String::new());
     }
     all
 }
 
-fn row(run: &ContentionRun, workload: &WorkloadRun, measured: &[Run], operation: &str) -> Row {
-    let mut latencies = Latencies::new();
-    measured.iter().for_each(|run| latencies.merge(&run.latencies(operation)));
-    let rates: Vec<f64> = measured.iter().filter_map(|run| run.per_second(operation)).collect();
-    let longest = measured.iter().map(|run| run.elapsed.as_secs_f64()).fold(0.0, f64::max);
+fn row(
+    (run, limit): (&ContentionRun, Option<DiskLimit>),
+    workload: &WorkloadRun,
+    whole: Option<&Run>,
+    operation: &str,
+) -> Row {
+    let latencies = whole.map(|whole| whole.latencies(operation)).unwrap_or_default();
     let all = latencies.all();
+    let limit = limit.filter(|_| run.arm != Arm::Ram);
     let at = |percentile| all.percentile(percentile).map(|took| took.as_nanos());
     let started_from = run.started_from.iter().map(|(how, count)| format!("{how} {count}"));
     let walls: Vec<String> = workload.walls.iter().map(|wall| as_written(wall.kind)).collect();
@@ -124,7 +132,7 @@ fn row(run: &ContentionRun, workload: &WorkloadRun, measured: &[Run], operation:
         started_from: inert(&started_from.collect::<Vec<_>>().join("; ")),
         bring_seconds: run.bring_seconds,
         barrier_seconds: workload.barrier_seconds,
-        elapsed_seconds: longest,
+        elapsed_seconds: whole.map(|whole| whole.elapsed.as_secs_f64()).unwrap_or_default(),
         operations: latencies.count(),
         failed_operations: latencies.failures(),
         p50_nanos: at(Percentile::P50),
@@ -132,10 +140,12 @@ fn row(run: &ContentionRun, workload: &WorkloadRun, measured: &[Run], operation:
         p99_nanos: at(Percentile::P99),
         p999_nanos: at(Percentile::P999),
         max_nanos: at(Percentile::MAX),
-        operations_per_second: (!rates.is_empty()).then(|| rates.iter().sum()),
+        operations_per_second: whole.and_then(|whole| whole.per_second(operation)),
         walls: walls.join("; "),
         evidence: inert(&evidence.join("; ")),
         operation: inert(operation),
+        disk_limit_iops: limit.and_then(|limit| limit.iops),
+        disk_limit_bytes_per_second: limit.and_then(|limit| limit.bytes_per_second),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::wrap::is_obeyed;
+
 /// A table.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Table {
@@ -50,7 +52,7 @@ impl Table {
 
     /// Adds a row.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows.push(cells.into_iter().map(|cell| cell.replace(is_obeyed, " ")).collect());
     }
 
     /// The table for a terminal: columns apart, no lines, no blanks at the end of a line.
@@ -101,7 +103,7 @@ pub(crate) fn escaped(text: &str) -> String {
             '>' => safe.push_str("&gt;"),
             '&' => safe.push_str("&amp;"),
             '@' => safe.push_str("&#64;"),
-            control if control.is_control() => safe.push(' '),
+            obeyed if is_obeyed(obeyed) => safe.push(' '),
             other => safe.push(other),
         }
     }

@@ -4,7 +4,7 @@
 
 use winstead_measurement::{
     contention::Arm,
-    findings::{ArmComparison, Cell, FailureFinding, WallCount, WorkloadFindings},
+    findings::{ArmComparison, Arrivals, Cell, Decision, FailureFinding, WallCount, WorkloadFindings},
     quantile::Quantile,
     wall::WallKind,
 };
@@ -159,25 +159,51 @@ pub(crate) fn walls(workload: &WorkloadFindings) -> Table {
 
 /// Arms beside each other, percentile by percentile.
 pub(crate) fn comparisons(workload: &WorkloadFindings) -> Table {
+    let decides = decides(workload.arrivals);
     let mut table = Table::new(
-        format!("{}: arms compared; p99 decides, the others stand beside it", workload.name),
-        &["#machines", "candidate", "baseline", "percentile", "verdict", "ratio"],
+        format!("{}: arms compared; {decides} decides, the others stand beside it", workload.name),
+        &["#machines", "candidate", "baseline", "figure", "verdict", "ratio", "~but"],
     );
     for found in &workload.comparisons {
-        let all = std::iter::once(&found.comparison.primary).chain(&found.comparison.secondary);
-        for finding in all {
+        let throughput = found
+            .throughput
+            .as_ref()
+            .map(|figure| ("throughput".to_owned(), decided(&found.decision).to_owned(), figure.ratio));
+        let percentiles = std::iter::once(&found.comparison.primary).chain(&found.comparison.secondary);
+        let percentiles = percentiles.map(|finding| {
             let (verdict, ratio) = verdict(&finding.verdict);
+            (finding.percentile.to_string(), verdict, ratio)
+        });
+        for (figure, verdict, ratio) in throughput.into_iter().chain(percentiles) {
             table.row([
                 found.agents.to_string(),
                 found.candidate.name().to_owned(),
                 found.baseline.name().to_owned(),
-                finding.percentile.to_string(),
+                figure,
                 verdict,
                 ratio.map_or_else(|| NONE.to_owned(), |ratio| format!("{}×", estimate(&ratio, digits))),
+                found.caution.clone().unwrap_or_else(|| NONE.to_owned()),
             ]);
         }
     }
     table
+}
+
+/// The figure that decides.
+pub(crate) const fn decides(arrivals: Arrivals) -> &'static str {
+    match arrivals {
+        Arrivals::Open { .. } => "p99",
+        Arrivals::Closed { .. } => "throughput",
+    }
+}
+
+const fn decided(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::Better => "more",
+        Decision::Worse => "less",
+        Decision::NoDifferenceShown { .. } => "no difference shown",
+        Decision::NotComparable => "cannot be compared",
+    }
 }
 
 fn verdict(verdict: &Verdict) -> (String, Option<Interval>) {
@@ -189,10 +215,10 @@ fn verdict(verdict: &Verdict) -> (String, Option<Interval>) {
     }
 }
 
-/// How often machines gave no result.
+/// In how many runs a machine gave no result.
 pub(crate) fn failures(findings: &[FailureFinding]) -> Table {
     let headings = ["arm", "#failed", "#of", "share", "compared with", "difference", "#p (Fisher)"];
-    let mut table = Table::new("machines that gave no result", &headings);
+    let mut table = Table::new("runs in which a machine gave no result", &headings);
     for found in findings {
         let FailureComparison { baseline, candidate, difference, fisher, .. } = &found.comparison;
         let (failed, all) = (baseline.counts.failures(), baseline.counts.jobs());
@@ -211,11 +237,14 @@ pub(crate) fn failures(findings: &[FailureFinding]) -> Table {
 
 /// One line for two arms with a number of machines.
 pub(crate) fn compared(found: &ArmComparison) -> String {
-    let (count, sentence) = (machines(found.agents), found.comparison.to_string());
     let (candidate, baseline) = (found.candidate.spoken(), found.baseline.spoken());
-    let caution = found.caution.as_ref().map(|caution| format!("; {caution}")).unwrap_or_default();
-    let deciding = sentence.lines().next().unwrap_or_default();
-    format!("{count}, {candidate} against {baseline}: {deciding}{caution}")
+    let p99 = found.comparison.to_string().lines().next().unwrap_or_default().to_owned();
+    // A closed loop's p99 does not decide.
+    let beside = found.throughput.as_ref().map(|_| format!("beside it: {p99}"));
+    let failed = found.failed_operations.as_ref().map(|failed| failed.sentence.clone());
+    let said = [Some(found.deciding.clone()), beside, failed, found.caution.clone()];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    format!("{}, {candidate} against {baseline}: {}", machines(found.agents), said.join("; "))
 }
 
 /// `1 machine`, `4 machines`.

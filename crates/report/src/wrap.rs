@@ -9,7 +9,7 @@ pub(crate) fn wrapped(first: &str, text: &str) -> String {
     let indent = " ".repeat(first.chars().count());
     let (mut lines, mut line) = (String::new(), first.to_owned());
     let mut is_empty = true;
-    for word in text.split(|character: char| character.is_whitespace() || character.is_control()) {
+    for word in text.split(|character: char| character.is_whitespace() || is_obeyed(character)) {
         if word.is_empty() {
             continue;
         }
@@ -25,6 +25,12 @@ pub(crate) fn wrapped(first: &str, text: &str) -> String {
         is_empty = false;
     }
     lines + line.trim_end() + "\n"
+}
+
+/// Whether a terminal obeys a character instead of showing it: control characters, and those that turn around the direction
+/// of what follows (Unicode Annex 9), so that a text reads unlike what it is.
+pub(crate) fn is_obeyed(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -44,6 +50,7 @@ mod tests {
     #[test]
     fn a_terminal_finds_nothing_to_obey() {
         assert_eq!(wrapped("- ", "a\u{1b}[2Jb\r\n\u{9b}c"), "- a [2Jb c\n");
+        assert_eq!(wrapped("- ", "a\u{202e}b\u{2066}c"), "- a b c\n");
         assert_eq!(wrapped("- ", ""), "-\n");
         let long = "x".repeat(200);
         assert_eq!(wrapped("", &long), format!("{long}\n"));

@@ -31,7 +31,7 @@ pub(super) struct Verdict {
     pub qualified: Option<String>,
 }
 
-/// Machines that gave no result.
+/// Runs in which a machine gave no result.
 #[derive(Debug, Serialize)]
 pub(super) struct Failures {
     pub sentences: Vec<String>,
@@ -55,6 +55,8 @@ pub(super) struct Workload {
     pub title: String,
     pub numbers: Table,
     pub figures: Vec<Figure>,
+    /// What arms are compared by.
+    pub decides: String,
     pub compared: Vec<String>,
     pub comparisons: Option<Table>,
     pub walls: Option<Table>,
