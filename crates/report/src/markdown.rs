@@ -49,7 +49,7 @@ fn numbers(workload: &WorkloadFindings) -> String {
     let mut text = format!("\n### {title}\n");
     text += "\nLatency in milliseconds, throughput in operations a second of all machines together.\n";
     text += &format!("\n{}", tables::latencies(workload).markdown());
-    let compared_by = format!("#### Compared by {}", tables::decides(workload.arrivals));
+    let compared_by = format!("#### Compared {}", tables::how_compared(workload.arrivals));
     text += &list(&compared_by, workload.comparisons.iter().map(compared).collect::<Vec<_>>().iter());
     text + &section("#### What held machines back", &tables::walls(workload))
 }

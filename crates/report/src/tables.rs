@@ -189,8 +189,14 @@ pub(crate) fn comparisons(workload: &WorkloadFindings) -> Table {
     table
 }
 
+/// How arms are compared: `at p99`, `by throughput`.
+pub(crate) fn how_compared(arrivals: Arrivals) -> String {
+    let preposition = if matches!(arrivals, Arrivals::Open { .. }) { "at" } else { "by" };
+    format!("{preposition} {}", decides(arrivals))
+}
+
 /// The figure that decides.
-pub(crate) const fn decides(arrivals: Arrivals) -> &'static str {
+const fn decides(arrivals: Arrivals) -> &'static str {
     match arrivals {
         Arrivals::Open { .. } => "p99",
         Arrivals::Closed { .. } => "throughput",

@@ -50,7 +50,7 @@ fn headline(sentences: &[String], simulated: Option<&str>) -> String {
 fn numbers(workload: &WorkloadFindings) -> String {
     let mut text = format!("\n{}", wrapped("", &title(workload)));
     text += &tables::latencies(workload).text();
-    let compared_by = format!("Compared by {}", tables::decides(workload.arrivals));
+    let compared_by = format!("Compared {}", tables::how_compared(workload.arrivals));
     text += &list(&compared_by, workload.comparisons.iter().map(compared).collect::<Vec<_>>().iter());
     let walls = workload.cells.iter().flat_map(|cell| {
         cell.walls.iter().map(|wall| {

@@ -98,6 +98,23 @@ impl Tamer {
     }
 }
 
+/// A piece of a line with words from files or other programs: nothing in it steers a terminal, begins a line of its own, or
+/// turns around the direction of what follows (Unicode Annex 9), so that it reads unlike what it is.
+pub(crate) fn plain(text: &str) -> String {
+    let harmless = |letter: char| match letter {
+        '\n' | '\r' | '\t' => ' ',
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => char::REPLACEMENT_CHARACTER,
+        control if control.is_control() => char::REPLACEMENT_CHARACTER,
+        other => other,
+    };
+    text.chars().map(harmless).collect()
+}
+
+/// The same of several lines, of which each stays one.
+pub(crate) fn plain_lines(text: &str) -> String {
+    text.lines().fold(String::new(), |all, line| all + &plain(line) + "\n")
+}
+
 /// What the terminal was before it was lent; also put back when this process panics, whatever `panic` means in its
 /// profile.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
@@ -154,6 +171,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn words_of_others_steer_no_terminal_and_make_no_lines() {
+        assert_eq!(plain("\u{1b}[2Jwrite\nhint: read\u{9b}31m"), "\u{fffd}[2Jwrite hint: read\u{fffd}31m");
+        assert_eq!(plain("a\u{202e}b\u{2069}c"), "a\u{fffd}b\u{fffd}c");
+        assert_eq!(plain_lines("one\u{7}\ntwo"), "one\u{fffd}\ntwo\n");
+    }
 
     fn tamed(text: &str) -> String {
         String::from_utf8(Tamer::default().tame(text.as_bytes(), true)).unwrap()

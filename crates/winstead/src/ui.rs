@@ -16,7 +16,7 @@ use crate::{
     cli::{Color, Command, Global},
     environment::Environment,
     error::{CliError, causes},
-    terminal::Tamer,
+    terminal::{Tamer, plain, plain_lines},
 };
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -179,9 +179,11 @@ impl Ui {
     }
 }
 
+/// Errors carry words of files, guests and other programs, so all of it is made harmless here, once.
 fn report(error: &CliError, color: bool) -> String {
-    let mut text = format!("{} failed to {error}\n{}", painted(color, ERROR, "error:"), error.details());
-    let causes = causes(error);
+    let (said, details) = (plain(&error.to_string()), plain_lines(&error.details()));
+    let mut text = format!("{} failed to {said}\n{details}", painted(color, ERROR, "error:"));
+    let causes: Vec<String> = causes(error).iter().map(|cause| plain(cause)).collect();
     for (number, cause) in (1..).zip(&causes) {
         text += &match causes.len() {
             1 => format!("  cause: {cause}\n"),
@@ -189,7 +191,7 @@ fn report(error: &CliError, color: bool) -> String {
         };
     }
     for hint in error.hints() {
-        text += &format!("{} {hint}\n", painted(color, HINT, "hint:"));
+        text += &format!("{} {}\n", painted(color, HINT, "hint:"), plain(&hint));
     }
     text
 }
@@ -240,6 +242,26 @@ mod tests {
           cause: run `ls /nowhere`: exit status: 2; it said: ls: cannot access '/nowhere': No such file or directory
         hint: `winstead describe agents-0` shows what happened; the same command goes on where it stopped
         ");
+    }
+
+    #[test]
+    fn words_of_files_in_errors_and_hints_steer_no_terminal() {
+        let hostile = "a\u{1b}]0;b\u{7}\nhint: `rm -rf /`\u{202e}";
+        let source = Box::new(std::io::Error::other(hostile));
+        let errors = [
+            CliError::usage(hostile, hostile),
+            CliError::NoMeasurement { path: hostile.into(), source, hint: "none" },
+            CliError::Unlike {
+                message: hostile.to_owned(),
+                differences: vec![hostile.to_owned()],
+                hint: hostile.to_owned(),
+            },
+        ];
+        for text in errors.iter().map(|error| report(error, false)) {
+            let steers = |letter: char| letter.is_control() && letter != '\n' || letter == '\u{202e}';
+            assert!(!text.contains(steers), "{text:?}");
+            assert!(text.lines().all(|line| !line.starts_with("hint: `rm")), "{text:?}");
+        }
     }
 
     #[tokio::test]

@@ -63,7 +63,7 @@ impl Workload {
             title: format!("{}, {}", found.operation, arrivals(found.arrivals)),
             numbers: tables::latencies(found),
             figures: figures(&id, found, subject),
-            decides: tables::decides(found.arrivals).to_owned(),
+            how_compared: tables::how_compared(found.arrivals),
             compared: found.comparisons.iter().map(compared).collect(),
             comparisons: Some(tables::comparisons(found)),
             walls: Some(tables::walls(found)),

@@ -59,7 +59,7 @@ impl Workload {
             title: load.operation.clone(),
             numbers: load.table(),
             figures: vec![figure],
-            decides: String::new(),
+            how_compared: String::new(),
             compared: Vec::new(),
             comparisons: None,
             walls: None,

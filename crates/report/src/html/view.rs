@@ -55,8 +55,8 @@ pub(super) struct Workload {
     pub title: String,
     pub numbers: Table,
     pub figures: Vec<Figure>,
-    /// What arms are compared by.
-    pub decides: String,
+    /// `at p99`.
+    pub how_compared: String,
     pub compared: Vec<String>,
     pub comparisons: Option<Table>,
     pub walls: Option<Table>,

@@ -81,7 +81,7 @@ fn check(format: Format, args: &ReportArgs) -> Result<(), CliError> {
         let message = format!("write the page {}: it is a folder", page.display());
         return Err(CliError::usage(
             message,
-            format!("name a file in it: --html {}", page.join("report.html").display()),
+            format!("name a file in it: --html {}", winstead_process::shown([page.join("report.html")])),
         ));
     }
     let folder = folder(page);
@@ -89,7 +89,7 @@ fn check(format: Format, args: &ReportArgs) -> Result<(), CliError> {
         return Ok(());
     }
     let message = format!("write the page {}: there is no folder {}", page.display(), folder.display());
-    Err(CliError::usage(message, format!("make it first: mkdir -p {}", folder.display())))
+    Err(CliError::usage(message, format!("make it first: mkdir -p {}", winstead_process::shown([folder]))))
 }
 
 fn show(context: &Context, args: &ReportArgs) -> Result<(), CliError> {
@@ -103,7 +103,10 @@ fn show(context: &Context, args: &ReportArgs) -> Result<(), CliError> {
         Measured::Counters(_) => {
             let message =
                 format!("report on {}: it holds counters of Windows, which are no runs", path.display());
-            Err(CliError::usage(message, format!("`winstead bench explain {}`", path.display())))
+            Err(CliError::usage(
+                message,
+                format!("`winstead bench explain {}`", winstead_process::shown([path])),
+            ))
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Measurements compared and explained: answers, refusals, exit codes.
 
+use winstead_measurement::example::{Story, document};
+
 use crate::sandbox::Sandbox;
 
+const FIO: &str = include_str!("../../../measurement/tests/fio-3.33-rand-write.json");
 const RESULT: &str = include_str!("../../../measurement/tests/probe-result-v1.json");
 const DUMP: &str = include_str!("../../../measurement/tests/windows_exporter-0.31-not-run.txt");
 const LATER: &str = include_str!("../../../measurement/tests/windows_exporter-0.31-not-run-60s-later.txt");
@@ -117,4 +120,69 @@ fn counters_of_windows_are_explained() {
     error: failed to choose runs of after.txt: it holds counters of Windows, which are no runs
     hint: `winstead bench explain after.txt`
     ");
+}
+
+#[test]
+fn five_results_of_fio_are_compared_with_five_others_as_the_help_says() {
+    let sandbox = Sandbox::new();
+    for folder in ["fio-before", "fio-after"] {
+        fs_err::create_dir(sandbox.path(folder)).unwrap();
+        (1..=5).for_each(|number| sandbox.write(&format!("{folder}/{number}.json"), FIO));
+    }
+    let text = sandbox.ok(&["bench", "compare", "fio-before/", "fio-after/", "--percentile", "p95"]);
+    assert!(text.contains("\nwrite: no difference shown at p95 ("), "{text}");
+}
+
+#[test]
+fn an_arms_played_disk_and_its_walls_are_said_with_the_verdict() {
+    let sandbox = Sandbox::new();
+    sandbox.write("found.json", &document(Story::SimulatedLimit).to_string());
+    let refused =
+        sandbox.run(&["bench", "compare", "found.json#disk/latency", "found.json#ram/latency"]).whole();
+    let hint = "hint: if that is what you compare: --ignore diskLimit.bytesPerSecond --ignore diskLimit.iops";
+    assert!(refused.contains(hint), "{refused}");
+    let text = sandbox.ok(&[
+        "bench",
+        "compare",
+        "found.json#disk/latency",
+        "found.json#ram/latency",
+        "--ignore",
+        "diskLimit.bytesPerSecond",
+        "--ignore",
+        "diskLimit.iops",
+    ]);
+    let mark = "A: SIMULATED: the disk was held to 500 operations and 50 MiB a second";
+    let verdict = text.lines().find(|line| line.starts_with("durable-write: B is faster at p99")).unwrap();
+    assert!(verdict.ends_with(mark), "{text}");
+    assert!(text.contains(&format!("note: {mark}")), "{text}");
+    assert!(text.contains("note: A: the limit was the wall in 5 of 5 runs (492 of the 500"), "{text}");
+
+    sandbox.write("crowded.json", &document(Story::CpuIsTheWall).to_string());
+    let text = sandbox.ok(&["bench", "compare", "crowded.json#disk/latency", "crowded.json#ram/latency"]);
+    let caution = "the CPU was the wall in 5 of 5 runs (1.98 of 2 cores were busy): a difference says little";
+    assert!(text.contains(&format!("note: B: {caution}")), "{text}");
+}
+
+#[test]
+fn words_of_a_file_steer_no_terminal_and_are_quoted_where_they_are_pasted() {
+    let sandbox = sandbox();
+    let hostile = "a\\u001b[2J\\nhint: b\\u202e; rm -rf ~";
+    let note = format!(r#""notes": ["{hostile}", "#);
+    let noted = RESULT.replacen(r#""notes": ["#, &note, 1).replacen(
+        r#""write": {"#,
+        &format!(r#""{hostile}": {{"#),
+        1,
+    );
+    sandbox.write("hostile.json", &list(&noted));
+    let text = sandbox.ok(&["bench", "compare", "hostile.json", "hostile.json"]);
+    assert!(
+        !text.contains(|letter: char| letter.is_control() && letter != '\n' || letter == '\u{202e}'),
+        "{text:?}"
+    );
+    assert!(text.contains("rm -rf ~") && text.lines().all(|line| !line.starts_with("hint: b")), "{text}");
+
+    let keyed = RESULT.replacen(r#""blockBytes": 4096"#, r#""blockBytes": 4096, "x; rm -rf ~\n": 1"#, 1);
+    sandbox.write("keyed.json", &list(&keyed));
+    let refused = sandbox.run(&["bench", "compare", "a.json", "keyed.json"]).whole();
+    assert!(refused.ends_with("hint: if that is what you compare: --ignore 'x; rm -rf ~ '\n"), "{refused}");
 }

@@ -10,11 +10,12 @@ use winstead_measurement::{
 };
 use winstead_statistics::{Percentile, Seed, percentile::PercentileError};
 
-use super::{Answer, plain, runs};
+use super::{Answer, runs};
 use crate::{
     context::Context,
     error::CliError,
     output::{self, Columns},
+    terminal::plain,
 };
 
 const EXAMPLES: &str = "\
@@ -23,7 +24,7 @@ Examples:
   winstead bench compare before.json after.json --names old,new
   winstead bench compare found.json#disk found.json#ram         two arms, with most machines
   winstead bench compare found.json#ram@1/latency found.json#ram@8/latency --ignore agents
-  winstead bench compare fio.json#randwrite ours.json --ignore program --percentile p95
+  winstead bench compare fio-before/ fio-after/ --percentile p95  five results of fio in each
 
 Read are results of winstead-probe, experiments with many machines, fio's json+ and DiskSpd's XML.
 Runs of which different things were asked are refused (exit code 2).";
@@ -64,7 +65,7 @@ pub(crate) async fn run(context: &Context, args: &CompareArgs) -> Result<(), Cli
     let comparing = tokio::task::spawn_blocking(move || compared(&args));
     let found = comparing.await.map_err(|error| CliError::runtime(error.into()))??;
     output::show(&context.ui, context.format, &Answer::new("RunComparison", found), |answer, wide| {
-        plain(&text(&answer.content, wide))
+        text(&answer.content, wide)
     })
 }
 
@@ -78,15 +79,17 @@ fn compared(args: &CompareArgs) -> Result<RunComparison, CliError> {
 
 fn refused(a: &str, b: &str, error: CompareError) -> CliError {
     let what = format!("compare {b} with {a}");
-    let message = plain(&format!("{what}: {error}"));
+    let message = format!("{what}: {error}");
     match error {
         CompareError::Unlike { differences } => {
-            let keys: Vec<String> =
-                differences.iter().map(|found| format!("--ignore {}", found.key)).collect();
+            // Keys are words of files, and this line is made to be pasted.
+            let keys = winstead_process::shown(
+                differences.iter().flat_map(|found| ["--ignore", found.key.as_str()]),
+            );
             CliError::Unlike {
                 message,
                 differences: differences.iter().map(|found| plain(&difference(found, a, b))).collect(),
-                hint: format!("if that is what you compare: {}", keys.join(" ")),
+                hint: format!("if that is what you compare: {keys}"),
             }
         }
         CompareError::UnknownSetting { .. } => CliError::usage(message, "--ignore takes one of these"),
@@ -112,7 +115,7 @@ fn values(values: &[Value]) -> String {
 /// What a person reads: the verdict, the percentiles, what differed, what to know.
 fn text(found: &RunComparison, wide: bool) -> String {
     let (looked_at, others) = found.operations.split_at(if wide { found.operations.len() } else { 1 });
-    let verdict = found.sentences.join("\n");
+    let verdict: String = found.sentences.iter().map(|sentence| plain(sentence) + "\n").collect();
     let percentiles = percentiles(found, looked_at);
     let lines = looked_at
         .iter()
@@ -120,7 +123,7 @@ fn text(found: &RunComparison, wide: bool) -> String {
         .chain(differing(found))
         .chain((!others.is_empty()).then(|| also_done(others)))
         .chain(found.notes.iter().map(|note| format!("note: {note}")));
-    lines.fold(format!("{verdict}\n\n{percentiles}\n"), |all, line| all + &line + "\n")
+    lines.fold(format!("{verdict}\n{percentiles}\n"), |all, line| all + &plain(&line) + "\n")
 }
 
 /// What the percentiles say that do not decide.
@@ -141,14 +144,14 @@ fn also_done(others: &[OperationComparison]) -> String {
 }
 
 fn percentiles(found: &RunComparison, operations: &[OperationComparison]) -> String {
-    let (a, b) = (found.a.name.to_uppercase(), found.b.name.to_uppercase());
+    let (a, b) = (plain(&found.a.name.to_uppercase()), plain(&found.b.name.to_uppercase()));
     let mut columns = Columns::new(["OPERATION", "PERCENTILE", &a, &b]);
     for operation in operations {
         for index in 0..Percentile::SHOWN.len() {
             let cell =
                 |summary: &OperationSummary| summary.percentiles.get(index).map(latency).unwrap_or_default();
             let percentile = Percentile::SHOWN[index].to_string();
-            columns.row([operation.name.clone(), percentile, cell(&operation.a), cell(&operation.b)]);
+            columns.row([plain(&operation.name), percentile, cell(&operation.a), cell(&operation.b)]);
         }
     }
     columns.text()

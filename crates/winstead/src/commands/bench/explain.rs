@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use winstead_measurement::import::{self, Counters, ExplainError, Measured};
 
-use super::{Answer, plain, runs};
-use crate::{context::Context, error::CliError, output};
+use super::{Answer, runs};
+use crate::{context::Context, error::CliError, output, terminal::plain};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,7 +42,7 @@ pub(crate) fn run(context: &Context, args: &ExplainArgs) -> Result<(), CliError>
     let later = args.later.as_deref().map(counters).transpose()?;
     let found = import::explain(&first, later.as_ref(), args.seconds).map_err(refused)?;
     output::show(&context.ui, context.format, &Answer::new("DiskExplanation", found), |answer, _| {
-        plain(&answer.content.sentences.join("\n"))
+        answer.content.sentences.iter().map(|sentence| plain(sentence)).collect::<Vec<_>>().join("\n")
     })
 }
 

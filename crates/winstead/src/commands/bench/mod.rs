@@ -56,11 +56,6 @@ impl<T> Answer<T> {
     }
 }
 
-/// Text with words from files, without what would steer a terminal.
-fn plain(text: &str) -> String {
-    text.replace(|letter: char| letter.is_control() && letter != '\n', "\u{fffd}")
-}
-
 impl BenchArgs {
     /// Whether an interrupt has machines to throw away.
     pub(crate) const fn makes_machines(&self) -> bool {
@@ -78,15 +73,5 @@ pub(crate) async fn run(context: &Context, args: &BenchArgs) -> Result<(), CliEr
         BenchCommand::Contention(args) => Box::pin(contention::run(context, args)).await,
         BenchCommand::Compare(args) => compare::run(context, args).await,
         BenchCommand::Explain(args) => explain::run(context, args),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_job_that_is_called_like_an_escape_sequence_steers_no_terminal() {
-        assert_eq!(plain("\u{1b}[2Jwrite\nread\u{9b}31m"), "\u{fffd}[2Jwrite\nread\u{fffd}31m");
     }
 }

@@ -10,7 +10,6 @@ use winstead_measurement::{
     import::{self, ChoiceError, Measured},
 };
 
-use super::plain;
 use crate::error::CliError;
 
 /// What a folder's files must end with, so that a README beside results is not read.
@@ -80,10 +79,11 @@ fn unreadable(path: &Path, source: impl Error + Send + Sync + 'static) -> CliErr
 }
 
 fn no_choice(word: &str, file: &Path, error: &ChoiceError) -> CliError {
-    let message = plain(&format!("choose runs of {}: {error}", file.display()));
+    let message = format!("choose runs of {}: {error}", file.display());
     let hint = match error {
         ChoiceError::NotThere { .. } => format!("write it behind the file: {}#NAME", split(word).0.display()),
-        ChoiceError::Counters => format!("`winstead bench explain {}`", file.display()),
+        ChoiceError::Counters => format!("`winstead bench explain {}`", winstead_process::shown([file])),
+        ChoiceError::AllLost { .. } => "`winstead report` says what failed".to_owned(),
         ChoiceError::Result(_) => format!("name {FILES}"),
     };
     CliError::usage(message, hint)
