@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    probe,
+    distinct, probe,
     run::{ReadError, Run},
     wall::{HostSample, Wall},
 };
@@ -214,10 +214,15 @@ impl Contention {
     /// Reads a document.
     ///
     /// # Errors
-    /// When it is another one, or one of a later version.
+    /// When it is another one, one of a later version, or has a run twice.
     pub fn read(document: &Value) -> Result<Self, ReadError> {
         probe::check(document, KIND, VERSION)?;
-        Self::deserialize(document).map_err(|source| ReadError::Content { kind: KIND, source })
+        let content = |source| ReadError::Content { kind: KIND, source };
+        let read = Self::deserialize(document).map_err(content)?;
+        match distinct::doubt(&read.runs) {
+            Some(doubt) => Err(content(serde::de::Error::custom(doubt))),
+            None => Ok(read),
+        }
     }
 
     /// The runs of one workload in one arm with one number of machines, in the order measured.

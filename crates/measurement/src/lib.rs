@@ -14,6 +14,7 @@
 
 pub mod comparison;
 pub mod contention;
+mod distinct;
 #[cfg(any(test, feature = "example"))]
 pub mod example;
 pub mod findings;

@@ -12,7 +12,7 @@ use winstead_measurement::{
     import::NamedRun,
     quantile::{self, Quantile},
 };
-use winstead_statistics::{Bootstrap, Histogram, Latencies, Percentile, Seed};
+use winstead_statistics::{Bootstrap, Histogram, Latencies, MINIMUM_RUNS, Percentile, Seed};
 
 use crate::{
     number::{duration, grouped, millis, short},
@@ -142,10 +142,11 @@ impl Load {
             Some((_, Some(interval))) => {
                 format!("{name}: p99 of {operation} is {} in {runs}", estimate(&interval, duration))
             }
-            Some((found, None)) => format!(
-                "{name}: p99 of {operation} is {} in {runs}, too few to say how sure that is",
-                duration(found.nanos)
-            ),
+            Some((found, None)) => {
+                let few = if self.runs.len() < MINIMUM_RUNS { "too few" } else { "with too few operations" };
+                let p99 = duration(found.nanos);
+                format!("{name}: p99 of {operation} is {p99} in {runs}, {few} to say how sure that is")
+            }
             None => format!("{name}: nothing was done in {runs}"),
         }
     }

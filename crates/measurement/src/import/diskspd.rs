@@ -153,14 +153,20 @@ fn nanos(millis: f64) -> u64 {
 }
 
 /// DiskSpd's name of a time span's option, and the probe's.
-const OF_THE_SPAN: [(&str, &str); 3] =
-    [("Duration", "durationSeconds"), ("Warmup", "warmupSeconds"), ("ThreadCount", "diskspd.ThreadCount")];
+const OF_THE_SPAN: [(&str, &str); 6] = [
+    ("Duration", "durationSeconds"),
+    ("Warmup", "warmupSeconds"),
+    ("ThreadCount", "diskspd.ThreadCount"),
+    ("RequestCount", "diskspd.RequestCount"),
+    ("CompletionRoutines", "diskspd.CompletionRoutines"),
+    ("DisableAffinity", "diskspd.DisableAffinity"),
+];
 
 /// How a setting is read from a target.
 type Read = fn(Node<'_, '_>) -> Value;
 
 /// Options of a target under the probe's names.
-const OF_A_TARGET: [(&str, Read); 10] = [
+const OF_A_TARGET: [(&str, Read); 17] = [
     ("blockBytes", |target| of(target, "BlockSize")),
     ("queueDepth", |target| of(target, "RequestCount")),
     ("threads", |target| of(target, "ThreadsPerFile")),
@@ -174,6 +180,16 @@ const OF_A_TARGET: [(&str, Read); 10] = [
     ("flush", |target| if is_set(target, "WriteThrough") { "write-through" } else { "never" }.into()),
     ("diskspd.WriteRatio", |target| of(target, "WriteRatio")),
     ("diskspd.Throughput", |target| of(target, "Throughput")),
+    // A pattern that repeats can be packed; what is random cannot.
+    ("diskspd.WriteBufferContent", |target| {
+        child(target, "WriteBufferContent").map_or(Value::Null, |content| of(content, "Pattern"))
+    }),
+    ("diskspd.Random", |target| of(target, "Random")),
+    ("diskspd.ThreadStride", |target| of(target, "ThreadStride")),
+    ("diskspd.BaseFileOffset", |target| of(target, "BaseFileOffset")),
+    ("diskspd.SequentialScan", |target| of(target, "SequentialScan")),
+    ("diskspd.TemporaryFile", |target| of(target, "TemporaryFile")),
+    ("diskspd.UseLargePages", |target| of(target, "UseLargePages")),
 ];
 
 /// What was asked for. Where several targets differ, a setting is the list of what they have.
@@ -248,8 +264,11 @@ mod tests {
         assert_eq!(
             settings,
             json!({
-                "access": "random", "blockBytes": 4096, "cache": "direct", "diskspd.ThreadCount": 0,
-                "diskspd.WriteRatio": 30, "durationSeconds": 10, "fileBytes": 1_073_741_824, "flush": "write-through",
+                "access": "random", "blockBytes": 4096, "cache": "direct", "diskspd.BaseFileOffset": 0,
+                "diskspd.CompletionRoutines": "false", "diskspd.DisableAffinity": "false", "diskspd.Random": 4096,
+                "diskspd.RequestCount": 0, "diskspd.SequentialScan": "false", "diskspd.TemporaryFile": "false",
+                "diskspd.ThreadCount": 0, "diskspd.ThreadStride": 0, "diskspd.UseLargePages": "false",
+                "diskspd.WriteBufferContent": "random", "diskspd.WriteRatio": 30, "durationSeconds": 10, "fileBytes": 1_073_741_824, "flush": "write-through",
                 "operation": "mixed", "queueDepth": 8, "threads": 2, "warmupSeconds": 5,
             })
         );
