@@ -81,6 +81,23 @@ pub enum BenchError {
     /// The probe said something that is no result.
     #[error("read what the probe said")]
     Answer(#[from] serde_json::Error),
+    /// Another experiment is under way.
+    #[error("measure: another experiment holds {}", path.display())]
+    InUse {
+        /// Its lock.
+        path: PathBuf,
+    },
+    /// A pool of the user's is called like one of ours.
+    #[error("call a pool {0}: this home has one of that name")]
+    Taken(Name),
+    /// All was measured, and machines are left.
+    #[error("take the machines of {} away", pools.join(", "))]
+    Left {
+        /// Their pools.
+        pools: Vec<String>,
+        /// Why.
+        source: Box<EngineError>,
+    },
     /// Somebody pressed Ctrl-C.
     #[error("finish: interrupted")]
     Interrupted,
@@ -100,10 +117,13 @@ impl BenchError {
             | Self::LongName(_)
             | Self::Workload { .. }
             | Self::Program(_) => Kind::Usage,
-            Self::OtherExperiment { .. } | Self::Limit(_) => Kind::Refused,
+            Self::OtherExperiment { .. } | Self::Limit(_) | Self::InUse { .. } | Self::Taken(_) => {
+                Kind::Refused
+            }
             Self::Engine(error) => error.kind(),
             Self::Interrupted => Kind::Interrupted,
-            Self::File { .. }
+            Self::Left { .. }
+            | Self::File { .. }
             | Self::Broken { .. }
             | Self::Ssh(_)
             | Self::Copy(_)
@@ -139,7 +159,20 @@ impl BenchError {
                 ];
             }
             Self::Broken { said, .. } => return vec![format!("the last one said: {said}")],
-            Self::File { .. } => "--out DIR names another folder; what was measured until then is kept",
+            Self::File { what: "read", .. } => "remove that file; a run that is missing is measured again",
+            Self::File { .. } => {
+                "--out DIR names another folder; what was measured until then stays where it is"
+            }
+            Self::InUse { .. } => "wait until it has ended; another --out and another --home are free",
+            Self::Taken(name) => {
+                return vec![format!(
+                    "an experiment takes pools of its own away: `winstead down {name}` removes this one, or give the file's \
+                     pool another name"
+                )];
+            }
+            Self::Left { pools, .. } => {
+                return vec![format!("`winstead down {}` takes them away", pools.join(" "))];
+            }
             Self::Interrupted => "run the same command again: it goes on where it stopped",
             Self::Engine(_) | Self::Ssh(_) | Self::Copy(_) | Self::Probe(_) | Self::Answer(_) => {
                 return Vec::new();

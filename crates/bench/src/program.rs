@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use winstead_measurement::contention::Workload;
 use winstead_process::Command;
@@ -95,6 +96,15 @@ impl Program {
     #[must_use]
     pub fn file(&self) -> &Path {
         &self.file
+    }
+
+    /// Its SHA-256 in hexadecimal digits: runs of two programs are not one experiment.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn digest(&self) -> Result<String, ProgramError> {
+        let digest = Sha256::digest(fs_err::read(&self.file)?);
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// In a guest, in the folder in which a login begins.
