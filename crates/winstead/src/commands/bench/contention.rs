@@ -18,15 +18,17 @@ use winstead_measurement::{
     Contention, Findings,
     contention::{Arm, Design, DiskLimit, Machine, Workload},
 };
+use winstead_report::Document;
 use winstead_spec::{Documents, GuestOs, Name, Pool};
 use winstead_statistics::Seed;
 
 use crate::{
+    cli::Format,
     commands::bench::probe::{self, ProbeArgs},
     context::Context,
     error::CliError,
     files::FileArgs,
-    output::counted,
+    output::{self, counted},
 };
 
 /// Open loop: what somebody waits for a durable write now and then.
@@ -154,17 +156,22 @@ pub(crate) async fn run(context: &Context, args: &ContentionArgs) -> Result<(), 
     let shown = show(context, document).await;
     let folder = path.parent().unwrap_or(&path).display();
     context.ui.hint(&format!("`winstead report {folder} --html report.html` makes a page of it"));
-    shown.and(context.ui.data(&format!("{}\n", path.display())))
+    match context.format {
+        Format::Table | Format::Wide => shown.and(context.ui.data(&format!("{}\n", path.display()))),
+        // Programs read one document.
+        Format::Json | Format::Yaml => shown,
+    }
 }
 
 /// What the experiment says, as `winstead report` shows it.
 async fn show(context: &Context, document: Contention) -> Result<(), CliError> {
-    let ui = context.ui.clone();
+    let context = context.clone();
     // Intervals take seconds of computing, in which Ctrl-C must be heard.
     let shown = tokio::task::spawn_blocking(move || {
         let findings =
             Findings::of(&document, None, Seed(1)).map_err(|error| CliError::Render(error.into()))?;
-        ui.data(&format!("{}\n", winstead_report::terminal(&findings)))
+        let table = |document: &Document<'_>, _| winstead_report::terminal(document.findings) + "\n";
+        output::show(&context.ui, context.format, &Document::of(&findings), table)
     });
     shown.await.map_err(|error| CliError::runtime(error.into()))?
 }
