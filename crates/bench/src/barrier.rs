@@ -1,4 +1,5 @@
-//! Probes that begin together: each prepares and says so, and only when all have (or have failed) are they told to begin.
+//! Probes that begin together: each prepares and says so, and only when all have (or have failed) are they told to
+//! begin.
 
 use std::time::{Duration, Instant};
 
@@ -68,7 +69,7 @@ pub(crate) async fn together(
     open.send_replace(true);
     let over = CancellationToken::new();
     let collect = async {
-        // Panics when one of them did.
+        // A panic in one of them is one here.
         let found = attended.join_all().await;
         over.cancel();
         found
@@ -76,10 +77,14 @@ pub(crate) async fn together(
     let (host, mut found) = tokio::join!(host::watch(watched, begun, &over), collect);
     found.sort_by_key(|(place, _)| *place);
     let found: Vec<Found> = found.into_iter().filter_map(|(_, found)| found).collect();
-    let begun: Vec<Instant> = found.iter().filter_map(|found| found.begun).collect();
-    let spread =
-        begun.iter().max().zip(begun.iter().min()).map_or(Duration::ZERO, |(last, first)| *last - *first);
+    let spread = spread(&found);
     Together { started_at, spread, machines: found.into_iter().map(|found| found.run).collect(), host }
+}
+
+/// From the first that was told to begin to the last.
+fn spread(found: &[Found]) -> Duration {
+    let begun = || found.iter().filter_map(|found| found.begun);
+    begun().max().zip(begun().min()).map_or(Duration::ZERO, |(last, first)| last - first)
 }
 
 /// A probe's place at the barrier.

@@ -93,6 +93,7 @@ pub(crate) async fn run(
             tokio::time::timeout(GRACE, end).await.ok();
         }
     }
+    tracing::info!(said = said.words(), "the probe was told to end");
     Err(match stop.is_cancelled() {
         true => BenchError::Interrupted,
         false => BenchError::TooLong { limit, said: said.words() },
@@ -291,7 +292,10 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let found = call(&tidy(folder.path()), Duration::from_secs(2), &CancellationToken::new()).await;
         let said = found.expect_err("too long").to_string();
-        assert!(said.starts_with("measure: the probe had not ended after 2s; it said: it's slow"), "{said}");
+        assert!(
+            said.starts_with("measure: the probe had not ended after 2s and was told to; it said: it's slow"),
+            "{said}"
+        );
         assert!(folder.path().join("tidied").exists(), "it was killed");
     }
 

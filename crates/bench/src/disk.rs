@@ -63,8 +63,8 @@ impl Measured {
     }
 }
 
-/// Measures until a run gives no result; `done` is told how many runs are over. What was copied into a machine is removed
-/// from it again.
+/// Measures until a run gives no result; `done` is told how many runs are over. What was copied into a machine is
+/// removed from it again.
 ///
 /// Cancel safety: cancel `stop` and await; the runs that were over until then are returned.
 pub async fn measure(

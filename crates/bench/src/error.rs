@@ -87,7 +87,7 @@ pub enum BenchError {
     #[error("measure: {0}")]
     NoResult(String),
     /// The probe did not end in time.
-    #[error("measure: the probe had not ended after {limit:?}{said}")]
+    #[error("measure: the probe had not ended after {limit:?} and was told to{said}")]
     TooLong {
         /// The time that it had.
         limit: Duration,

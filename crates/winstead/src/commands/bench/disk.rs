@@ -88,18 +88,25 @@ pub(crate) async fn run(context: &Context, args: &DiskArgs) -> Result<(), CliErr
     };
     series.program.check_workload(&series.workload, &context.stop).await?;
     let file = create(&args.out)?;
-    let bar = bar(context, args.repeats);
-    let done = |run: u32| {
-        bar.set_position(run.into());
-        if !context.ui.moves() {
-            context.ui.note(&format!("run {run} of {} is over", args.repeats));
-        }
-    };
-    let measured = measure(&place, &series, done, &context.stop).await;
-    bar.finish_and_clear();
+    let measured = watched(context, &place, &series).await;
     keep(context, args, file, measured)?;
     context.ui.hint(&format!("`winstead bench compare {} OTHER.json` compares it", args.out.display()));
     context.ui.data(&format!("{}\n", args.out.display()))
+}
+
+/// Measures with a bar on a terminal, and a line for each run elsewhere.
+async fn watched(context: &Context, place: &Place<'_>, series: &Series) -> Measured {
+    let bar = context.ui.bars().add(ProgressBar::new(series.repeats.into()));
+    bar.enable_steady_tick(std::time::Duration::from_millis(250));
+    let done = |run: u32| {
+        bar.set_position(run.into());
+        if !context.ui.moves() {
+            context.ui.note(&format!("run {run} of {} is over", series.repeats));
+        }
+    };
+    let measured = measure(place, series, done, &context.stop).await;
+    bar.finish_and_clear();
+    measured
 }
 
 /// Writes what was found, also when that is less than was asked for; a file of nothing is taken away.
@@ -129,12 +136,6 @@ fn keep(
         BenchError::Interrupted => CliError::Stopped,
         failure => failure.into(),
     })
-}
-
-fn bar(context: &Context, repeats: u32) -> ProgressBar {
-    let bar = context.ui.bars().add(ProgressBar::new(repeats.into()));
-    bar.enable_steady_tick(std::time::Duration::from_millis(250));
-    bar
 }
 
 /// Before anything is measured: nobody should wait for results that cannot be written.
