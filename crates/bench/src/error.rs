@@ -1,11 +1,11 @@
 //! What can go wrong with an experiment.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use winstead_engine::{EngineError, Kind};
 use winstead_guest::ssh::SshError;
 use winstead_process::CommandError;
-use winstead_spec::Name;
+use winstead_spec::{MachineName, Name};
 
 use crate::{limit::LimitError, program::ProgramError};
 
@@ -73,14 +73,16 @@ pub enum BenchError {
     #[error("call a machine")]
     Ssh(#[from] SshError),
     /// The probe could not be copied into a machine.
-    #[error("copy the probe into the machine: {0}")]
-    Copy(String),
-    /// The probe could not be run, or said nothing that can be read.
-    #[error("measure")]
+    #[error("copy the probe into {machine}: {said}")]
+    Copy {
+        /// Which.
+        machine: MachineName,
+        /// What `scp` said.
+        said: String,
+    },
+    /// The probe could not be asked about a workload.
+    #[error("ask the probe")]
     Probe(#[from] CommandError),
-    /// The probe said something that is no result.
-    #[error("read what the probe said")]
-    Answer(#[from] serde_json::Error),
     /// Another experiment is under way.
     #[error("measure: another experiment holds {}", path.display())]
     InUse {
@@ -97,6 +99,17 @@ pub enum BenchError {
         pools: Vec<String>,
         /// Why.
         source: Box<EngineError>,
+    },
+    /// The probe gave no result.
+    #[error("measure: {0}")]
+    NoResult(String),
+    /// The probe did not end in time.
+    #[error("measure: the probe had not ended after {limit:?} and was told to{said}")]
+    TooLong {
+        /// The time that it had.
+        limit: Duration,
+        /// Its last words, behind a semicolon.
+        said: String,
     },
     /// Somebody pressed Ctrl-C.
     #[error("finish: interrupted")]
@@ -122,13 +135,14 @@ impl BenchError {
             }
             Self::Engine(error) => error.kind(),
             Self::Interrupted => Kind::Interrupted,
+            Self::TooLong { .. } => Kind::TimedOut,
             Self::Left { .. }
             | Self::File { .. }
             | Self::Broken { .. }
             | Self::Ssh(_)
-            | Self::Copy(_)
+            | Self::Copy { .. }
             | Self::Probe(_)
-            | Self::Answer(_) => Kind::Failed,
+            | Self::NoResult(_) => Kind::Failed,
         }
     }
 
@@ -152,12 +166,7 @@ impl BenchError {
             }
             Self::Limit(_) => "--disk-limit needs root, and the blkio or io controller of control groups",
             Self::OtherExperiment { .. } => "--out DIR names another folder; nothing in this one was changed",
-            Self::Workload { said, .. } => {
-                return vec![
-                    format!("the probe said: {said}"),
-                    "`winstead-probe --help` explains the workloads".to_owned(),
-                ];
-            }
+            Self::Workload { .. } => "`winstead-probe --help` explains the workloads",
             Self::Broken { said, .. } => return vec![format!("the last one said: {said}")],
             Self::File { what: "read", .. } => "remove that file; a run that is missing is measured again",
             Self::File { .. } => {
@@ -174,9 +183,16 @@ impl BenchError {
                 return vec![format!("`winstead down {}` takes them away", pools.join(" "))];
             }
             Self::Interrupted => "run the same command again: it goes on where it stopped",
-            Self::Engine(_) | Self::Ssh(_) | Self::Copy(_) | Self::Probe(_) | Self::Answer(_) => {
-                return Vec::new();
+            Self::Ssh(_) => "`winstead exec MACHINE -- PROGRAM` shows which words a machine can be given",
+            Self::Copy { machine, .. } => {
+                return vec![format!("`winstead ssh {machine}` shows whether it answers, and has room")];
             }
+            Self::Probe(_) => "--probe FILE names another program; -vv shows how it is called",
+            Self::NoResult(_) => {
+                "the same words with `winstead-probe`, in the same place, show all that it says"
+            }
+            Self::TooLong { .. } => "--deadline TIME gives it more",
+            Self::Engine(_) => return Vec::new(),
         };
         vec![hint.to_owned()]
     }

@@ -8,6 +8,7 @@
 
 mod arms;
 mod barrier;
+mod call;
 pub mod disk;
 mod error;
 mod experiment;
