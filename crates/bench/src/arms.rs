@@ -61,7 +61,22 @@ pub async fn admitted(
     Ok(())
 }
 
-/// What an arm's pool is called: nobody else's machines are called so.
+/// Checks that no pool of this home is called like an arm's: an experiment takes those away.
+///
+/// # Errors
+/// When one is.
+pub async fn ensure_free(engine: &Engine, pool: &Pool, design: &Design) -> Result<(), BenchError> {
+    let known: Vec<String> = engine.pools().await?.items.into_iter().map(|pool| pool.metadata.name).collect();
+    for arm in &design.arms {
+        let name = name(&pool.name, *arm)?;
+        if known.iter().any(|known| *known == name.as_str()) {
+            return Err(BenchError::Taken(name));
+        }
+    }
+    Ok(())
+}
+
+/// What an arm's pool is called.
 ///
 /// # Errors
 /// When the name would be too long.

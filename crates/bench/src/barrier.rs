@@ -1,30 +1,23 @@
-//! Probes that begin together: each prepares and says so, and only when all have (or have failed) are they told to begin.
+//! Probes that begin together: each prepares and says so, and only when all have (or have failed) are they told to
+//! begin.
 
-use std::{
-    process::{ExitStatus, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{Child, ChildStderr, ChildStdin},
     sync::{mpsc, watch},
     task::JoinSet,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use winstead_measurement::{contention::MachineRun, wall::HostSample};
 use winstead_process::Command;
 
-use crate::host::{self, Watched};
-
-/// What a probe says when it is prepared (`--barrier`).
-const READY: &str = "winstead-probe: ready";
-
-/// The most that a probe may say: a result is some kilobytes.
-const LONGEST: u64 = 16 << 20;
-/// Of what it says beside that, the last lines are kept.
-const LAST_WORDS: usize = 4;
+use crate::{
+    call,
+    host::{self, Watched},
+};
 
 /// A probe that is to be run.
 pub(crate) struct Probe {
@@ -46,8 +39,8 @@ pub(crate) struct Together {
     pub(crate) host: Vec<HostSample>,
 }
 
-/// Runs probes together, and watches the host meanwhile. One that is not ready, or has not
-/// ended, after `limit` has failed; the others are measured all the same.
+/// Runs probes together, and watches the host meanwhile. One that is not ready after `limit`, or has not ended that
+/// long after the barrier opened, has failed; the others are measured all the same.
 ///
 /// Cancel safety: cancel `stop` and await; what was begun is killed. So it is when this is dropped.
 pub(crate) async fn together(
@@ -64,8 +57,8 @@ pub(crate) async fn together(
         let stop = stop.clone();
         attended.spawn(async move {
             tokio::select! {
-                found = attend(probe, place_of_barrier, limit) => (place, found),
-            () = stop.cancelled() => (place, None),
+                found = attend(probe, place_of_barrier, limit) => (place, Some(found)),
+                () = stop.cancelled() => (place, None),
             }
         });
     }
@@ -76,20 +69,22 @@ pub(crate) async fn together(
     open.send_replace(true);
     let over = CancellationToken::new();
     let collect = async {
-        let mut found = Vec::new();
-        while let Some(one) = attended.join_next().await {
-            found.extend(one.ok());
-        }
+        // A panic in one of them is one here.
+        let found = attended.join_all().await;
         over.cancel();
         found
     };
     let (host, mut found) = tokio::join!(host::watch(watched, begun, &over), collect);
     found.sort_by_key(|(place, _)| *place);
     let found: Vec<Found> = found.into_iter().filter_map(|(_, found)| found).collect();
-    let begun: Vec<Instant> = found.iter().filter_map(|found| found.begun).collect();
-    let spread =
-        begun.iter().max().zip(begun.iter().min()).map_or(Duration::ZERO, |(last, first)| *last - *first);
+    let spread = spread(&found);
     Together { started_at, spread, machines: found.into_iter().map(|found| found.run).collect(), host }
+}
+
+/// From the first that was told to begin to the last.
+fn spread(found: &[Found]) -> Duration {
+    let begun = || found.iter().filter_map(|found| found.begun);
+    begun().max().zip(begun().min()).map_or(Duration::ZERO, |(last, first)| last - first)
 }
 
 /// A probe's place at the barrier.
@@ -103,112 +98,46 @@ struct Found {
     begun: Option<Instant>,
 }
 
-async fn attend(probe: Probe, place: Place, limit: Duration) -> Option<Found> {
+async fn attend(probe: Probe, place: Place, limit: Duration) -> Found {
     let mut begun = None;
-    let outcome = match tokio::time::timeout(limit, run(&probe.command, place, &mut begun)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(format!("the probe had not ended after {limit:?}")),
-    };
-    let (result, failure) = match outcome {
+    let (result, failure) = match run(&probe.command, place, limit, &mut begun).await {
         Ok(result) => (Some(result), None),
         Err(said) => (None, Some(said)),
     };
-    Some(Found { run: MachineRun { machine: probe.machine, result, failure }, begun })
+    Found { run: MachineRun { machine: probe.machine, result, failure }, begun }
 }
 
 async fn run(
     command: &Command,
-    mut place: Place,
+    place: Place,
+    limit: Duration,
     begun: &mut Option<Instant>,
-) -> Result<serde_json::Value, String> {
-    let mut child = start(command).map_err(|error| format!("the probe could not be started: {error}"))?;
-    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    let (Some(mut stdin), Some(stdout), Some(stderr)) = (stdin, stdout, child.stderr.take()) else {
-        return Err("the probe has no standard streams".to_owned());
-    };
-    let mut said = Said { lines: BufReader::new(stderr).lines(), last: Vec::new() };
-    if said.until_ready().await {
-        drop(place.ready);
-        // Fails only when the barrier is gone, and with it whoever waits for this.
-        place.opened.wait_for(|open| *open).await.map_err(|_| "nobody opened the barrier".to_owned())?;
-        begin(&mut stdin).await;
-        *begun = Some(Instant::now());
-    }
-    let mut answer = Vec::new();
-    let mut answers = stdout.take(LONGEST);
-    let (read, ()) = tokio::join!(answers.read_to_end(&mut answer), said.rest());
-    let status = child.wait().await;
-    match (read, status) {
-        (Ok(_), Ok(status)) => judge(&answer, status, &said.last),
-        (Err(error), _) | (_, Err(error)) => Err(format!("the probe was lost: {error}")),
-    }
-}
-
-/// A probe that lost its disk says what it measured until then, and ends with an error: a result all the same.
-fn judge(answer: &[u8], status: ExitStatus, last_words: &[String]) -> Result<serde_json::Value, String> {
-    serde_json::from_slice(answer).map_err(|_| match last_words {
-        [] => format!("the probe ended without a result: {status}"),
-        words => format!("the probe ended without a result ({status}); it said: {}", words.join(" / ")),
-    })
-}
-
-fn start(command: &Command) -> std::io::Result<Child> {
-    tokio::process::Command::from(command.interactive())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        // Ctrl-C is for us: machines are told in order.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-}
-
-/// A probe that has ended meanwhile says so by its status.
-async fn begin(stdin: &mut ChildStdin) {
-    let told = async {
-        stdin.write_all(b"\n").await?;
-        stdin.flush().await
-    };
-    if let Err(error) = told.await {
-        tracing::debug!(%error, "a probe was not told to begin");
-    }
-}
-
-/// What a probe says on standard error.
-struct Said {
-    lines: Lines<BufReader<ChildStderr>>,
-    last: Vec<String>,
-}
-
-impl Said {
-    /// Whether it came to be ready; else it has ended.
-    async fn until_ready(&mut self) -> bool {
-        while let Ok(Some(line)) = self.lines.next_line().await {
-            if line.trim_end() == READY {
-                return true;
-            }
-            self.keep(line);
-        }
-        false
-    }
-
-    async fn rest(&mut self) {
-        while let Ok(Some(line)) = self.lines.next_line().await {
-            self.keep(line);
+) -> Result<Value, String> {
+    let (mut call, mut said) = call::start(command)?;
+    let Place { ready, mut opened } = place;
+    let is_ready = timeout(limit, said.until_ready()).await;
+    // Whatever came of it, the others wait for this one no longer.
+    drop(ready);
+    match is_ready {
+        Err(_) => return Err(format!("the probe was not ready after {limit:?}{}", said.words())),
+        Ok(false) => {}
+        Ok(true) => {
+            // Fails only when the barrier is gone, and with it whoever waits for this.
+            opened.wait_for(|open| *open).await.map_err(|_| "nobody opened the barrier".to_owned())?;
+            call.begin().await;
+            *begun = Some(Instant::now());
         }
     }
-
-    fn keep(&mut self, line: String) {
-        self.last.push(line);
-        if self.last.len() > LAST_WORDS {
-            self.last.remove(0);
-        }
+    match timeout(limit, call.end(&mut said)).await {
+        Ok(found) => found,
+        Err(_) => Err(format!("the probe had not ended after {limit:?}{}", said.words())),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::tests::RESULT;
 
     fn probe(machine: &str, script: &str) -> Probe {
         Probe { machine: machine.to_owned(), command: Command::new("sh").args(["-c", script]) }
@@ -220,53 +149,91 @@ mod tests {
 
     const READY_THEN: &str = "echo 'winstead-probe: ready' >&2; read line; ";
 
+    /// A probe that finds something once it is told to begin.
+    fn fine() -> String {
+        format!("{READY_THEN} cat {RESULT}")
+    }
+
+    fn failure(run: &MachineRun) -> &str {
+        run.failure.as_deref().unwrap_or_default()
+    }
+
     #[tokio::test]
     async fn nobody_begins_before_the_slowest_is_ready() {
-        let quick = format!("{READY_THEN} date +%s%N");
+        // A result that says when it began.
+        let quick = format!(
+            "{READY_THEN} sed \"s/\\(\\\"elapsedSeconds\\\":\\) [0-9.]*/\\1 $(date +%s.%N)/\" {RESULT}"
+        );
         let slow = format!("sleep 0.6; {quick}");
-        let ready = "date +%s%N >&2; ";
-        let found =
-            run(vec![probe("a", &quick), probe("b", &format!("{ready}{slow}"))], Duration::from_secs(60))
-                .await;
-        let at: Vec<u64> = found
-            .machines
-            .iter()
-            .map(|run| run.result.as_ref().and_then(serde_json::Value::as_u64).expect("ns"))
-            .collect();
-        let apart = at[0].abs_diff(at[1]);
-        assert!(apart < 400_000_000, "{apart} ns apart: one did not wait for the other");
+        let found = run(vec![probe("a", &quick), probe("b", &slow)], Duration::from_secs(60)).await;
+        let began = |run: &MachineRun| {
+            let result = run.result.as_ref().unwrap_or_else(|| panic!("{run:?}"));
+            result["elapsedSeconds"].as_f64().expect("seconds")
+        };
+        let apart = (began(&found.machines[0]) - began(&found.machines[1])).abs();
+        assert!(apart < 0.4, "{apart} s apart: one did not wait for the other");
         assert!(found.spread < Duration::from_millis(400), "{:?}", found.spread);
     }
 
     #[tokio::test]
     async fn one_that_fails_before_the_barrier_does_not_keep_the_others() {
-        let fine = format!("{READY_THEN} echo '{{\"kind\": \"ProbeResult\"}}'");
-        let found =
-            run(vec![probe("a", "echo 'disk full' >&2; exit 1"), probe("b", &fine)], Duration::from_secs(60))
-                .await;
-        let failure = found.machines[0].failure.as_deref().unwrap_or_default();
-        assert_eq!(failure, "the probe ended without a result (exit status: 1); it said: disk full");
-        assert_eq!(found.machines[1].result, Some(serde_json::json!({"kind": "ProbeResult"})));
+        let broken = probe("a", "echo 'disk full' >&2; exit 1");
+        let found = run(vec![broken, probe("b", &fine())], Duration::from_secs(60)).await;
+        let said = "the probe ended without a result (exit status: 1); it said: disk full";
+        assert_eq!(failure(&found.machines[0]), said);
+        assert!(found.machines[1].result.is_some(), "{:?}", found.machines[1]);
     }
 
     #[tokio::test]
-    async fn one_that_hangs_has_failed_when_its_time_is_over() {
-        let found = run(vec![probe("a", "sleep 1000")], Duration::from_millis(300)).await;
-        assert_eq!(found.machines[0].failure.as_deref(), Some("the probe had not ended after 300ms"));
+    async fn nor_does_one_that_hangs_before_it() {
+        let hangs = probe("a", "echo 'writing 1 GiB' >&2; exec sleep 1000");
+        let slow = format!("{READY_THEN} sleep 1; cat {RESULT}");
+        let found = run(vec![hangs, probe("b", &slow)], Duration::from_secs(5)).await;
+        let said = "the probe was not ready after 5s; it said: writing 1 GiB";
+        assert_eq!(failure(&found.machines[0]), said);
+        assert!(found.machines[1].result.is_some(), "{:?}", found.machines[1]);
     }
 
     #[tokio::test]
-    async fn a_result_counts_whatever_the_status_is() {
-        let lost = format!("{READY_THEN} echo '{{\"ended\": \"lost\"}}'; exit 1");
-        let found = run(vec![probe("a", &lost)], Duration::from_secs(60)).await;
-        assert_eq!(found.machines[0].result, Some(serde_json::json!({"ended": "lost"})));
+    async fn nor_one_that_says_nothing_more_and_goes_on() {
+        let mute = probe("a", "exec 2>&-; exec sleep 1000");
+        let begun = Instant::now();
+        let found = run(vec![mute, probe("b", &fine())], Duration::from_secs(5)).await;
+        assert_eq!(failure(&found.machines[0]), "the probe had not ended after 5s");
+        assert!(found.machines[1].result.is_some(), "{:?}", found.machines[1]);
+        assert!(begun.elapsed() < Duration::from_secs(9), "its time did not run while the others prepared");
+    }
+
+    #[tokio::test]
+    async fn one_that_hangs_behind_the_barrier_has_failed_with_its_last_words() {
+        let hangs = format!("{READY_THEN} echo waiting >&2; exec sleep 1000");
+        let found = run(vec![probe("a", &hangs)], Duration::from_secs(2)).await;
+        assert_eq!(failure(&found.machines[0]), "the probe had not ended after 2s; it said: waiting");
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_no_text_and_long_lines_do_not_hide_the_ready_line() {
+        let odd =
+            format!("printf 'Gr\\374\\337e\\r\\n' >&2; head -c 200000 /dev/zero >&2; echo >&2; {}", fine());
+        let found = run(vec![probe("a", &odd)], Duration::from_secs(60)).await;
+        assert!(found.machines[0].result.is_some(), "{:?}", found.machines[0]);
+    }
+
+    #[tokio::test]
+    async fn a_line_without_an_end_is_cut() {
+        let endless = "tr '\\0' x </dev/zero >&2";
+        let found = run(vec![probe("a", endless), probe("b", &fine())], Duration::from_secs(2)).await;
+        let said = failure(&found.machines[0]);
+        assert!(said.starts_with("the probe was not ready after 2s; it said: xxx"), "{said}");
+        assert!(said.len() < 10_000, "{}", said.len());
+        assert!(found.machines[1].result.is_some(), "{:?}", found.machines[1]);
     }
 
     #[tokio::test]
     async fn a_program_that_is_not_there_is_a_failed_machine() {
         let nothing = Probe { machine: "a".to_owned(), command: Command::new("/no/such/program") };
         let found = run(vec![nothing], Duration::from_secs(60)).await;
-        let failure = found.machines[0].failure.as_deref().unwrap_or_default();
-        assert!(failure.starts_with("the probe could not be started"), "{failure}");
+        let said = failure(&found.machines[0]);
+        assert!(said.starts_with("the probe could not be started"), "{said}");
     }
 }

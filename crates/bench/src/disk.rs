@@ -11,9 +11,10 @@ use winstead_process::Command;
 use winstead_spec::MachineName;
 
 use crate::{
+    call,
     error::BenchError,
     probes::{self, Machine},
-    program::Program,
+    program::{Program, Start, arguments},
 };
 
 /// Several results of the same load in the same place.
@@ -47,54 +48,109 @@ pub struct Series {
     pub limit: Duration,
 }
 
-/// Measures; `done` is told how many runs are over.
+/// What came of a series.
+#[derive(Debug)]
+pub struct Measured {
+    /// The runs that gave a result, also when a later one did not.
+    pub results: ProbeResultList,
+    /// Why there are not as many as were asked for.
+    pub failure: Option<BenchError>,
+}
+
+impl Measured {
+    const fn new(items: Vec<Value>, failure: Option<BenchError>) -> Self {
+        Self { results: ProbeResultList { kind: "ProbeResultList", version: 1, items }, failure }
+    }
+}
+
+/// Measures until a run gives no result; `done` is told how many runs are over. What was copied into a machine is
+/// removed from it again.
 ///
-/// # Errors
-/// When the machine cannot be reached, or a run gives no result: the probe's own words are in the error.
-///
-/// Cancel safety: cancel `stop` and await; nothing is kept.
+/// Cancel safety: cancel `stop` and await; the runs that were over until then are returned.
 pub async fn measure(
     place: &Place<'_>,
     series: &Series,
     done: impl Fn(u32),
     stop: &CancellationToken,
-) -> Result<ProbeResultList, BenchError> {
-    let command = prepare(place, series, stop).await?.deadline(series.limit);
-    let mut items = Vec::new();
-    for run in 1..=series.repeats {
-        let output = command.run(stop).await;
-        let output = output.map_err(|error| match stop.is_cancelled() {
-            true => BenchError::Interrupted,
-            false => BenchError::Probe(error),
-        })?;
-        items.push(serde_json::from_slice(&output.stdout)?);
-        done(run);
-    }
-    Ok(ProbeResultList { kind: "ProbeResultList", version: 1, items })
-}
-
-/// The command of one run.
-async fn prepare(
-    place: &Place<'_>,
-    series: &Series,
-    stop: &CancellationToken,
-) -> Result<Command, BenchError> {
-    let arguments = series.workload.arguments.iter();
+) -> Measured {
     match place {
         Place::Folder(folder) => {
-            let command = Command::new(series.program.file()).args(arguments);
-            Ok(command.args(["--output", "json"]).folder(*folder))
+            let arguments = arguments(&series.workload, Start::Alone);
+            let command = Command::new(series.program.file()).args(arguments).folder(*folder);
+            repeat(&command, series, done, stop).await
         }
         Place::Machine(engine, name) => {
-            let machine = Machine::find(engine, name.clone()).await?;
-            let machines = [machine];
-            if let Some((_, said)) = probes::copy(engine, &series.program, &machines, stop).await.pop() {
-                return Err(BenchError::Copy(said));
-            }
-            let words = [series.program.command()].into_iter().chain(arguments.cloned());
-            let words = words.chain(["--output", "json"].map(str::to_owned));
-            let words: Vec<std::ffi::OsString> = words.map(Into::into).collect();
-            Ok(engine.ssh().command(&machines[0].endpoint, &words, false)?)
+            let measured = in_machine(engine, name.clone(), series, done, stop).await;
+            measured.unwrap_or_else(|error| Measured::new(Vec::new(), Some(error)))
         }
+    }
+}
+
+async fn in_machine(
+    engine: &Engine,
+    name: MachineName,
+    series: &Series,
+    done: impl Fn(u32),
+    stop: &CancellationToken,
+) -> Result<Measured, BenchError> {
+    let machine = Machine::find(engine, name).await?;
+    let command = machine.command(engine, &series.program, &series.workload, Start::Alone)?;
+    let failed = probes::copy(engine, &series.program, std::slice::from_ref(&machine), stop).await;
+    let measured = match failed.into_iter().next() {
+        Some(_) if stop.is_cancelled() => Err(BenchError::Interrupted),
+        Some((machine, said)) => Err(BenchError::Copy { machine, said }),
+        None => Ok(repeat(&command, series, done, stop).await),
+    };
+    machine.remove(engine, &series.program).await;
+    measured
+}
+
+/// Runs a command again and again, each time after the one before.
+async fn repeat(
+    command: &Command,
+    series: &Series,
+    done: impl Fn(u32),
+    stop: &CancellationToken,
+) -> Measured {
+    let mut items = Vec::new();
+    for run in 1..=series.repeats {
+        match call::run(command, series.limit, stop).await {
+            Ok(result) => items.push(result),
+            Err(error) => return Measured::new(items, Some(error)),
+        }
+        done(run);
+    }
+    Measured::new(items, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use winstead_spec::GuestOs;
+
+    use super::*;
+    use crate::call::tests::RESULT;
+
+    #[tokio::test]
+    async fn runs_before_one_that_fails_are_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let probe = folder.path().join("probe");
+        // Runs that lose their disk say what they found; the third finds nothing.
+        let script = format!("#!/bin/sh\necho >>runs\n[ $(wc -l <runs) = 3 ] || cat {RESULT}\nexit 1\n");
+        fs_err::write(&probe, script).expect("a script");
+        fs_err::set_permissions(&probe, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+        let series = Series {
+            program: Program::script(probe, GuestOs::Linux),
+            workload: Workload { name: "latency".to_owned(), arguments: vec!["latency".to_owned()] },
+            repeats: 5,
+            limit: Duration::from_secs(60),
+        };
+        let place = Place::Folder(folder.path());
+        let told = std::cell::RefCell::new(Vec::new());
+        let found =
+            measure(&place, &series, |run| told.borrow_mut().push(run), &CancellationToken::new()).await;
+        assert_eq!((found.results.items.len(), told.into_inner()), (2, vec![1, 2]));
+        assert!(matches!(found.failure, Some(BenchError::NoResult(_))), "{:?}", found.failure);
     }
 }

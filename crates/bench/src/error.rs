@@ -1,11 +1,11 @@
 //! What can go wrong with an experiment.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use winstead_engine::{EngineError, Kind};
 use winstead_guest::ssh::SshError;
 use winstead_process::CommandError;
-use winstead_spec::Name;
+use winstead_spec::{MachineName, Name};
 
 use crate::{limit::LimitError, program::ProgramError};
 
@@ -73,14 +73,44 @@ pub enum BenchError {
     #[error("call a machine")]
     Ssh(#[from] SshError),
     /// The probe could not be copied into a machine.
-    #[error("copy the probe into the machine: {0}")]
-    Copy(String),
-    /// The probe could not be run, or said nothing that can be read.
-    #[error("measure")]
+    #[error("copy the probe into {machine}: {said}")]
+    Copy {
+        /// Which.
+        machine: MachineName,
+        /// What `scp` said.
+        said: String,
+    },
+    /// The probe could not be asked about a workload.
+    #[error("ask the probe")]
     Probe(#[from] CommandError),
-    /// The probe said something that is no result.
-    #[error("read what the probe said")]
-    Answer(#[from] serde_json::Error),
+    /// Another experiment is under way.
+    #[error("measure: another experiment holds {}", path.display())]
+    InUse {
+        /// Its lock.
+        path: PathBuf,
+    },
+    /// A pool of the user's is called like one of ours.
+    #[error("call a pool {0}: this home has one of that name")]
+    Taken(Name),
+    /// All was measured, and machines are left.
+    #[error("take the machines of {} away", pools.join(", "))]
+    Left {
+        /// Their pools.
+        pools: Vec<String>,
+        /// Why.
+        source: Box<EngineError>,
+    },
+    /// The probe gave no result.
+    #[error("measure: {0}")]
+    NoResult(String),
+    /// The probe did not end in time.
+    #[error("measure: the probe had not ended after {limit:?} and was told to{said}")]
+    TooLong {
+        /// The time that it had.
+        limit: Duration,
+        /// Its last words, behind a semicolon.
+        said: String,
+    },
     /// Somebody pressed Ctrl-C.
     #[error("finish: interrupted")]
     Interrupted,
@@ -100,15 +130,19 @@ impl BenchError {
             | Self::LongName(_)
             | Self::Workload { .. }
             | Self::Program(_) => Kind::Usage,
-            Self::OtherExperiment { .. } | Self::Limit(_) => Kind::Refused,
+            Self::OtherExperiment { .. } | Self::Limit(_) | Self::InUse { .. } | Self::Taken(_) => {
+                Kind::Refused
+            }
             Self::Engine(error) => error.kind(),
             Self::Interrupted => Kind::Interrupted,
-            Self::File { .. }
+            Self::TooLong { .. } => Kind::TimedOut,
+            Self::Left { .. }
+            | Self::File { .. }
             | Self::Broken { .. }
             | Self::Ssh(_)
-            | Self::Copy(_)
+            | Self::Copy { .. }
             | Self::Probe(_)
-            | Self::Answer(_) => Kind::Failed,
+            | Self::NoResult(_) => Kind::Failed,
         }
     }
 
@@ -132,18 +166,33 @@ impl BenchError {
             }
             Self::Limit(_) => "--disk-limit needs root, and the blkio or io controller of control groups",
             Self::OtherExperiment { .. } => "--out DIR names another folder; nothing in this one was changed",
-            Self::Workload { said, .. } => {
-                return vec![
-                    format!("the probe said: {said}"),
-                    "`winstead-probe --help` explains the workloads".to_owned(),
-                ];
-            }
+            Self::Workload { .. } => "`winstead-probe --help` explains the workloads",
             Self::Broken { said, .. } => return vec![format!("the last one said: {said}")],
-            Self::File { .. } => "--out DIR names another folder; what was measured until then is kept",
-            Self::Interrupted => "run the same command again: it goes on where it stopped",
-            Self::Engine(_) | Self::Ssh(_) | Self::Copy(_) | Self::Probe(_) | Self::Answer(_) => {
-                return Vec::new();
+            Self::File { what: "read", .. } => "remove that file; a run that is missing is measured again",
+            Self::File { .. } => {
+                "--out DIR names another folder; what was measured until then stays where it is"
             }
+            Self::InUse { .. } => "wait until it has ended; another --out and another --home are free",
+            Self::Taken(name) => {
+                return vec![format!(
+                    "an experiment takes pools of its own away: `winstead down {name}` removes this one, or give the file's \
+                     pool another name"
+                )];
+            }
+            Self::Left { pools, .. } => {
+                return vec![format!("`winstead down {}` takes them away", pools.join(" "))];
+            }
+            Self::Interrupted => "run the same command again: it goes on where it stopped",
+            Self::Ssh(_) => "`winstead exec MACHINE -- PROGRAM` shows which words a machine can be given",
+            Self::Copy { machine, .. } => {
+                return vec![format!("`winstead ssh {machine}` shows whether it answers, and has room")];
+            }
+            Self::Probe(_) => "--probe FILE names another program; -vv shows how it is called",
+            Self::NoResult(_) => {
+                "the same words with `winstead-probe`, in the same place, show all that it says"
+            }
+            Self::TooLong { .. } => "--deadline TIME gives it more",
+            Self::Engine(_) => return Vec::new(),
         };
         vec![hint.to_owned()]
     }

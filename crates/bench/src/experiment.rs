@@ -9,11 +9,12 @@ use std::{
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use winstead_engine::{Engine, EngineError, Kind, Listener, Selection};
+use winstead_engine::{Engine, EngineError, Kind, Listener, Phase, Selection, view};
 use winstead_measurement::{
     Contention,
     contention::{Arm, ContentionRun, MachineRun, Workload, WorkloadRun},
-    wall::{Conditions, decide},
+    probe,
+    wall::{Conditions, decide, within},
 };
 use winstead_spec::{Documents, MachineName, Name, Pool};
 
@@ -34,7 +35,7 @@ const MOST_BROKEN: usize = 3;
 /// How long machines may take to be thrown away after an interrupt.
 const FAREWELL: Duration = Duration::from_secs(120);
 
-/// An experiment that is to be done.
+/// An experiment that is to be done. Nobody else may measure in the same home meanwhile: see [`crate::Lock`].
 pub struct Experiment<'a> {
     /// Where machines are brought.
     pub engine: &'a Engine,
@@ -81,8 +82,9 @@ impl Experiment<'_> {
         let outcome = self.measure_all(limited.as_ref(), stop).await;
         let gone = self.throw_all_away().await;
         let document = self.results.document();
-        outcome?;
+        // What is left behind is the user's to remove, whatever else there is to say.
         gone?;
+        outcome?;
         document
     }
 
@@ -92,24 +94,27 @@ impl Experiment<'_> {
         stop: &CancellationToken,
     ) -> Result<(), BenchError> {
         let cells = schedule(self.results.design());
-        let mut broken = 0;
+        // Runs of which nothing came, one after another: the host's fault as likely as the arm's. They count when a later
+        // one works.
+        let mut broken: Vec<(Cell, ContentionRun)> = Vec::new();
         for (index, cell) in cells.iter().enumerate().filter(|(_, cell)| !self.results.has(**cell)) {
             (self.tell)(Progress::Begun(*cell, index + 1, cells.len()));
             let run = self.measure(*cell, limited, stop).await?;
             if stop.is_cancelled() {
                 return Err(BenchError::Interrupted);
             }
-            self.results.keep(*cell, &run)?;
-            (self.tell)(Progress::Done(
-                *cell,
-                run.workloads.iter().map(WorkloadRun::failed_machines).max().unwrap_or(0),
-            ));
+            (self.tell)(Progress::Done(*cell, failed_machines(&run)));
             let failure = all_failed(&run);
-            broken = if failure.is_some() { broken + 1 } else { 0 };
-            if broken >= MOST_BROKEN {
-                return Err(BenchError::Broken { runs: broken, said: failure.unwrap_or_default() });
+            broken.push((*cell, run));
+            match failure {
+                Some(said) if broken.len() >= MOST_BROKEN => {
+                    return Err(BenchError::Broken { runs: broken.len(), said });
+                }
+                Some(_) => {}
+                None => broken.drain(..).try_for_each(|(cell, run)| self.results.keep(cell, &run))?,
             }
         }
+        broken.drain(..).try_for_each(|(cell, run)| self.results.keep(cell, &run))?;
         Ok(())
     }
 
@@ -124,25 +129,25 @@ impl Experiment<'_> {
         let begun = Instant::now();
         let brought = self.up(Some(cell), stop).await?;
         let bring = begun.elapsed();
+        let limited = limited.filter(|_| cell.arm != Arm::Ram);
+        let mut crew = self.crew(cell, brought.err().as_ref(), limited, stop).await?;
         let mut run = ContentionRun {
             arm: cell.arm,
             agents: cell.agents,
             repeat: cell.repeat,
             started_at,
-            started_from: BTreeMap::new(),
+            started_from: crew.started_from.clone(),
             bring_seconds: bring.as_secs_f64(),
+            image: crew.image.clone(),
+            direct: crew.direct,
             workloads: Vec::new(),
         };
-        if let Err(error) = brought {
-            run.workloads = self.nothing(cell, &said(&error))?;
-            return Ok(run);
-        }
-        run.started_from = self.origins(cell.arm).await?;
         (self.tell)(Progress::Brought(cell, run.started_from.clone(), bring));
-        let limited = limited.filter(|_| cell.arm != Arm::Ram);
-        let crew = self.crew(cell, limited, stop).await?;
         for workload in &self.results.design().workloads {
-            run.workloads.push(self.workload(workload, cell.arm, &crew, stop).await?);
+            let found = self.workload(workload, cell, &crew, stop).await?;
+            // Its probe may still be at work, and would be in the next one's numbers.
+            crew.leave_out(&found);
+            run.workloads.push(found);
         }
         Ok(run)
     }
@@ -151,30 +156,31 @@ impl Experiment<'_> {
     async fn workload(
         &self,
         workload: &Workload,
-        arm: Arm,
+        cell: Cell,
         crew: &Crew<'_>,
         stop: &CancellationToken,
     ) -> Result<WorkloadRun, BenchError> {
-        let has_it = |machine: &&Machine| crew.failed.iter().all(|(name, _)| *name != machine.name);
-        let probes = crew.machines.iter().filter(has_it);
-        let probes = probes
+        let probes = crew
+            .working()
             .map(|machine| machine.probe(self.engine, self.program, workload))
             .collect::<Result<_, _>>()?;
         let watched = Watched { processes: crew.processes().collect(), limited: crew.limited };
         let mut found = barrier::together(probes, &watched, self.limit, stop).await;
         found.machines.extend(crew.failed.iter().map(|(name, said)| without_result(name, said)));
-        let on_disk = arm != Arm::Ram;
-        let host = self.results.host();
+        let on_disk = cell.arm != Arm::Ram;
+        let (design, host) = (self.results.design(), self.results.host());
         let conditions = Conditions {
             cpus: host.cpus,
+            virtual_cpus: cell.agents * design.machine.cpus,
             device: host.disk.device.as_deref().filter(|_| on_disk),
-            limit: self.results.design().disk_limit.filter(|_| on_disk),
+            limit: design.disk_limit.filter(|_| on_disk),
         };
+        let (from, to) = while_all_worked(&found.machines);
         Ok(WorkloadRun {
             name: workload.name.clone(),
             started_at: found.started_at,
             barrier_seconds: found.spread.as_secs_f64(),
-            walls: decide(&found.host, conditions),
+            walls: decide(&within(&found.host, from, to), conditions),
             machines: found.machines,
             host: found.host,
         })
@@ -208,19 +214,42 @@ impl Experiment<'_> {
     async fn crew<'l>(
         &self,
         cell: Cell,
+        not_brought: Option<&EngineError>,
         limited: Option<&'l Limited>,
         stop: &CancellationToken,
     ) -> Result<Crew<'l>, BenchError> {
-        let mut machines = Vec::new();
+        let mut crew = Crew { limited, ..Crew::default() };
+        let all = self.engine.machines().await?.items;
         for name in self.names(cell)? {
-            machines.push(Machine::find(self.engine, name).await?);
+            let seen = all.iter().find(|machine| machine.metadata.name == name.to_string());
+            match seen.filter(|machine| machine.status.phase == Phase::Ready) {
+                Some(seen) => self.admit(&mut crew, name, seen).await,
+                None => {
+                    let why = not_brought.map_or_else(|| "it did not come up".to_owned(), said);
+                    crew.failed.push((name, why));
+                }
+            }
         }
-        let failed = probes::copy(self.engine, self.program, &machines, stop).await;
-        let crew = Crew { machines, failed, limited };
-        for process in crew.processes() {
-            limited.map_or(Ok(()), |limited| limited.take(process))?;
-        }
+        crew.failed.extend(probes::copy(self.engine, self.program, &crew.machines, stop).await);
         Ok(crew)
+    }
+
+    /// Takes a machine that is ready into a crew. One that has died meanwhile has failed.
+    async fn admit(&self, crew: &mut Crew<'_>, name: MachineName, seen: &view::Machine) {
+        let machine = match Machine::find(self.engine, name.clone()).await {
+            Ok(machine) => machine,
+            Err(error) => return crew.failed.push((name, error.to_string())),
+        };
+        let held =
+            crew.limited.zip(machine.process).map_or(Ok(()), |(limited, process)| limited.take(process));
+        if let Err(error) = held {
+            return crew.failed.push((name, format!("it could not be held to the rate: {error}")));
+        }
+        *crew.started_from.entry(seen.status.started_from.to_string()).or_default() += 1;
+        crew.image.get_or_insert_with(|| seen.status.image.digest.clone());
+        let direct = seen.status.disk.direct.unwrap_or_default();
+        crew.direct = Some(crew.direct.unwrap_or(true) && direct);
+        crew.machines.push(machine);
     }
 
     fn names(&self, cell: Cell) -> Result<Vec<MachineName>, BenchError> {
@@ -228,35 +257,10 @@ impl Experiment<'_> {
         Ok((0..cell.agents).map(|index| MachineName { pool: pool.clone(), index }).collect())
     }
 
-    /// How many of an arm's machines started how.
-    async fn origins(&self, arm: Arm) -> Result<BTreeMap<String, u32>, BenchError> {
-        let pool = arms::name(&self.pool.name, arm)?;
-        let mut counted = BTreeMap::new();
-        let machines = self.engine.machines().await?.items;
-        for machine in machines.iter().filter(|machine| machine.spec.pool == pool.as_str()) {
-            *counted.entry(machine.status.started_from.to_string()).or_default() += 1;
-        }
-        Ok(counted)
-    }
-
-    /// The workloads of a cell whose machines did not come up.
-    fn nothing(&self, cell: Cell, said: &str) -> Result<Vec<WorkloadRun>, BenchError> {
-        let names = self.names(cell)?;
-        let workload = |workload: &Workload| WorkloadRun {
-            name: workload.name.clone(),
-            started_at: Timestamp::now(),
-            barrier_seconds: 0.0,
-            machines: names.iter().map(|name| without_result(name, said)).collect(),
-            host: Vec::new(),
-            walls: Vec::new(),
-        };
-        Ok(self.results.design().workloads.iter().map(workload).collect())
-    }
-
     /// All arms' machines and pools. Also after an interrupt: what an experiment makes is nobody's work.
     async fn throw_all_away(&self) -> Result<(), BenchError> {
         let names: Result<Vec<Name>, BenchError> =
-            self.results.design().arms.iter().map(|arm| arms::name(&self.pool.name, *arm)).collect();
+            Arm::ALL.iter().map(|arm| arms::name(&self.pool.name, *arm)).collect();
         let known: Vec<String> =
             self.engine.pools().await?.items.into_iter().map(|pool| pool.metadata.name).collect();
         let pools: Vec<Name> = names?.into_iter().filter(|name| known.contains(&name.to_string())).collect();
@@ -264,35 +268,77 @@ impl Experiment<'_> {
             return Ok(());
         }
         let stop = CancellationToken::new();
+        let left = |source| BenchError::Left {
+            pools: pools.iter().map(ToString::to_string).collect(),
+            source: Box::new(source),
+        };
+        let selection = Selection::Pools(pools.clone());
         let farewell = tokio::time::sleep(FAREWELL);
-        let selection = Selection::Pools(pools);
         let down = self.engine.down(&selection, self.listener, &stop);
         tokio::pin!(down, farewell);
-        tokio::select! {
-            outcome = &mut down => { outcome?; }
+        let gone = tokio::select! {
+            outcome = &mut down => outcome,
             () = &mut farewell => {
                 stop.cancel();
-                down.await?;
+                down.await
             }
-        }
-        Ok(())
+        };
+        gone.map(drop).map_err(left)
     }
 }
 
 /// The machines of a cell.
+#[derive(Default)]
 struct Crew<'a> {
     machines: Vec<Machine>,
-    /// Those that have no probe, and why.
+    /// Those that are out, and why: of the cell's names, whether they are among `machines` or not.
     failed: Vec<(MachineName, String)>,
     /// The rate that they share.
     limited: Option<&'a Limited>,
+    /// How many started how.
+    started_from: BTreeMap<String, u32>,
+    /// The version of their image.
+    image: Option<String>,
+    /// Whether all their disks go around the page cache.
+    direct: Option<bool>,
 }
 
 impl Crew<'_> {
+    /// Those that are not out.
+    fn working(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.iter().filter(|machine| self.failed.iter().all(|(name, _)| *name != machine.name))
+    }
+
     /// Their QEMUs.
     fn processes(&self) -> impl Iterator<Item = u32> {
         self.machines.iter().filter_map(|machine| machine.process)
     }
+
+    /// Counts machines that gave nothing in a workload as out.
+    fn leave_out(&mut self, found: &WorkloadRun) {
+        for run in &found.machines {
+            let Some(said) = &run.failure else { continue };
+            let machine = self.working().find(|machine| machine.name.to_string() == run.machine);
+            if let Some(name) = machine.map(|machine| machine.name.clone()) {
+                self.failed.push((name, said.clone()));
+            }
+        }
+    }
+}
+
+/// How many machines of a run gave nothing in some workload.
+fn failed_machines(run: &ContentionRun) -> usize {
+    run.workloads.iter().map(WorkloadRun::failed_machines).max().unwrap_or(0)
+}
+
+/// From the end of the warm-up to the end of the first that ended, in seconds from the opening of the barrier.
+fn while_all_worked(machines: &[MachineRun]) -> (f64, f64) {
+    let runs = machines.iter().filter_map(|machine| probe::read(machine.result.as_ref()?).ok());
+    let times = runs.map(|run| {
+        let warm = run.settings.get("warmupSeconds").and_then(serde_json::Value::as_f64).unwrap_or_default();
+        (warm, warm + run.elapsed.as_secs_f64())
+    });
+    times.fold((0.0, f64::INFINITY), |(from, to), (warm, end)| (warm.max(from), end.min(to)))
 }
 
 /// Why no machine of a run gave anything; `None` when one did.

@@ -44,14 +44,16 @@ pub(crate) async fn watch(
             () = stop.cancelled() => {}
         }
         let after = look(watched, begun);
-        samples.extend(counters::between(&before, &after, 0.0));
+        let both = before.as_ref().zip(after.as_ref());
+        samples.extend(both.and_then(|(before, after)| counters::between(before, after)));
         before = after;
     }
     samples
 }
 
-/// What is not there counts as nothing: a kernel may have no pressure, a QEMU may have ended.
-fn look(watched: &Watched<'_>, begun: Instant) -> Counters {
+/// What is not there counts as nothing: a kernel may have no pressure, a QEMU may have ended. Without processor time there
+/// is nothing to say.
+fn look(watched: &Watched<'_>, begun: Instant) -> Option<Counters> {
     let read = |path: &str| fs_err::read_to_string(path).unwrap_or_default();
     let ticks = rustix::param::clock_ticks_per_second() as f64;
     let of_process = |pid: &u32| counters::process(&read(&format!("/proc/{pid}/stat")), ticks);
@@ -59,15 +61,15 @@ fn look(watched: &Watched<'_>, begun: Instant) -> Counters {
     for name in ["cpu", "io", "memory"] {
         waited.append(&mut counters::pressure(name, &read(&format!("/proc/pressure/{name}"))));
     }
-    Counters {
+    Some(Counters {
         at: begun.elapsed().as_secs_f64(),
-        cpu: counters::cpu(&read("/proc/stat"), ticks).unwrap_or_default(),
+        cpu: counters::cpu(&read("/proc/stat"), ticks)?,
         qemu: watched.processes.iter().filter_map(of_process).sum(),
         waited,
         memory_available: counters::memory_available(&read("/proc/meminfo")).unwrap_or_default(),
         disks: counters::disks(&read("/proc/diskstats")),
         held: watched.limited.map(Limited::done),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -92,6 +94,7 @@ mod tests {
         working.await.expect("the work ends");
         let worked: f64 = samples.iter().map(|sample| sample.qemu_cpus * sample.seconds).sum();
         assert!((0.2..2.0).contains(&worked), "{worked} s: {samples:?}");
-        assert!(samples.iter().all(|sample| sample.busy_cpus > 0.0 && sample.memory_available_bytes > 0));
+        assert!(samples.iter().any(|sample| sample.busy_cpus > 0.0));
+        assert!(samples.iter().all(|sample| sample.memory_available_bytes > 0));
     }
 }

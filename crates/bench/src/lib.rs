@@ -8,21 +8,24 @@
 
 mod arms;
 mod barrier;
+mod call;
 pub mod disk;
 mod error;
 mod experiment;
 mod host;
 mod limit;
+mod lock;
 mod probes;
 mod program;
 mod results;
 mod schedule;
 
-pub use arms::{admitted, pool_of};
+pub use arms::{admitted, ensure_free, pool_of};
 pub use error::BenchError;
 pub use experiment::{Experiment, Progress, Tell};
 pub use host::{device_of, host};
 pub use limit::LimitError;
+pub use lock::Lock;
 pub use program::{Program, ProgramError};
 pub use results::{DOCUMENT, Results};
 pub use schedule::{Cell, schedule};

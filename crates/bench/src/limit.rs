@@ -175,10 +175,14 @@ fn rules(version: Version, device: &str, limit: DiskLimit) -> Vec<(String, Strin
     }
 }
 
-/// Groups whose experiment was killed. The kernel keeps those that have processes.
+/// Groups whose experiment was killed. One that lives may have no processes in its group for a while.
 fn remove_stale(root: &Path) {
     let Ok(entries) = fs::read_dir(root) else { return };
-    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
+    let is_stale = |entry: &fs::DirEntry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        name.strip_prefix(PREFIX).is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+    };
+    for entry in entries.flatten().filter(is_stale) {
         if let Err(error) = fs::remove_dir(entry.path()) {
             tracing::debug!(%error, "a control group is in use");
         }

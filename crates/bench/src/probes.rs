@@ -7,9 +7,14 @@ use tokio_util::sync::CancellationToken;
 use winstead_engine::Engine;
 use winstead_guest::ssh::{Copy, Endpoint};
 use winstead_measurement::contention::Workload;
-use winstead_spec::MachineName;
+use winstead_process::Command;
+use winstead_spec::{GuestOs, MachineName};
 
-use crate::{barrier::Probe, error::BenchError, program::Program};
+use crate::{
+    barrier::Probe,
+    error::BenchError,
+    program::{Program, Start, arguments},
+};
 
 /// A few megabytes through a guest's SSH server take seconds, under emulation and with many at once some more.
 const COPY: Duration = Duration::from_secs(300);
@@ -44,11 +49,46 @@ impl Machine {
         program: &Program,
         workload: &Workload,
     ) -> Result<Probe, BenchError> {
-        let fixed = ["--output", "json", "--barrier"].map(str::to_owned);
-        let words = [program.command()].into_iter().chain(workload.arguments.iter().cloned()).chain(fixed);
-        let words: Vec<OsString> = words.map(OsString::from).collect();
-        let command = engine.ssh().command(&self.endpoint, &words, false)?;
+        let command = self.command(engine, program, workload, Start::Together)?;
         Ok(Probe { machine: self.name.to_string(), command })
+    }
+
+    /// The same as a command.
+    ///
+    /// # Errors
+    /// When its shell cannot be given the arguments.
+    pub(crate) fn command(
+        &self,
+        engine: &Engine,
+        program: &Program,
+        workload: &Workload,
+        start: Start,
+    ) -> Result<Command, BenchError> {
+        let words = [program.command()].into_iter().chain(arguments(workload, start));
+        let words: Vec<OsString> = words.map(OsString::from).collect();
+        Ok(engine.ssh().command(&self.endpoint, &words, false)?)
+    }
+
+    /// Removes the program again, as far as the machine can be reached and lets it: under Windows one that still runs
+    /// stays.
+    pub(crate) async fn remove(&self, engine: &Engine, program: &Program) {
+        let words = removal(self.endpoint.os, program.in_guest()).map(OsString::from);
+        let removed = match engine.ssh().command(&self.endpoint, &words, false) {
+            // Also after an interrupt.
+            Ok(command) => command.run(&CancellationToken::new()).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(machine = %self.name, error, "the probe could not be removed from the machine");
+        }
+    }
+}
+
+/// What removes a file from the folder in which a login begins.
+const fn removal(os: GuestOs, file: &str) -> [&str; 2] {
+    match os {
+        GuestOs::Linux => ["rm", file],
+        GuestOs::Windows => ["del", file],
     }
 }
 

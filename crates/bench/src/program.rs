@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 use winstead_measurement::contention::Workload;
 use winstead_process::Command;
@@ -82,8 +83,13 @@ impl Program {
         if self.os != GuestOs::Linux {
             return Ok(());
         }
-        let check = Command::new(&self.file).args(&workload.arguments).arg("--check");
-        let (status, output) = check.run_any_status(stop).await?;
+        // With all that it is run with later: words that say one of these again are wrong too.
+        let check = Command::new(&self.file).args(arguments(workload, Start::Together)).arg("--check");
+        let asked = check.run_any_status(stop).await;
+        let (status, output) = asked.map_err(|error| match stop.is_cancelled() {
+            true => BenchError::Interrupted,
+            false => BenchError::Probe(error),
+        })?;
         if status.success() {
             return Ok(());
         }
@@ -91,10 +97,25 @@ impl Program {
         Err(BenchError::Workload { arguments: workload.arguments.join(" "), said })
     }
 
+    /// A script in the program's place.
+    #[cfg(test)]
+    pub(crate) const fn script(file: PathBuf, os: GuestOs) -> Self {
+        Self { file, os }
+    }
+
     /// Here.
     #[must_use]
     pub fn file(&self) -> &Path {
         &self.file
+    }
+
+    /// Its SHA-256 in hexadecimal digits: runs of two programs are not one experiment.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn digest(&self) -> Result<String, ProgramError> {
+        let digest = Sha256::digest(fs_err::read(&self.file)?);
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// In a guest, in the folder in which a login begins.
@@ -109,6 +130,24 @@ impl Program {
             GuestOs::Windows => format!(".\\{}", Self::name(self.os)),
         }
     }
+}
+
+/// When a probe begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// As soon as it is prepared.
+    Alone,
+    /// When it is told to.
+    Together,
+}
+
+/// What the program is run with: a workload, and how we want to hear of it.
+pub(crate) fn arguments(workload: &Workload, start: Start) -> Vec<String> {
+    let fixed: &[&str] = match start {
+        Start::Alone => &["--output", "json"],
+        Start::Together => &["--output", "json", "--barrier"],
+    };
+    workload.arguments.iter().map(String::as_str).chain(fixed.iter().copied()).map(str::to_owned).collect()
 }
 
 const fn system(os: GuestOs) -> &'static str {
@@ -150,6 +189,35 @@ mod tests {
         assert!(matches!(error, ProgramError::OtherSystem { .. }), "{error}");
         let error = Program::check(Path::new("/no/such/file"), GuestOs::Linux).expect_err("nothing");
         assert!(matches!(error, ProgramError::Missing(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_workload_is_checked_with_all_that_it_is_run_with() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // As the probe's own parser, it refuses an option that is there twice.
+        let file = script(
+            folder.path(),
+            "[ \"$(printf '%s\\n' \"$@\" | sort | uniq -d)\" = '' ] && exit 0\necho 'error: twice' >&2\nexit 2",
+        );
+        let program = Program::script(file, GuestOs::Linux);
+        let check = async |words: &[&str]| {
+            let arguments = words.iter().map(|word| (*word).to_owned()).collect();
+            let workload = Workload { name: "latency".to_owned(), arguments };
+            program.check_workload(&workload, &CancellationToken::new()).await
+        };
+        check(&["latency", "--rate", "100"]).await.expect("a workload");
+        for twice in [&["latency", "--output", "json"][..], &["latency", "--barrier"]] {
+            let error = check(twice).await.expect_err("twice");
+            assert!(matches!(&error, BenchError::Workload { said, .. } if said == "error: twice"), "{error}");
+        }
+    }
+
+    fn script(folder: &Path, text: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let file = folder.join("probe");
+        fs_err::write(&file, format!("#!/bin/sh\n{text}\n")).expect("a script");
+        fs_err::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("permissions");
+        file
     }
 
     proptest! {

@@ -2,7 +2,9 @@
 //! anything, and one document of all of it.
 
 use std::{
-    io,
+    collections::BTreeSet,
+    io::{self, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -12,38 +14,49 @@ use serde::{Serialize, de::DeserializeOwned};
 use winstead_measurement::{
     Contention,
     contention::{ContentionRun, Design, Host, KIND, VERSION},
+    flat,
 };
 
-use crate::{error::BenchError, schedule::Cell};
+use crate::{error::BenchError, lock::Lock, schedule::Cell};
 
 /// The document of a whole experiment, in its folder.
 pub const DOCUMENT: &str = "contention.json";
 const PLAN: &str = "plan.json";
 const RUNS: &str = "runs";
+const LOCK: &str = "lock";
 
-/// The folder of one experiment.
+/// The folder of one experiment. Nobody else measures into it meanwhile.
 #[derive(Debug)]
 pub struct Results {
     folder: PathBuf,
     /// Without runs.
     plan: Contention,
+    _lock: Lock,
 }
 
 impl Results {
-    /// Makes the folder of an experiment, or goes on in one that was begun with the same design.
+    /// Whether a folder holds an experiment that was begun.
+    #[must_use]
+    pub fn are_in(folder: &Path) -> bool {
+        folder.join(PLAN).exists()
+    }
+
+    /// Makes the folder of an experiment, or goes on in one that was begun with the same design on the same host.
     ///
     /// # Errors
-    /// When the folder holds another experiment, or cannot be used.
+    /// When the folder holds another experiment, is in use, or cannot be used.
     pub fn open(folder: &Path, design: Design, host: Host, winstead: &str) -> Result<Self, BenchError> {
         let runs = folder.join(RUNS);
         fs::create_dir_all(&runs).map_err(|source| failed("make", &runs, source))?;
         let path = folder.join(PLAN);
         let folder = folder.to_owned();
-        if path.exists() {
+        let lock = Lock::take(&folder.join(LOCK))?;
+        if Self::are_in(&folder) {
             let plan: Contention = read(&path)?;
-            let differences = differences(&plan.design, &design);
+            let mut differences = differences(&plan.design, &design);
+            differences.append(&mut self::differences(&plan.host, &host));
             if differences.is_empty() {
-                return Ok(Self { folder, plan });
+                return Ok(Self { folder, plan, _lock: lock });
             }
             return Err(BenchError::OtherExperiment { folder, differences });
         }
@@ -57,7 +70,7 @@ impl Results {
             runs: Vec::new(),
         };
         write(&path, &plan)?;
-        Ok(Self { folder, plan })
+        Ok(Self { folder, plan, _lock: lock })
     }
 
     /// What was planned.
@@ -112,15 +125,17 @@ impl Results {
     }
 }
 
-/// What differs between two designs, by their keys.
-fn differences(before: &Design, now: &Design) -> Vec<String> {
-    let keys = |design| match serde_json::to_value(design) {
-        Ok(serde_json::Value::Object(keys)) => keys,
-        _ => serde_json::Map::new(),
-    };
-    let before = keys(before);
-    let differing = keys(now).into_iter().filter(|(key, value)| before.get(key) != Some(value));
-    differing.map(|(key, value)| format!("{key}: {} then, {value} now", before[&key])).collect()
+/// What differs between two designs or hosts, by their keys.
+fn differences<T: Serialize>(before: &T, now: &T) -> Vec<String> {
+    let keys = |value| serde_json::to_value(value).map(|value| flat(&value)).unwrap_or_default();
+    let (before, now) = (keys(before), keys(now));
+    let all: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let differing = all.into_iter().filter(|key| before.get(*key) != now.get(*key));
+    let shown =
+        |value: Option<&serde_json::Value>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    differing
+        .map(|key| format!("{key}: {} then, {} now", shown(before.get(key)), shown(now.get(key))))
+        .collect()
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, BenchError> {
@@ -132,8 +147,14 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T, BenchError> {
 fn write(path: &Path, value: &impl Serialize) -> Result<(), BenchError> {
     let put = || -> io::Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        serde_json::to_writer(io::BufWriter::new(&mut file), value)?;
+        // Like any file that one makes: colleagues may read it, if the user's umask lets them.
+        let readable = std::fs::Permissions::from_mode(0o666);
+        let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(folder)?;
+        let mut out = io::BufWriter::new(&mut file);
+        serde_json::to_writer(&mut out, value)?;
+        // Dropping it would forget that the disk is full.
+        out.flush()?;
+        drop(out);
         file.as_file().sync_all()?;
         file.persist(path)?;
         Ok(())
@@ -158,6 +179,7 @@ mod tests {
             cpus: 1,
             memory_bytes: 1,
             os: "linux".to_owned(),
+            spec: serde_json::Value::Null,
         };
         Design {
             machine,
@@ -166,6 +188,7 @@ mod tests {
             repeats: 5,
             workloads: Vec::new(),
             disk_limit: None,
+            probe: String::new(),
         }
     }
 
@@ -190,6 +213,8 @@ mod tests {
             started_at: Timestamp::now(),
             started_from: [("boot".to_owned(), cell.agents)].into(),
             bring_seconds: 1.0,
+            image: None,
+            direct: None,
             workloads: Vec::new(),
         }
     }
@@ -200,6 +225,9 @@ mod tests {
         let cells = [Arm::Ram, Arm::Disk].map(|arm| Cell { arm, agents: 2, repeat: 1 });
         let first = open(folder.path(), design()).expect("a new one");
         first.keep(cells[0], &run(cells[0])).expect("kept");
+        let busy = open(folder.path(), design()).expect_err("somebody measures into it");
+        assert!(matches!(busy, BenchError::InUse { .. }), "{busy}");
+        drop(first);
         let second = open(folder.path(), design()).expect("the same one");
         assert_eq!(cells.map(|cell| second.has(cell)), [true, false]);
         second.keep(cells[1], &run(cells[1])).expect("kept");
@@ -212,7 +240,7 @@ mod tests {
     #[test]
     fn another_experiment_in_the_folder_is_left_alone_and_told_apart() {
         let folder = tempfile::tempdir().expect("a folder");
-        open(folder.path(), design()).expect("a new one");
+        drop(open(folder.path(), design()).expect("a new one"));
         let error = open(folder.path(), Design { repeats: 6, ..design() }).expect_err("another one");
         assert!(
             error.to_string().ends_with("it holds another experiment (repeats: 5 then, 6 now)"),
@@ -223,7 +251,7 @@ mod tests {
     #[test]
     fn a_file_that_is_cut_off_is_an_error_that_names_it() {
         let folder = tempfile::tempdir().expect("a folder");
-        open(folder.path(), design()).expect("a new one");
+        drop(open(folder.path(), design()).expect("a new one"));
         let path = folder.path().join(PLAN);
         fs::write(&path, "{\"kind\":").expect("written");
         let error = open(folder.path(), design()).expect_err("no plan");

@@ -46,9 +46,18 @@ mod tests {
             cpus: 1,
             memory_bytes: 1,
             os: "linux".to_owned(),
+            spec: serde_json::Value::Null,
         };
         let agents = agents.to_vec();
-        Design { machine, arms: Arm::ALL.to_vec(), agents, repeats, workloads: Vec::new(), disk_limit: None }
+        Design {
+            machine,
+            arms: Arm::ALL.to_vec(),
+            agents,
+            repeats,
+            workloads: Vec::new(),
+            disk_limit: None,
+            probe: String::new(),
+        }
     }
 
     #[test]

@@ -156,6 +156,8 @@ pub struct DiskStatus {
     pub cap_bytes: u64,
     /// What it holds.
     pub used_bytes: u64,
+    /// Whether it goes around the host's page cache; unknown before QEMU is first started.
+    pub direct: Option<bool>,
 }
 
 /// A machine's RAM.

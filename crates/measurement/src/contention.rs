@@ -53,10 +53,13 @@ pub struct Design {
     pub workloads: Vec<Workload>,
     /// What all machines of the disk arms together are held to, when a slower disk is played. Every output says so.
     pub disk_limit: Option<DiskLimit>,
+    /// The SHA-256 of the probe's program, in hexadecimal digits. Empty in documents of before.
+    #[serde(default)]
+    pub probe: String,
 }
 
 /// What one machine is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Machine {
     /// The pool of the file.
@@ -69,6 +72,9 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// `linux` or `windows`.
     pub os: String,
+    /// The whole pool as it was read, but for its number of machines. Null in documents of before.
+    #[serde(default)]
+    pub spec: Value,
 }
 
 /// One way to keep machines' disks.
@@ -109,7 +115,7 @@ pub struct DiskLimit {
 pub struct Host {
     /// As its manufacturer calls it.
     pub cpu_model: Option<String>,
-    /// Cores that may be used.
+    /// Cores that it has, whoever may use them.
     pub cpus: u32,
     /// All RAM that may be used.
     pub memory_bytes: u64,
@@ -151,6 +157,12 @@ pub struct ContentionRun {
     pub started_from: BTreeMap<String, u32>,
     /// How long bringing them took.
     pub bring_seconds: f64,
+    /// The version of the image that they stood on. Nothing when none came up.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// Whether their disks went around the host's page cache, all of them. Nothing when none came up.
+    #[serde(default)]
+    pub direct: Option<bool>,
     /// What each workload found, in the design's order.
     pub workloads: Vec<WorkloadRun>,
 }

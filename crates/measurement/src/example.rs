@@ -113,6 +113,7 @@ pub fn contention(story: Story) -> Contention {
                 workload("rand-write", &["rand-write", "--queue-depth", "8"]),
             ],
             disk_limit: (story == Story::SimulatedLimit).then_some(limit),
+            probe: String::new(),
         },
         host: host(story),
         runs: runs(story),
@@ -146,6 +147,7 @@ fn machine() -> Machine {
         cpus: 1,
         memory_bytes: 1 << 30,
         os: "linux".to_owned(),
+        spec: Value::Null,
     }
 }
 
@@ -220,6 +222,8 @@ fn run(story: Story, arm: Arm, agents: u32, repeat: u32, started_at: Timestamp) 
         started_at,
         started_from: BTreeMap::from([("memory".to_owned(), agents)]),
         bring_seconds: 2.5,
+        image: Some("sha256:example".to_owned()),
+        direct: Some(true),
         workloads: vec![
             workload("latency", machines(latency_result)),
             workload("rand-write", machines(rand_write_result)),

@@ -29,5 +29,5 @@ pub mod wall;
 pub use comparison::compare;
 pub use contention::Contention;
 pub use findings::{Findings, Goal};
-pub use run::{Ended, Operation, ReadError, Run, Source};
+pub use run::{Ended, Operation, ReadError, Run, Source, flat};
 pub use together::together;

@@ -125,7 +125,8 @@ impl Run {
 }
 
 /// A document's scalars by their path: `{"cpu": {"count": 2}}` is `cpu.count` = 2. Lists are kept whole.
-pub(crate) fn flat(value: &Value) -> BTreeMap<String, Value> {
+#[must_use]
+pub fn flat(value: &Value) -> BTreeMap<String, Value> {
     let mut all = BTreeMap::new();
     flatten("", value, &mut all);
     all

@@ -101,8 +101,10 @@ pub enum WallKind {
 /// What is known of a host beside its samples.
 #[derive(Clone, Copy, Debug)]
 pub struct Conditions<'a> {
-    /// Cores that may be used.
+    /// The host's cores.
     pub cpus: u32,
+    /// Virtual processors of all machines together.
+    pub virtual_cpus: u32,
     /// The block device that machines' disks lie on; `None` where they lie in memory, or nobody knows.
     pub device: Option<&'a str>,
     /// The rate that machines were held to.
@@ -117,6 +119,15 @@ const OFTEN: f64 = 0.5;
 ///
 /// [PSI]: https://docs.kernel.org/accounting/psi.html
 const STALLED: f64 = 0.05;
+
+/// Of a stretch of time, the samples that lie in it, in seconds from the opening of the barrier: a host that was full while
+/// all worked must not look idle because one of them took long to log out. All of them where none does.
+#[must_use]
+pub fn within(samples: &[HostSample], from: f64, to: f64) -> Vec<HostSample> {
+    let inside = |sample: &&HostSample| sample.at_seconds - sample.seconds >= from && sample.at_seconds <= to;
+    let chosen: Vec<HostSample> = samples.iter().filter(inside).cloned().collect();
+    if chosen.is_empty() { samples.to_vec() } else { chosen }
+}
 
 /// What held machines back while these samples were taken, strongest first; nothing when nothing did, or without samples.
 /// What lies in memory is never held back by a disk, so only the conditions' device is looked at.
@@ -138,7 +149,8 @@ struct Mean<'a> {
     busy_cpus: f64,
     stolen_cpus: f64,
     qemu_cpus: f64,
-    cpu_pressure: f64,
+    /// Nothing where the kernel does not say.
+    cpu_pressure: Option<f64>,
     memory_stalled: f64,
     disk: Option<(&'a str, DiskSample)>,
     held: Held,
@@ -175,7 +187,7 @@ impl<'a> Mean<'a> {
             busy_cpus: mean(&|sample| sample.busy_cpus),
             stolen_cpus: mean(&|sample| sample.stolen_cpus),
             qemu_cpus: mean(&|sample| sample.qemu_cpus),
-            cpu_pressure: pressure("cpu.some"),
+            cpu_pressure: samples[0].pressure.contains_key("cpu.some").then(|| pressure("cpu.some")),
             memory_stalled: pressure("memory.full"),
             disk: device.map(disk),
             held: Held {
@@ -187,22 +199,29 @@ impl<'a> Mean<'a> {
         })
     }
 
-    /// Cores that somebody else got are as little there as busy ones.
+    /// Cores that somebody else got are as little there as busy ones. Machines have reached it, too, when their own
+    /// processors are full.
     fn cpu(&self, conditions: Conditions<'_>) -> Option<(f64, Wall)> {
-        let share = (self.busy_cpus + self.stolen_cpus) / f64::from(conditions.cpus.max(1));
+        let host = (self.busy_cpus + self.stolen_cpus) / f64::from(conditions.cpus.max(1));
+        let own = self.qemu_cpus / f64::from(conditions.virtual_cpus.max(1));
         let stolen = if self.stolen_cpus >= 0.05 {
             format!(", {:.2} more were taken by the hypervisor below", self.stolen_cpus)
         } else {
             String::new()
         };
-        let evidence = format!(
-            "{:.2} of {} cores were busy, {:.2} of them with the machines{stolen}; somebody waited for one {:.0} % of \
-             the time",
-            self.busy_cpus,
-            conditions.cpus,
-            self.qemu_cpus,
-            self.cpu_pressure * 100.0,
-        );
+        let waited = self.cpu_pressure.map_or(String::new(), |share| {
+            format!("; somebody waited for one {:.0} % of the time", share * 100.0)
+        });
+        let evidence = if host >= FULL {
+            format!(
+                "{:.2} of {} cores were busy, {:.2} of them with the machines{stolen}{waited}",
+                self.busy_cpus, conditions.cpus, self.qemu_cpus
+            )
+        } else {
+            let virtual_cpus = conditions.virtual_cpus;
+            format!("the machines' own processors were full: {:.2} of {virtual_cpus}", self.qemu_cpus)
+        };
+        let share = host.max(own.min(1.0));
         (share >= FULL).then_some((share, Wall { kind: WallKind::Cpu, evidence }))
     }
 
@@ -221,7 +240,8 @@ impl<'a> Mean<'a> {
             "{device} flushed {:.0} times a second for {:.1} ms each",
             disk.flushes_per_second, disk.flush_millis
         );
-        (share >= OFTEN).then_some((share.min(1.0), Wall { kind: WallKind::Flush, evidence }))
+        // Ahead of the disk that is busy with them: they are why.
+        (share >= OFTEN).then_some((share.max(disk.busy).min(1.0), Wall { kind: WallKind::Flush, evidence }))
     }
 
     /// A disk that does many operations at once may be busy all the time and have room left; so what was under way is
@@ -273,7 +293,7 @@ mod tests {
     }
 
     fn kinds(samples: &[HostSample], device: Option<&str>, limit: Option<DiskLimit>) -> Vec<WallKind> {
-        let conditions = Conditions { cpus: 2, device, limit };
+        let conditions = Conditions { cpus: 2, virtual_cpus: 8, device, limit };
         decide(samples, conditions).iter().map(|wall| wall.kind).collect()
     }
 
@@ -299,11 +319,34 @@ mod tests {
     #[test]
     fn busy_cores_are_the_wall_and_so_are_stolen_ones() {
         let busy = [sample(1.98, DiskSample::default())];
-        let walls = decide(&busy, Conditions { cpus: 2, device: None, limit: None });
+        let walls = decide(&busy, Conditions { cpus: 2, virtual_cpus: 8, device: None, limit: None });
         assert_eq!(walls[0].kind, WallKind::Cpu);
         assert!(walls[0].evidence.starts_with("1.98 of 2 cores were busy, 1.78 of them"), "{walls:?}");
         let stolen = HostSample { stolen_cpus: 0.9, ..sample(1.0, DiskSample::default()) };
         assert_eq!(kinds(&[stolen], None, None), [WallKind::Cpu]);
+    }
+
+    #[test]
+    fn machines_whose_own_processors_are_full_have_met_a_wall_on_an_idle_host() {
+        let one = Conditions { cpus: 16, virtual_cpus: 1, device: Some("vda"), limit: None };
+        let walls = decide(&[sample(1.1, DiskSample::default())], one);
+        assert_eq!(walls[0].evidence, "the machines' own processors were full: 0.99 of 1");
+    }
+
+    #[test]
+    fn what_comes_after_the_load_does_not_count() {
+        let at = |at_seconds, busy| HostSample { at_seconds, ..sample(busy, DiskSample::default()) };
+        let samples = [at(0.5, 0.1), at(1.0, 2.0), at(1.5, 2.0), at(2.0, 0.1), at(2.5, 0.1)];
+        assert_eq!(kinds(&samples, None, None), []);
+        assert_eq!(kinds(&within(&samples, 0.5, 1.6), None, None), [WallKind::Cpu]);
+        assert_eq!(within(&samples, 7.0, 8.0).len(), 5);
+    }
+
+    #[test]
+    fn flushes_come_before_the_disk_that_is_busy_with_them() {
+        let flushing = DiskSample { busy: 1.0, flush_millis: 9.8, ..BUSY };
+        let found = kinds(&[sample(0.5, flushing)], Some("vda"), None);
+        assert_eq!(found, [WallKind::Flush, WallKind::Disk]);
     }
 
     #[test]

@@ -347,6 +347,8 @@ fn collect(
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn rules(timeout: Duration) -> Rules {
@@ -387,5 +389,31 @@ mod tests {
         let full = || Err(io::ErrorKind::StorageFull.into());
         post.perform(Operation::Write, None, full).expect_err("final");
         assert_eq!(post.take_samples().failures(), 1);
+    }
+
+    /// A benchmark, run by `./x bench recording`: a program without a library has no other place for one. Prints what an
+    /// operation that does nothing takes, and what its looks at the clock take of that.
+    #[test]
+    #[ignore = "it measures, and means something only when it is compiled for release"]
+    fn recording() {
+        const OPERATIONS: u32 = 10_000_000;
+        // When it was due or begun, before it and after it.
+        const LOOKS: u32 = 3;
+        let post = Post::new(rules(Duration::from_secs(60)), Recorder::default());
+        let nanos =
+            |begun: std::time::Instant, times: u32| begun.elapsed().as_secs_f64() * 1e9 / f64::from(times);
+        let begun = std::time::Instant::now();
+        for _ in 0..OPERATIONS {
+            post.perform(Operation::Read, None, || Ok(4096)).expect("it does nothing");
+        }
+        let whole = nanos(begun, OPERATIONS);
+        let begun = std::time::Instant::now();
+        for _ in 0..OPERATIONS {
+            std::hint::black_box(post.rules.clock.now());
+        }
+        let looks = nanos(begun, OPERATIONS) * f64::from(LOOKS);
+        assert_eq!(post.take_samples().latencies[&Operation::Read].count(), u64::from(OPERATIONS));
+        writeln!(io::stderr(), "recording: {whole:.1} ns, of it the clock: {looks:.1} ns")
+            .expect("standard error");
     }
 }

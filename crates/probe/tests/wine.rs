@@ -99,7 +99,29 @@ impl Wine {
             command(LINKER).args(["-O2", "-s", "-shared", "-o"]).args([&library, &source]).arg("-ladvapi32"),
         );
         let prefix = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-        Self { loader, prefix, program: folder.join("winstead-probe.exe") }
+        fs_err::create_dir(prefix.path().join("wine")).expect("a folder");
+        let wine = Self { loader, prefix, program: folder.join("winstead-probe.exe") };
+        wine.start();
+        wine
+    }
+
+    /// Makes its Windows, and lets the services that every program needs stay until the end. They would keep the
+    /// output of the program that starts them open for seconds, so it has none.
+    fn start(&self) {
+        let mut first = self.command(&self.loader);
+        first.arg(&self.program).arg("--version");
+        for mut command in [self.server("-p"), first] {
+            let ended = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+            assert!(ended.expect("coreutils").success(), "{command:?}");
+        }
+    }
+
+    fn server(&self, argument: &str) -> Command {
+        let names = ["wineserver64", "wineserver"].map(|name| self.loader.with_file_name(name));
+        let server = names.into_iter().find(|path| path.is_file());
+        let mut command = self.command(&server.unwrap_or_else(|| PathBuf::from("wineserver")));
+        command.arg(argument);
+        command
     }
 
     fn command(&self, program: &Path) -> Command {
@@ -133,11 +155,8 @@ impl Wine {
 
 impl Drop for Wine {
     fn drop(&mut self) {
-        // It would hold files of the prefix for some seconds more.
-        let servers = ["wineserver64", "wineserver"].map(|name| self.loader.with_file_name(name));
-        for server in servers.iter().filter(|server| server.is_file()).take(1) {
-            drop(self.command(server).arg("-k").output());
-        }
+        // It would stay for ever. Nothing can be done where it does not end.
+        drop(self.server("-k").output());
     }
 }
 

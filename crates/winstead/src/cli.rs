@@ -36,6 +36,8 @@ Exit codes:
 const MACHINES: &str =
     "machines, mounts or processes may be left behind: `winstead down --all` takes them away";
 const IMAGES: &str = "half an image may be left behind: building it again takes that away";
+const PROBE: &str = "a folder winstead-probe-… where it was measured, an empty file of results, and in a machine the program \
+    winstead-probe may be left behind: remove them by hand";
 
 /// Machines that start from a golden image, live in RAM, and are thrown away after the job.
 ///
@@ -151,6 +153,7 @@ impl Command {
         match self {
             Self::Up(_) | Self::Down(_) | Self::Reset(_) => AtInterrupt::FinishCleanly { left: MACHINES },
             Self::Bench(bench) if bench.makes_machines() => AtInterrupt::FinishCleanly { left: MACHINES },
+            Self::Bench(bench) if bench.measures_a_disk() => AtInterrupt::FinishCleanly { left: PROBE },
             Self::Template(template) if template.changes_something() => {
                 AtInterrupt::FinishCleanly { left: MACHINES }
             }

@@ -141,6 +141,7 @@ impl CliError {
             Self::Problems { problems, .. } => indented(&problems.to_string()),
             Self::Unlike { differences, .. } => indented(&differences.join("\n")),
             Self::Engine(error) => engine_details(error),
+            Self::Bench(error) => bench_details(error),
             Self::CouldNotRun(error) => error.details(),
             _ => String::new(),
         }
@@ -205,6 +206,13 @@ fn engine_details(error: &EngineError) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// What the probe said about a workload, as it said it.
+fn bench_details(error: &BenchError) -> String {
+    let BenchError::Workload { said, .. } = error else { return String::new() };
+    let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+    indented(&lines.join("\n"))
 }
 
 /// An error with its causes below it, each said once.
@@ -275,6 +283,18 @@ mod tests {
         }
         let own = CliError::System { what: "x".into(), source: io_error("no"), hints: vec!["y".into()] };
         assert_eq!(own.hints(), ["y"]);
+    }
+
+    #[test]
+    fn the_probes_own_words_stand_below_the_error() {
+        let said =
+            "error: the argument '--output' cannot be used multiple times\n\nUsage: winstead-probe".into();
+        let error = CliError::from(BenchError::Workload { arguments: "latency".into(), said });
+        assert_eq!(error.to_string(), r#"read the workload "latency""#);
+        let details =
+            "  error: the argument '--output' cannot be used multiple times\n  Usage: winstead-probe\n";
+        assert_eq!(error.details(), details);
+        assert_eq!(error.hints(), ["`winstead-probe --help` explains the workloads"]);
     }
 
     #[test]

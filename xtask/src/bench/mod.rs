@@ -13,6 +13,7 @@ mod plan;
 mod probe;
 pub(crate) mod ready;
 mod record;
+mod recording;
 mod reset;
 mod script;
 mod start;
@@ -63,6 +64,12 @@ const BENCHES: &[Entry] = &[
         name: "start",
         what: "1 and 8 machines from saved memory against booted ones",
         run: start::run,
+        usual: true,
+    },
+    Entry {
+        name: "recording",
+        what: "what the probe's own recording costs, for each operation",
+        run: recording::run,
         usual: true,
     },
     Entry { name: "probe", what: "`winstead-probe` against fio, 24 loads", run: probe::run, usual: false },

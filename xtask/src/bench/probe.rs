@@ -130,6 +130,8 @@ impl Cell {
             "--norandommap".to_owned(),
             "--randrepeat=0".to_owned(),
             "--refill_buffers".to_owned(),
+            // The probe writes where its files have blocks already.
+            "--overwrite=1".to_owned(),
             "--lat_percentiles=1".to_owned(),
             "--output-format=json".to_owned(),
         ]

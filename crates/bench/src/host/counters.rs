@@ -61,6 +61,12 @@ pub(crate) fn cpu(stat: &str, ticks: f64) -> Option<Cpu> {
     Some(Cpu { busy: (user + nice + system + irq + softirq) / ticks, stolen: steal / ticks })
 }
 
+/// How many cores `/proc/stat` counts: all that are there, whoever may use them, as busy ones are counted there, too.
+pub(crate) fn cores(stat: &str) -> u32 {
+    let is_core = |line: &&str| line.starts_with("cpu") && !line.starts_with("cpu ");
+    u32::try_from(stat.lines().filter(is_core).count()).unwrap_or(u32::MAX)
+}
+
 /// CPU seconds of a process, from its `/proc/PID/stat`. Its name, in brackets, may hold anything.
 pub(crate) fn process(stat: &str, ticks: f64) -> Option<f64> {
     let (_, after) = stat.rsplit_once(')')?;
@@ -114,10 +120,13 @@ pub(crate) fn memory_available(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// What a host did between two looks; `None` when no time passed between them. `begun` is when the barrier opened.
-pub(crate) fn between(before: &Counters, after: &Counters, begun: f64) -> Option<HostSample> {
+/// What is shorter says nothing: the kernel counts processor time in hundredths of a second.
+const SHORTEST: f64 = 0.1;
+
+/// What a host did between two looks; `None` when hardly any time passed between them.
+pub(crate) fn between(before: &Counters, after: &Counters) -> Option<HostSample> {
     let seconds = after.at - before.at;
-    if seconds <= 0.0 {
+    if seconds < SHORTEST {
         return None;
     }
     // Counters of what has ended in between go back.
@@ -131,7 +140,7 @@ pub(crate) fn between(before: &Counters, after: &Counters, begun: f64) -> Option
         (sample != DiskSample::default()).then(|| (name.clone(), sample))
     });
     Some(HostSample {
-        at_seconds: after.at - begun,
+        at_seconds: after.at,
         seconds,
         busy_cpus: rate(before.cpu.busy, after.cpu.busy),
         stolen_cpus: rate(before.cpu.stolen, after.cpu.stolen),
@@ -177,6 +186,7 @@ mod tests {
         let read = cpu("cpu  100 20 30 4000 500 6 4 70 15 0\ncpu0 1 2 3", 100.0).expect("a cpu line");
         assert_eq!(read, Cpu { busy: 1.6, stolen: 0.7 });
         assert_eq!(cpu("intr 5", 100.0), None);
+        assert_eq!(cores("cpu  1 2\ncpu0 1 2\ncpu1 1 2\nintr 5"), 2);
     }
 
     #[test]
@@ -200,7 +210,7 @@ mod tests {
         let before = Counters { disks: disks("254 0 vda 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"), ..at(10.0) };
         let line = "254 0 vda 1000 0 8000 2000 50 0 800 400 1 500 2400 0 0 0 0 20 60";
         let after = Counters { disks: disks(line), ..at(11.0) };
-        let sample = between(&before, &after, 10.0).expect("a second passed").disks["vda"];
+        let sample = between(&before, &after).expect("a second passed").disks["vda"];
         let expected = DiskSample {
             reads_per_second: 1000.0,
             writes_per_second: 50.0,
@@ -221,8 +231,8 @@ mod tests {
         let lines = "254 0 vda 1 0 8 2 0 0 0 0 0 1 1\n7 0 loop0 0\nnonsense\n";
         let counters = |at: f64| Counters { disks: disks(lines), ..self::at(at) };
         assert_eq!(counters(0.0).disks.len(), 1);
-        assert!(between(&counters(0.0), &counters(1.0), 0.0).expect("time").disks.is_empty());
-        assert_eq!(between(&counters(1.0), &counters(1.0), 0.0), None);
+        assert!(between(&counters(0.0), &counters(1.0)).expect("time").disks.is_empty());
+        assert_eq!(between(&counters(1.0), &counters(1.05)), None);
     }
 
     fn at(at: f64) -> Counters {

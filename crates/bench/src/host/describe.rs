@@ -6,6 +6,8 @@ use rustix::fs::{major, minor};
 use winstead_engine::{Engine, EngineError};
 use winstead_measurement::contention::{Disk, Host};
 
+use super::counters;
+
 /// This computer, with what machines' disks lie on when they lie in `folder`, which need not be there yet.
 ///
 /// # Errors
@@ -15,10 +17,9 @@ pub async fn host(engine: &Engine, folder: &Path) -> Result<Host, EngineError> {
     let qemu = status.as_ref().map(|status| &status.qemu);
     let accelerator = qemu.and_then(|qemu| qemu.accelerator).map(|accelerator| accelerator.to_string());
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Ok(Host {
         cpu_model: cpu_model(&read("/proc/cpuinfo")),
-        cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
+        cpus: counters::cores(&read("/proc/stat")),
         memory_bytes: status.as_ref().map_or(0, |status| status.memory_total_bytes),
         kernel,
         qemu: qemu.and_then(|qemu| qemu.version.clone()).unwrap_or_default(),
@@ -34,10 +35,9 @@ pub fn device_of(folder: &Path) -> Option<String> {
     let device = rustix::fs::stat(existing(folder)).ok()?.st_dev;
     let path = format!("/sys/dev/block/{}:{}", major(device), minor(device));
     let real = fs_err::read_link(&path).ok()?;
-    // `../../devices/pci…/block/vda/vda1`: a partition lies in the folder of its disk.
-    let mut names = real.components().rev().map(|part| part.as_os_str().to_string_lossy().into_owned());
-    let (own, above) = (names.next()?, names.next()?);
-    Some(if above == "block" { own } else { above })
+    // A partition lies in the folder of its disk: `../../devices/pci…/block/vda/vda1`.
+    let whole = if Path::new(&path).join("partition").exists() { real.parent()? } else { &real };
+    Some(whole.file_name()?.to_string_lossy().into_owned())
 }
 
 fn disk(folder: &Path) -> Disk {

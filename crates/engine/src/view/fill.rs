@@ -221,6 +221,7 @@ fn machine(seen: &Seen, supervised: bool) -> Machine {
                 store: record.shape.disk.store,
                 cap_bytes: entry.cap().bytes(),
                 used_bytes: seen.used.bytes(),
+                direct: record.qemu.as_ref().map(|qemu| qemu.disk.direct),
             },
             memory: MemoryStatus {
                 guest_bytes: record.shape.memory.bytes(),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use winstead_statistics::{Bootstrap, MINIMUM_RUNS};
 
 use super::{Cell, LostCell, WorkloadFindings, counted};
-use crate::contention::Contention;
+use crate::contention::{Arm, Contention};
 
 /// A deviation from Little's law beyond this is a fault of the measuring, not noise.
 const LITTLES_TOLERANCE: f64 = 0.1;
@@ -18,6 +18,8 @@ pub(super) fn notes(
     bootstrap: Bootstrap,
 ) -> Vec<String> {
     let mut notes = on_the_experiment(document, workloads);
+    notes.extend(on_images(document));
+    notes.extend(on_the_page_cache(document));
     notes.extend(workloads.iter().flat_map(on_a_workload));
     notes.extend(of_results(document));
     notes.push(format!(
@@ -50,6 +52,35 @@ fn on_the_experiment(document: &Contention, workloads: &[WorkloadFindings]) -> V
         design.workloads.iter().filter(|workload| workloads.iter().all(|found| found.name != workload.name));
     let missing = missing.map(|workload| format!("{}: no machine measured anything", workload.name));
     apply.into_iter().filter(|(applies, _)| *applies).map(|(_, note)| note).chain(missing).collect()
+}
+
+/// Runs that stood on several versions of the image: an experiment that went on after the image was built again.
+fn on_images(document: &Contention) -> Option<String> {
+    let mut versions: BTreeMap<&str, usize> = BTreeMap::new();
+    for image in document.runs.iter().filter_map(|run| run.image.as_deref()) {
+        *versions.entry(image).or_default() += 1;
+    }
+    let counted: Vec<String> =
+        versions.iter().map(|(version, runs)| format!("{version} in {runs} runs")).collect();
+    (counted.len() > 1).then(|| {
+        format!(
+            "machines stood on several versions of the image ({}): arms may differ by it",
+            counted.join(", ")
+        )
+    })
+}
+
+/// A disk behind the host's page cache is partly RAM.
+fn on_the_page_cache(document: &Contention) -> Option<String> {
+    let on_disk = || document.runs.iter().filter(|run| run.arm != Arm::Ram);
+    let cached = on_disk().filter(|run| run.direct == Some(false)).count();
+    (cached > 0).then(|| {
+        format!(
+            "in {cached} of {} runs on the disk machines went through the host's page cache: the disk looks better than \
+             it is",
+            on_disk().count()
+        )
+    })
 }
 
 fn on_a_workload(workload: &WorkloadFindings) -> Vec<String> {

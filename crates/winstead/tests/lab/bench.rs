@@ -1,6 +1,9 @@
 //! Many machines measured at once.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 
@@ -124,6 +127,40 @@ fn a_machines_own_disk_is_measured_again_and_again() {
     assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&"ProbeResultList".into(), 2));
     let again = lab.run(&[&fixed[..], &load].concat());
     assert_eq!(again.code, Some(2), "results are not written over: {again:?}");
+    assert_no_probe(&lab, "disk-0");
+}
+
+#[test]
+fn a_machines_own_disk_has_the_runs_before_an_interrupt() {
+    let lab = Lab::new();
+    let probe = probe();
+    lab.up(&lab.file(&pool("disk", 1, &ram("24MiB"))));
+    let out = lab.folder().join("disk.json");
+    let command = [
+        &["bench", "disk", "--machine", "disk-0", "--probe", &probe, "--out", out.to_str().unwrap()][..],
+        &["--repeats", "1000", "--", "rand-write", "--working-set", "1MiB", "--warmup", "0s"],
+        &["--duration", "1s"],
+    ]
+    .concat();
+    let mut child = lab.command(&command).stderr(std::process::Stdio::piped()).spawn().expect("winstead");
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert_eq!(line, "run 1 of 1000 is over\n");
+    kill(child.id(), rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).unwrap();
+    let list: Value = serde_json::from_str(&fs_err::read_to_string(&out).unwrap()).unwrap();
+    let runs = list["items"].as_array().unwrap().len();
+    assert!(rest.contains(&format!("disk.json holds {runs} of 1000 runs")), "{rest}");
+    assert_no_probe(&lab, "disk-0");
+}
+
+/// The program is not left in the machine's home folder.
+fn assert_no_probe(lab: &Lab, machine: &str) {
+    let there = lab.run(&["exec", machine, "--", "test", "-e", "winstead-probe"]);
+    assert_eq!(there.code, Some(1), "{there:?}");
 }
 
 /// The process of a machine's QEMU.

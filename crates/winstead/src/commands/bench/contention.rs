@@ -9,21 +9,26 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use winstead_bench::{Cell, Experiment, Progress, Results, Tell, admitted, host, pool_of, schedule};
+use winstead_bench::{
+    BenchError, Cell, Experiment, Lock, Program, Progress, Results, Tell, admitted, ensure_free, host,
+    pool_of, schedule,
+};
 use winstead_engine::{Engine, Event, Listener};
 use winstead_measurement::{
     Contention, Findings,
     contention::{Arm, Design, DiskLimit, Machine, Workload},
 };
+use winstead_report::Document;
 use winstead_spec::{Documents, GuestOs, Name, Pool};
 use winstead_statistics::Seed;
 
 use crate::{
+    cli::Format,
     commands::bench::probe::{self, ProbeArgs},
     context::Context,
     error::CliError,
     files::FileArgs,
-    output::counted,
+    output::{self, counted},
 };
 
 /// Open loop: what somebody waits for a durable write now and then.
@@ -117,14 +122,18 @@ pub(crate) async fn run(context: &Context, args: &ContentionArgs) -> Result<(), 
     let pool = pool_of(&documents, args.pool.as_ref())?;
     let engine = context.engine().await?;
     let os = os(&engine, &documents, pool).await?;
-    let design = args.design(pool, os)?;
     let program = args.probe.program(os)?;
+    let design = args.design(pool, os, &program)?;
     for workload in &design.workloads {
         program.check_workload(workload, &context.stop).await?;
     }
     admitted(&engine, &documents, pool, &design).await?;
     if args.dry_run {
         return context.ui.data(&described(&design));
+    }
+    let _lock = Lock::take(&engine.home().root().join("bench.lock"))?;
+    if !Results::are_in(&args.out) {
+        ensure_free(&engine, pool, &design).await?;
     }
     let host = host(&engine, &disk_folder(&engine, &documents)).await?;
     let results = Results::open(&args.out, design, host, env!("CARGO_PKG_VERSION"))?;
@@ -144,26 +153,31 @@ pub(crate) async fn run(context: &Context, args: &ContentionArgs) -> Result<(), 
     let outcome = Box::pin(experiment.run(&context.stop)).await;
     bar.finish_and_clear();
     let (path, document) = outcome?;
-    show(context, document).await?;
+    let shown = show(context, document).await;
     let folder = path.parent().unwrap_or(&path).display();
     context.ui.hint(&format!("`winstead report {folder} --html report.html` makes a page of it"));
-    context.ui.data(&format!("{}\n", path.display()))
+    match context.format {
+        Format::Table | Format::Wide => shown.and(context.ui.data(&format!("{}\n", path.display()))),
+        // Programs read one document.
+        Format::Json | Format::Yaml => shown,
+    }
 }
 
 /// What the experiment says, as `winstead report` shows it.
 async fn show(context: &Context, document: Contention) -> Result<(), CliError> {
-    let ui = context.ui.clone();
+    let context = context.clone();
     // Intervals take seconds of computing, in which Ctrl-C must be heard.
     let shown = tokio::task::spawn_blocking(move || {
         let findings =
             Findings::of(&document, None, Seed(1)).map_err(|error| CliError::Render(error.into()))?;
-        ui.data(&format!("{}\n", winstead_report::terminal(&findings)))
+        let table = |document: &Document<'_>, _| winstead_report::terminal(document.findings) + "\n";
+        output::show(&context.ui, context.format, &Document::of(&findings), table)
     });
     shown.await.map_err(|error| CliError::runtime(error.into()))?
 }
 
 impl ContentionArgs {
-    fn design(&self, pool: &Pool, os: GuestOs) -> Result<Design, CliError> {
+    fn design(&self, pool: &Pool, os: GuestOs, program: &Program) -> Result<Design, CliError> {
         let mut agents = self.agents.clone();
         agents.sort_unstable();
         agents.dedup();
@@ -183,12 +197,14 @@ impl ContentionArgs {
                     GuestOs::Linux => "linux".to_owned(),
                     GuestOs::Windows => "windows".to_owned(),
                 },
+                spec: spec(pool),
             },
             arms,
             agents,
             repeats: self.repeats,
-            workloads: self.workload.iter().map(|text| workload(text)).collect::<Result<_, _>>()?,
+            workloads: told_apart(self.workload.iter().map(|text| workload(text)).collect::<Result<_, _>>()?),
             disk_limit: self.disk_limit,
+            probe: program.digest().map_err(BenchError::from)?,
         })
     }
 }
@@ -198,6 +214,28 @@ fn workload(text: &str) -> Result<Workload, CliError> {
     words
         .and_then(|words| probe::workload(&words))
         .map_err(|why| CliError::usage(format!("read the workload {text:?}"), why))
+}
+
+/// Workloads that are called alike get numbers: `rand-write`, `rand-write-2`.
+fn told_apart(mut workloads: Vec<Workload>) -> Vec<Workload> {
+    for index in 0..workloads.len() {
+        let (before, rest) = workloads.split_at_mut(index);
+        let own = rest[0].arguments[0].clone();
+        let same = before.iter().filter(|other| other.arguments[0] == own).count();
+        if same > 0 {
+            rest[0].name = format!("{own}-{}", same + 1);
+        }
+    }
+    workloads
+}
+
+/// All of a pool that decides what its machines are: not how many there are, which the experiment says.
+fn spec(pool: &Pool) -> serde_json::Value {
+    let mut spec = serde_json::to_value(pool).unwrap_or_default();
+    if let Some(keys) = spec.as_object_mut() {
+        keys.remove("replicas");
+    }
+    spec
 }
 
 /// `iops=500,mib=40`, either of them, or both.
@@ -336,6 +374,9 @@ mod tests {
 
     #[test]
     fn the_usual_workloads_are_ones() {
+        let twice = told_apart(vec![workload("files").unwrap(), workload("files --fsync").unwrap()]);
+        let names: Vec<&str> = twice.iter().map(|workload| workload.name.as_str()).collect();
+        assert_eq!(names, ["files", "files-2"]);
         for text in [LATENCY, THROUGHPUT] {
             assert!(workload(text).is_ok(), "{text}");
         }

@@ -1,17 +1,23 @@
 //! `winstead bench disk`: one place, again and again.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use indicatif::ProgressBar;
-use winstead_bench::disk::{Place, Series, measure};
+use winstead_bench::{
+    BenchError,
+    disk::{Measured, Place, Series, measure},
+};
 use winstead_spec::GuestOs;
 
 use crate::{
     commands::bench::probe::{ProbeArgs, workload},
     context::Context,
     error::CliError,
-    output,
+    output::{self, counted},
     selection::machine_name,
 };
 
@@ -21,7 +27,9 @@ const USUAL: [&str; 7] = ["latency", "--rate", "100", "--operation", "write", "-
 /// Measures one disk several times with `winstead-probe`, and keeps all results in one file.
 ///
 /// One run says nothing about the next: `winstead bench compare` needs at least five of each side. To compare two disks
-/// honestly, measure them in turns.
+/// honestly, measure them in turns. When a run fails, or Ctrl-C ends it, the runs before it are kept.
+///
+/// In a machine the program is copied into the home folder of its user, and removed from there afterwards.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -60,10 +68,6 @@ pub(crate) async fn run(context: &Context, args: &DiskArgs) -> Result<(), CliErr
     let words = if args.workload.is_empty() { usual() } else { args.workload.clone() };
     let workload = workload(&words)
         .map_err(|why| CliError::usage(format!("read the workload {}", words.join(" ")), why))?;
-    if args.out.exists() {
-        let what = format!("write {}: it is there already", args.out.display());
-        return Err(CliError::usage(what, "name another file with --out FILE, or remove this one"));
-    }
     let engine = match &args.machine {
         Some(_) => Some(context.engine().await?),
         None => None,
@@ -83,30 +87,68 @@ pub(crate) async fn run(context: &Context, args: &DiskArgs) -> Result<(), CliErr
         limit: args.probe.deadline.duration(),
     };
     series.program.check_workload(&series.workload, &context.stop).await?;
-    let bar = bar(context, args.repeats);
-    let done = |run: u32| {
-        bar.set_position(run.into());
-        if !context.ui.moves() {
-            context.ui.note(&format!("run {run} of {} is over", args.repeats));
-        }
-    };
-    let found = measure(&place, &series, done, &context.stop).await;
-    bar.finish_and_clear();
-    write(&args.out, &output::json(&found?)?)?;
+    let file = create(&args.out)?;
+    let measured = watched(context, &place, &series).await;
+    keep(context, args, file, measured)?;
     context.ui.hint(&format!("`winstead bench compare {} OTHER.json` compares it", args.out.display()));
     context.ui.data(&format!("{}\n", args.out.display()))
 }
 
-fn bar(context: &Context, repeats: u32) -> ProgressBar {
-    let bar = context.ui.bars().add(ProgressBar::new(repeats.into()));
+/// Measures with a bar on a terminal, and a line for each run elsewhere.
+async fn watched(context: &Context, place: &Place<'_>, series: &Series) -> Measured {
+    let bar = context.ui.bars().add(ProgressBar::new(series.repeats.into()));
     bar.enable_steady_tick(std::time::Duration::from_millis(250));
-    bar
+    let done = |run: u32| {
+        bar.set_position(run.into());
+        if !context.ui.moves() {
+            context.ui.note(&format!("run {run} of {} is over", series.repeats));
+        }
+    };
+    let measured = measure(place, series, done, &context.stop).await;
+    bar.finish_and_clear();
+    measured
 }
 
-fn write(path: &Path, text: &str) -> Result<(), CliError> {
-    fs_err::write(path, text).map_err(|source| CliError::System {
-        what: format!("write {}", path.display()),
-        source,
-        hints: Vec::new(),
+/// Writes what was found, also when that is less than was asked for; a file of nothing is taken away.
+fn keep(
+    context: &Context,
+    args: &DiskArgs,
+    mut file: fs_err::File,
+    measured: Measured,
+) -> Result<(), CliError> {
+    let Measured { results, failure } = measured;
+    if results.items.is_empty() {
+        // What went wrong with the measurement is more important.
+        if let Err(error) = fs_err::remove_file(&args.out) {
+            context.ui.warn(&format!("an empty file of results is left: {error}"));
+        }
+    } else {
+        let text = output::json(&results)?;
+        file.write_all(text.as_bytes()).map_err(|source| unwritable(&args.out, source))?;
+    }
+    let Some(failure) = failure else { return Ok(()) };
+    if !results.items.is_empty() {
+        let (kept, of) = (results.items.len(), counted(args.repeats as usize, "run"));
+        context.ui.note(&format!("{} holds {kept} of {of}", args.out.display()));
+    }
+    Err(match failure {
+        // Nothing goes on where it stopped: all that there is to say has been said.
+        BenchError::Interrupted => CliError::Stopped,
+        failure => failure.into(),
     })
+}
+
+/// Before anything is measured: nobody should wait for results that cannot be written.
+fn create(path: &Path) -> Result<fs_err::File, CliError> {
+    fs_err::File::create_new(path).map_err(|source| match source.kind() {
+        ErrorKind::AlreadyExists => CliError::usage(
+            format!("write {}: it is there already", path.display()),
+            "name another file with --out FILE, or remove this one",
+        ),
+        _ => unwritable(path, source),
+    })
+}
+
+fn unwritable(path: &Path, source: std::io::Error) -> CliError {
+    CliError::System { what: format!("write {}", path.display()), source, hints: Vec::new() }
 }

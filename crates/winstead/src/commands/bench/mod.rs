@@ -61,6 +61,11 @@ impl BenchArgs {
     pub(crate) const fn makes_machines(&self) -> bool {
         matches!(self.command, BenchCommand::Contention(_))
     }
+
+    /// Whether an interrupt has a probe's files to remove, and results to keep.
+    pub(crate) const fn measures_a_disk(&self) -> bool {
+        matches!(self.command, BenchCommand::Disk(_))
+    }
 }
 
 /// Runs `bench`.

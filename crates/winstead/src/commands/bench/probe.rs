@@ -15,7 +15,7 @@ pub(crate) struct ProbeArgs {
     /// The probe's program [default: winstead-probe beside this program].
     #[arg(long, value_name = "FILE")]
     probe: Option<PathBuf>,
-    /// A run that takes longer has failed.
+    /// A run that takes longer has failed. With many machines: to prepare, and again to measure.
     #[arg(long, value_name = "TIME", default_value = "15m")]
     pub(crate) deadline: Span,
 }
