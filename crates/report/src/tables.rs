@@ -8,7 +8,7 @@ use winstead_measurement::{
     quantile::Quantile,
     wall::WallKind,
 };
-use winstead_statistics::{FailureComparison, Interval, Peak, Percentile, Scalability, Verdict};
+use winstead_statistics::{FailureComparison, Interval, Peak, Percentile, Probability, Scalability, Verdict};
 
 use crate::{
     number::{digits, grouped, millis, percent, short, trimmed},
@@ -223,7 +223,7 @@ fn verdict(verdict: &Verdict) -> (String, Option<Interval>) {
 
 /// In how many runs a machine gave no result.
 pub(crate) fn failures(findings: &[FailureFinding]) -> Table {
-    let headings = ["arm", "#failed", "#of", "share", "compared with", "difference", "#p (Fisher)"];
+    let headings = ["arm", "#failed", "#of", "share", "compared with", "difference", "#Fisher's test"];
     let mut table = Table::new("runs in which a machine gave no result", &headings);
     for found in findings {
         let FailureComparison { baseline, candidate, difference, fisher, .. } = &found.comparison;
@@ -235,7 +235,7 @@ pub(crate) fn failures(findings: &[FailureFinding]) -> Table {
             estimate(&candidate.share, percent),
             format!("{}: {failed} of {all}", found.baseline.name()),
             estimate(difference, percent),
-            fisher.map_or_else(|| NONE.to_owned(), digits),
+            fisher.map_or_else(|| NONE.to_owned(), |p| Probability(p).to_string()),
         ]);
     }
     table

@@ -135,8 +135,10 @@ fn said(document: &Contention, arm: Arm, parts: &[(&ContentionRun, &WorkloadRun)
     let counts = walls::count(parts.iter().map(|(_, workload)| workload.walls.as_slice()));
     let wall = |wall: WallCount| {
         let aside = match wall.kind {
-            WallKind::Cpu | WallKind::Memory => ": a difference says little about the disk",
-            WallKind::Disk | WallKind::Flush | WallKind::SimulatedLimit => "",
+            WallKind::Cpu | WallKind::Memory if wall.is_in_most_runs() => {
+                ": a difference says little about the disk"
+            }
+            _ => "",
         };
         format!("{} in {} of {} runs ({}){aside}", was_the_wall(wall.kind), wall.runs, wall.of, wall.evidence)
     };
