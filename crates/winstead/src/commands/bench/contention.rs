@@ -33,10 +33,10 @@ use crate::{
 
 /// Open loop: what somebody waits for a durable write now and then.
 const LATENCY: &str =
-    "latency --rate 50 --operation write --flush each --working-set 64MiB --warmup 1s --duration 8s";
+    "latency --rate 50 --operation write --flush each --working-set 16MiB --warmup 1s --duration 5s";
 /// Closed loop: how many durable writes there are in all when everybody wants as many as possible.
 const THROUGHPUT: &str =
-    "rand-write --flush each --queue-depth 4 --working-set 64MiB --warmup 1s --duration 5s";
+    "rand-write --flush each --queue-depth 4 --working-set 16MiB --warmup 1s --duration 3s";
 
 /// Finds out whether RAM makes machines predictable, and how many of them this host carries.
 ///
