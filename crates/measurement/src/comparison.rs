@@ -279,7 +279,8 @@ fn sentences(
         let verdict = format!("{}: {}", main.name, all.lines().next().unwrap_or_default());
         let figure = main.throughput.as_ref().or(elapsed).map(|figure| figure.sentence.clone());
         let mut said: Vec<String> = [verdict].into_iter().chain(figure).collect();
-        if matches!(given, Given::Work | Given::Goal) {
+        // A closed loop's percentiles flatter what hangs, so only of a given rate they come first.
+        if given != Given::Rate {
             said.reverse();
         }
         sentences.extend(said);

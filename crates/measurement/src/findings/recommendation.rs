@@ -278,3 +278,16 @@ fn peak_sentence(workload: &str, law: &Scalability, arm: &ArmRecommendation) -> 
     let doubt = format!("; the law is off by up to {:.0} %: do not build on it", 100.0 * law.worst_deviation);
     Some(if off { sentence + &doubt } else { sentence })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_are_said_as_they_were_asked_for() {
+        let said = [Duration::from_millis(1001), Duration::from_micros(1500)].map(millis);
+        assert_eq!(said, ["1001 ms", "1.5 ms"]);
+    }
+}

@@ -34,7 +34,8 @@ const SEED: Seed = Seed(1);
 
 /// Compares two sets of runs: is B slower than A, and how sure is that?
 ///
-/// One percentile decides, p99 unless another one is named. Whole runs are compared, so at least five of each are needed.
+/// One percentile decides, p99 unless another one is named; where no rate was given, what was done in a second comes before
+/// it. Whole runs are compared, so at least five of each are needed.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct CompareArgs {
