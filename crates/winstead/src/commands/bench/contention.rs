@@ -1,19 +1,12 @@
 //! `winstead bench contention`: many machines at once, in several arms.
 
-use std::{
-    collections::BTreeSet,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use winstead_bench::{
-    BenchError, Cell, Experiment, Lock, Program, Progress, Results, Tell, admitted, ensure_free, host,
-    pool_of, schedule,
+    BenchError, Experiment, Lock, Program, Results, admitted, ensure_free, host, pool_of, schedule,
 };
-use winstead_engine::{Engine, Event, Listener};
+use winstead_engine::Engine;
 use winstead_measurement::{
     Contention, Findings,
     contention::{Arm, Design, DiskLimit, Machine, Workload},
@@ -24,7 +17,10 @@ use winstead_statistics::Seed;
 
 use crate::{
     cli::Format,
-    commands::bench::probe::{self, ProbeArgs},
+    commands::bench::{
+        probe::{self, ProbeArgs},
+        progress::{listener, teller},
+    },
     context::Context,
     error::CliError,
     files::FileArgs,
@@ -138,7 +134,6 @@ pub(crate) async fn run(context: &Context, args: &ContentionArgs) -> Result<(), 
     let host = host(&engine, &disk_folder(&engine, &documents)).await?;
     let results = Results::open(&args.out, design, host, env!("CARGO_PKG_VERSION"))?;
     warn_of_few(context, args.repeats);
-    let listener = listener(context);
     let (bar, tell) = teller(context);
     let experiment = Experiment {
         engine: &engine,
@@ -147,14 +142,19 @@ pub(crate) async fn run(context: &Context, args: &ContentionArgs) -> Result<(), 
         program: &program,
         limit: args.probe.deadline.duration(),
         results: &results,
-        listener: &listener,
+        listener: &listener(context),
         tell: &tell,
     };
     let outcome = Box::pin(experiment.run(&context.stop)).await;
     bar.finish_and_clear();
     let (path, document) = outcome?;
+    tell_all(context, &path, document).await
+}
+
+/// What the experiment says, and where it is.
+async fn tell_all(context: &Context, path: &Path, document: Contention) -> Result<(), CliError> {
     let shown = show(context, document).await;
-    let folder = path.parent().unwrap_or(&path).display();
+    let folder = path.parent().unwrap_or(path).display();
     context.ui.hint(&format!("`winstead report {folder} --html report.html` makes a page of it"));
     match context.format {
         Format::Table | Format::Wide => shown.and(context.ui.data(&format!("{}\n", path.display()))),
@@ -297,64 +297,6 @@ fn described(design: &Design) -> String {
         text += &format!("each machine runs: winstead-probe {}\n", workload.arguments.join(" "));
     }
     text + "it fits into this host\n"
-}
-
-/// Of what the engine does only what happens once: machines come and go all the time, and each time with the same notes.
-fn listener(context: &Context) -> Listener {
-    let (all, said) = (context.listener(), Mutex::new(BTreeSet::new()));
-    Listener::new(move |event| {
-        let is_new = match &event {
-            Event::Image { .. } => true,
-            Event::Note(note) => said.lock().unwrap_or_else(PoisonError::into_inner).insert(note.clone()),
-            Event::Phase { .. } | Event::Step { .. } => false,
-        };
-        if is_new {
-            all.tell(event);
-        }
-    })
-}
-
-/// A bar over all runs on a terminal, a line for each elsewhere.
-fn teller(context: &Context) -> (ProgressBar, Tell) {
-    const TEMPLATE: &str = "{wide_msg}  [{bar:20}] {pos} of {len} runs  {elapsed}, {eta} left";
-    let style = ProgressStyle::with_template(TEMPLATE).expect("a constant of this file");
-    let bar = ProgressBar::new(0).with_style(style.progress_chars("=> "));
-    let bar = context.ui.bars().add(bar);
-    bar.enable_steady_tick(Duration::from_millis(250));
-    let (ui, shown) = (context.ui.clone(), bar.clone());
-    let tell: Tell = Arc::new(move |progress| {
-        let line = match progress {
-            Progress::Begun(cell, number, of) => {
-                shown.set_length(of as u64);
-                shown.set_position(number as u64 - 1);
-                shown.set_message(format!("{}: bringing machines", called(cell)));
-                return;
-            }
-            Progress::Brought(cell, from, took) => {
-                let from: Vec<&str> = from.keys().map(String::as_str).collect();
-                let seconds = took.as_secs_f64();
-                format!(
-                    "{}: there after {seconds:.1} s (from {}), measuring",
-                    called(cell),
-                    from.join(" and ")
-                )
-            }
-            Progress::Done(cell, 0) => format!("{}: done", called(cell)),
-            Progress::Done(cell, failed) => {
-                format!("{}: done, {failed} of {} machines failed", called(cell), cell.agents)
-            }
-        };
-        if ui.moves() {
-            shown.set_message(line);
-        } else {
-            ui.note(&line);
-        }
-    });
-    (bar, tell)
-}
-
-fn called(cell: Cell) -> String {
-    format!("{} with {}, repeat {}", cell.arm.name(), counted(cell.agents as usize, "machine"), cell.repeat)
 }
 
 #[cfg(test)]

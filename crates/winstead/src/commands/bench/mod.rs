@@ -5,6 +5,7 @@ mod contention;
 mod disk;
 mod explain;
 mod probe;
+mod progress;
 mod runs;
 
 use clap::{Args, Subcommand};
