@@ -54,7 +54,7 @@ pub enum BenchError {
         source: std::io::Error,
     },
     /// The folder holds results of another experiment.
-    #[error("go on in {}: it holds another experiment ({})", folder.display(), differences.join("; "))]
+    #[error("go on in {}: it holds another experiment ({})", folder.display(), some(differences))]
     OtherExperiment {
         /// The folder.
         folder: PathBuf,
@@ -114,6 +114,14 @@ pub enum BenchError {
     /// Somebody pressed Ctrl-C.
     #[error("finish: interrupted")]
     Interrupted,
+}
+
+/// The first few, and how many more there are.
+fn some(differences: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let more = differences.len().saturating_sub(SHOWN);
+    let shown = differences.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    if more == 0 { shown } else { format!("{shown}; and {more} more") }
 }
 
 fn listed(names: &[String]) -> String {

@@ -80,6 +80,10 @@ pub(crate) async fn run(context: &Context, args: &DiskArgs) -> Result<(), CliErr
         }
         _ => (Place::Folder(&args.folder), GuestOs::Linux),
     };
+    if args.machine.is_none() && !args.folder.is_dir() {
+        let what = format!("measure in {}: there is no such folder", args.folder.display());
+        return Err(CliError::usage(what, "name an existing folder: it decides which disk is measured"));
+    }
     let series = Series {
         program: args.probe.program(os)?,
         workload,
