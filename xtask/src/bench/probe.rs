@@ -69,7 +69,7 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Bench> {
     let method = format!(
         "both with io_uring, direct I/O, {SIZE_MIB} MiB, new random data for each write (fio: refill_buffers), {SECONDS} s \
          after 0.5 s of warm-up, pairs in turn; ratios of each pair, ours by fio's; CPU: user and system time of the \
-         measured seconds by operations"
+         measured seconds by operations; fio counts its own thread's, ours counts the kernel's io workers, too"
     );
     Ok(Bench { name: "probe", method, series, goals })
 }
