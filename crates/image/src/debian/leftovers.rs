@@ -128,10 +128,11 @@ mod tests {
         let (mut mine, mut foreign) = (start(dead.path()), start(other.path()));
         let id = |child: &tokio::process::Child| ProcessId::of(child.id().unwrap());
         let foreign_id = id(&foreign).unwrap();
-        // A program runs a moment before the kernel has set its arguments (Linux, `load_elf_binary`); what a dead build left
-        // has run for long.
-        for (child, folder) in [(&mine, dead.path()), (&foreign, other.path())] {
-            while !carries(child.id().unwrap(), &mark(folder)) {
+        // It begins as `setsid`, with the same mark, and has no arguments for the moment in which it becomes the shell; what
+        // a dead build left has run for long.
+        for child in [&mine, &foreign] {
+            let arguments = format!("/proc/{}/cmdline", child.id().unwrap());
+            while !fs_err::read(&arguments).unwrap().starts_with(b"sh\0") {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
