@@ -12,6 +12,7 @@ use tokio::{
     process::{Child, ChildStderr, ChildStdin, ChildStdout},
 };
 use tokio_util::sync::CancellationToken;
+use winstead_engine::chain;
 use winstead_process::Command;
 
 use crate::error::BenchError;
@@ -152,13 +153,8 @@ fn judge(answer: &[u8], status: ExitStatus, said: &Said) -> Result<Value, String
     };
     match winstead_measurement::probe::read(&value) {
         Ok(_) => Ok(value),
-        Err(error) => Err(format!("the probe's result cannot be used: {}", with_causes(&error))),
+        Err(error) => Err(format!("the probe's result cannot be used: {}", chain(&error))),
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What a probe says on standard error.

@@ -9,7 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use winstead_engine::{Engine, EngineError, Kind, Listener, Phase, Selection, view};
+use winstead_engine::{Engine, EngineError, Kind, Listener, Phase, Selection, chain, view};
 use winstead_measurement::{
     Contention,
     contention::{Arm, ContentionRun, MachineRun, Workload, WorkloadRun},
@@ -225,7 +225,8 @@ impl Experiment<'_> {
             match seen.filter(|machine| machine.status.phase == Phase::Ready) {
                 Some(seen) => self.admit(&mut crew, name, seen).await,
                 None => {
-                    let why = not_brought.map_or_else(|| "it did not come up".to_owned(), said);
+                    let why =
+                        not_brought.map_or_else(|| "it did not come up".to_owned(), |error| chain(error));
                     crew.failed.push((name, why));
                 }
             }
@@ -351,15 +352,4 @@ fn all_failed(run: &ContentionRun) -> Option<String> {
 
 fn without_result(name: &MachineName, said: &str) -> MachineRun {
     MachineRun { machine: name.to_string(), result: None, failure: Some(said.to_owned()) }
-}
-
-/// An error with its causes, in one line.
-fn said(error: &EngineError) -> String {
-    let mut said = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        said.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    said
 }

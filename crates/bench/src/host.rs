@@ -10,6 +10,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 use winstead_measurement::wall::HostSample;
+use winstead_store::meminfo;
 
 pub use describe::{device_of, host};
 
@@ -66,7 +67,7 @@ fn look(watched: &Watched<'_>, begun: Instant) -> Option<Counters> {
         cpu: counters::cpu(&read("/proc/stat"), ticks)?,
         qemu: watched.processes.iter().filter_map(of_process).sum(),
         waited,
-        memory_available: counters::memory_available(&read("/proc/meminfo")).unwrap_or_default(),
+        memory_available: meminfo(&read("/proc/meminfo"), "MemAvailable").unwrap_or_default(),
         disks: counters::disks(&read("/proc/diskstats")),
         held: watched.limited.map(Limited::done),
     })

@@ -7,6 +7,7 @@ use std::{
 
 use fs_err as fs;
 use winstead_measurement::contention::DiskLimit;
+use winstead_store::{Mount, Mounts, StoreError};
 
 /// What our groups are called; the rest is our process id.
 const PREFIX: &str = "winstead-bench-";
@@ -46,6 +47,9 @@ pub enum LimitError {
     /// The disk arms lie on no single block device.
     #[error("the machines' disks lie on no single block device")]
     NoDevice,
+    /// Nobody knows what is mounted.
+    #[error(transparent)]
+    Mounts(#[from] StoreError),
     /// A group cannot be made or written.
     #[error("make a control group")]
     Group(#[source] io::Error),
@@ -58,10 +62,8 @@ impl Limited {
     /// When the kernel has no such controller, or we have no right to it.
     pub(crate) fn new(limit: DiskLimit, device: Option<&str>) -> Result<Self, LimitError> {
         let device = device.ok_or(LimitError::NoDevice)?;
-        let read = |path: String| fs::read_to_string(path).map_err(LimitError::Group);
-        let numbers = read(format!("/sys/block/{device}/dev"))?;
-        let (version, root) =
-            controller(&read("/proc/self/mountinfo".to_owned())?).ok_or(LimitError::NoController)?;
+        let numbers = fs::read_to_string(format!("/sys/block/{device}/dev")).map_err(LimitError::Group)?;
+        let (version, root) = controller(&Mounts::read()?).ok_or(LimitError::NoController)?;
         if version == Version::Two {
             enable(&root)?;
         }
@@ -97,10 +99,15 @@ impl Limited {
     }
 }
 
+/// The lines of a device, without its number: `8:1` is not the beginning of `8:16`.
+fn of_device<'a>(device: &'a str, text: &'a str) -> impl Iterator<Item = &'a str> {
+    text.lines().filter_map(move |line| line.strip_prefix(device)?.strip_prefix(' '))
+}
+
 /// Version 1: `254:0 Read 12`, a line for each kind of operation.
 fn done_one(device: &str, served: &str, bytes: &str) -> Done {
     let of = |text: &str, kind: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(device)?.trim().strip_prefix(kind));
+        let line = of_device(device, text).find_map(|line| line.strip_prefix(kind));
         line.and_then(|number| number.trim().parse().ok()).unwrap_or_default()
     };
     Done {
@@ -113,7 +120,7 @@ fn done_one(device: &str, served: &str, bytes: &str) -> Done {
 
 /// Version 2: `254:0 rbytes=… wbytes=… rios=… wios=…`.
 fn done_two(device: &str, stat: &str) -> Done {
-    let line = stat.lines().find_map(|line| line.strip_prefix(device)).unwrap_or_default();
+    let line = of_device(device, stat).next().unwrap_or_default();
     let of = |key: &str| {
         let value = line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
         value.and_then(|number| number.parse().ok()).unwrap_or_default()
@@ -130,19 +137,14 @@ impl Drop for Limited {
 }
 
 /// The io controller: its version, and where groups are made.
-fn controller(mountinfo: &str) -> Option<(Version, PathBuf)> {
-    let mut mounts = mountinfo.lines().filter_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        let point = PathBuf::from(before.split(' ').nth(4)?);
-        let mut after = after.split(' ');
-        let (kind, options) = (after.next()?, after.nth(1)?);
-        match kind {
-            "cgroup" if options.split(',').any(|option| option == "blkio") => Some((Version::One, point)),
-            "cgroup2" if has_io(&point) => Some((Version::Two, point)),
-            _ => None,
-        }
-    });
-    mounts.next()
+fn controller(mounts: &Mounts) -> Option<(Version, PathBuf)> {
+    let version = |mount: &Mount| match mount.kind.as_str() {
+        "cgroup" if mount.has("blkio") => Some(Version::One),
+        "cgroup2" if has_io(&mount.point) => Some(Version::Two),
+        _ => None,
+    };
+    // The kernel gives a controller to one of the two only.
+    mounts.iter().find_map(|mount| Some((version(mount)?, mount.point.clone())))
 }
 
 fn has_io(point: &Path) -> bool {
@@ -223,14 +225,16 @@ mod tests {
                     254:0 rbytes=4096 wbytes=8192 rios=12 wios=34 dbytes=0 dios=0";
         assert_eq!(done_two("254:0", stat), done);
         assert_eq!(done_two("254:0", ""), Done::default());
+        let longer = "8:16 rbytes=1 wbytes=1 rios=1 wios=1\n8:1 rbytes=4096 wbytes=8192 rios=12 wios=34";
+        assert_eq!(done_two("8:1", longer), done);
     }
 
     #[test]
     fn the_controller_of_the_first_version_is_found_by_its_name() {
-        let mounts = "\
+        let mounts = b"\
 38 31 0:35 / /sys/fs/cgroup/blkio rw,relatime - cgroup cgroup rw,blkio
 41 31 0:38 / /no/such/cgroup2 rw,relatime - cgroup2 cgroup2 rw";
-        assert_eq!(controller(mounts), Some((Version::One, "/sys/fs/cgroup/blkio".into())));
-        assert_eq!(controller("1 2 0:1 / / rw - ext4 /dev/vda rw"), None);
+        assert_eq!(controller(&Mounts::of(mounts)), Some((Version::One, "/sys/fs/cgroup/blkio".into())));
+        assert_eq!(controller(&Mounts::of(b"1 2 0:1 / / rw - ext4 /dev/vda rw")), None);
     }
 }

@@ -252,8 +252,9 @@ impl EngineError {
     }
 }
 
-/// An error with its causes in one line, for the journal.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes in one line, for records that have no other place for them.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

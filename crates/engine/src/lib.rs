@@ -38,7 +38,7 @@ pub mod view;
 mod work;
 
 pub use engine::{Engine, Options, Selection, UpReport, nearest};
-pub use error::{EngineError, Kind};
+pub use error::{EngineError, Kind, chain};
 pub use event::{Event, Listener};
 pub use faults::Faults;
 pub use home::{Home, HomeError, HomeLock};

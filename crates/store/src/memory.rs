@@ -35,8 +35,9 @@ pub fn host_memory() -> Result<HostMemory, StoreError> {
     Ok(HostMemory { total: ByteSize::from_bytes(memory.0), available: ByteSize::from_bytes(memory.1) })
 }
 
-/// The value of one line of meminfo, in bytes.
-pub(crate) fn meminfo(text: &str, key: &str) -> Option<u64> {
+/// The value of one line of `/proc/meminfo`, in bytes; `None` when it is not there.
+#[must_use]
+pub fn meminfo(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }

@@ -11,17 +11,21 @@ use crate::error::{StoreError, io_at};
 
 /// One mounted file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mount {
-    pub(crate) point: PathBuf,
-    pub(crate) kind: String,
-    pub(crate) source: String,
+pub struct Mount {
+    /// Where it is seen.
+    pub point: PathBuf,
+    /// Its type, such as `tmpfs`.
+    pub kind: String,
+    /// What is mounted.
+    pub source: String,
     /// The file system's own options, such as `rw,size=4k,noswap`.
-    pub(crate) options: String,
+    pub options: String,
 }
 
 impl Mount {
     /// Whether the file system has this option.
-    pub(crate) fn has(&self, option: &str) -> bool {
+    #[must_use]
+    pub fn has(&self, option: &str) -> bool {
         self.options.split(',').any(|one| one == option)
     }
 }
@@ -37,9 +41,25 @@ impl Mounts {
     /// When `/proc` cannot be read.
     pub fn read() -> Result<Self, StoreError> {
         let table = Path::new("/proc/self/mountinfo");
-        let text = fs_err::read(table).map_err(io_at("read", table))?;
+        Ok(Self::of(&fs_err::read(table).map_err(io_at("read", table))?))
+    }
+
+    /// What a `mountinfo` says.
+    #[must_use]
+    pub fn of(mountinfo: &[u8]) -> Self {
         // The last one listed at a point is the one that is seen there: later mounts cover earlier ones.
-        Ok(Self(parse(&text).into_iter().map(|mount| (mount.point.clone(), mount)).collect()))
+        Self(parse(mountinfo).into_iter().map(|mount| (mount.point.clone(), mount)).collect())
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Mount> {
+        self.0.values()
+    }
+
+    /// The mount that a folder is in: the deepest above it. Links in its path are not followed.
+    #[must_use]
+    pub fn above(&self, folder: &Path) -> Option<&Mount> {
+        folder.ancestors().find_map(|point| self.0.get(point))
     }
 
     /// The mount that one sees at `point`.
@@ -115,6 +135,19 @@ mod tests {
         assert_eq!((mounts[0].kind.as_str(), mounts[0].source.as_str()), ("tmpfs", "winstead:0a1b2c3d"));
         assert_eq!(mounts[0].options, "rw,size=4k");
         assert_eq!(mounts[1].point, Path::new("/gone//deleted"));
+    }
+
+    #[test]
+    fn the_deepest_mount_above_a_folder_is_its_own() {
+        let text = b"\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,data=ordered
+23 22 0:21 / /dev/shm rw,nosuid - tmpfs tmpfs rw,size=24G
+24 22 0:30 / /mnt/a\\040b ro - btrfs /dev/vdb ro,ssd";
+        let mounts = Mounts::of(text);
+        let at = |folder: &str| mounts.above(Path::new(folder)).map(|mount| mount.kind.as_str());
+        assert_eq!(at("/home/x"), Some("ext4"));
+        assert_eq!(at("/dev/shm/x"), Some("tmpfs"));
+        assert_eq!(at("/mnt/a b/c"), Some("btrfs"));
     }
 
     proptest::proptest! {

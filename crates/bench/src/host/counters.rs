@@ -114,12 +114,6 @@ fn disk(line: &str) -> Option<(String, Disk)> {
     Some((name, disk))
 }
 
-/// `MemAvailable` of `/proc/meminfo`, in bytes.
-pub(crate) fn memory_available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
 /// What is shorter says nothing: the kernel counts processor time in hundredths of a second.
 const SHORTEST: f64 = 0.1;
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use rustix::fs::{major, minor};
 use winstead_engine::{Engine, EngineError};
 use winstead_measurement::contention::{Disk, Host};
+use winstead_store::Mounts;
 
 use super::counters;
 
@@ -41,22 +42,13 @@ pub fn device_of(folder: &Path) -> Option<String> {
 }
 
 fn disk(folder: &Path) -> Disk {
-    let mount = mount(&read("/proc/self/mountinfo"), existing(folder));
-    let (file_system, options) = mount.unzip();
-    Disk { file_system, options, device: device_of(folder) }
-}
-
-/// Type and options of the mount that a folder is in: the deepest above it, and of several there the last.
-fn mount(mountinfo: &str, folder: &Path) -> Option<(String, String)> {
-    let mounts = mountinfo.lines().filter_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        let point = before.split(' ').nth(4)?.replace("\\040", " ");
-        let mut after = after.split(' ');
-        let (kind, options) = (after.next()?.to_owned(), after.nth(1)?.to_owned());
-        let point = Path::new(&point);
-        folder.starts_with(point).then(|| (point.components().count(), (kind, options)))
-    });
-    mounts.max_by_key(|(depth, _)| *depth).map(|(_, mount)| mount)
+    let mounts = Mounts::read().unwrap_or_default();
+    let mount = mounts.above(existing(folder));
+    Disk {
+        file_system: mount.map(|mount| mount.kind.clone()),
+        options: mount.map(|mount| mount.options.clone()),
+        device: device_of(folder),
+    }
 }
 
 /// The folder itself, or the nearest one above it that is there.
@@ -76,19 +68,6 @@ fn read(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const MOUNTS: &str = "\
-22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,data=ordered
-23 22 0:21 / /dev/shm rw,nosuid - tmpfs tmpfs rw,size=24G
-24 22 0:30 / /mnt/a\\040b ro - btrfs /dev/vdb ro,ssd";
-
-    #[test]
-    fn the_deepest_mount_above_a_folder_is_its_own() {
-        let at = |folder: &str| mount(MOUNTS, Path::new(folder)).map(|(kind, _)| kind);
-        assert_eq!(at("/home/x").as_deref(), Some("ext4"));
-        assert_eq!(at("/dev/shm/x").as_deref(), Some("tmpfs"));
-        assert_eq!(at("/mnt/a b/c").as_deref(), Some("btrfs"));
-    }
 
     #[test]
     fn a_folder_that_is_not_there_yet_lies_where_it_will() {
