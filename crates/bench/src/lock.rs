@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fs_err as fs;
-use rustix::fs::{FlockOperation, flock};
+use winstead_process::try_lock;
 
 use crate::error::BenchError;
 
@@ -20,11 +20,7 @@ impl Lock {
     /// When somebody else has it, or it cannot be made.
     pub fn take(path: &Path) -> Result<Self, BenchError> {
         let failed = |source| BenchError::File { what: "lock", path: path.to_owned(), source };
-        let file = fs::OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(BenchError::InUse { path: path.to_owned() }),
-            Err(error) => Err(failed(error.into())),
-        }
+        let file = try_lock(path).map_err(failed)?;
+        Ok(Self { _file: file.ok_or_else(|| BenchError::InUse { path: path.to_owned() })? })
     }
 }

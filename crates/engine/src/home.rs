@@ -7,7 +7,7 @@ use std::{
 };
 
 use fs_err as fs;
-use rustix::fs::{FlockOperation, flock};
+use winstead_process::try_lock;
 use winstead_spec::{MachineName, Sha256};
 
 /// Where everything of one home lies.
@@ -85,18 +85,14 @@ impl Home {
     pub async fn lock(&self, patience: std::time::Duration) -> Result<HomeLock, HomeError> {
         let path = self.root.join("lock");
         let failed = |source| HomeError::Io { path: path.clone(), source };
-        let file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
         let until = tokio::time::Instant::now() + patience;
         loop {
-            match flock(file.file(), FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(HomeLock(file)),
-                Err(rustix::io::Errno::WOULDBLOCK) if tokio::time::Instant::now() < until => {
+            match try_lock(&path).map_err(failed)? {
+                Some(file) => return Ok(HomeLock(file)),
+                None if tokio::time::Instant::now() < until => {
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 }
-                Err(rustix::io::Errno::WOULDBLOCK) => {
-                    return Err(HomeError::Busy { path: self.root.clone() });
-                }
-                Err(error) => return Err(failed(error.into())),
+                None => return Err(HomeError::Busy { path: self.root.clone() }),
             }
         }
     }

@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use rustix::fs::FlockOperation;
 use ssh_key::{Algorithm, LineEnding, rand_core::OsRng};
+use winstead_process::try_lock;
 use zeroize::Zeroizing;
 
 use crate::files;
@@ -169,17 +169,12 @@ fn pair(key: &ssh_key::PrivateKey) -> ssh_key::Result<KeyPair> {
     Ok(KeyPair { private_openssh, public_openssh: key.public_key().to_openssh()? })
 }
 
-/// The lock is the kernel's (flock): it ends with its process, however that dies. The empty file stays.
 fn lock(path: &Path) -> Result<fs_err::File, KeyError> {
     let lock = with_suffix(path, ".lock");
-    let failed = |source| KeyError::File { path: lock.clone(), source };
-    let file =
-        fs_err::OpenOptions::new().write(true).create(true).truncate(false).open(&lock).map_err(failed)?;
     for _ in 0..LOCK_ATTEMPTS {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::park_timeout(LOCK_PAUSE),
-            Err(error) => return Err(failed(error.into())),
+        match try_lock(&lock).map_err(|source| KeyError::File { path: lock.clone(), source })? {
+            Some(file) => return Ok(file),
+            None => std::thread::park_timeout(LOCK_PAUSE),
         }
     }
     Err(KeyError::Locked { path: path.to_owned(), lock })

@@ -8,8 +8,9 @@ use std::{
 };
 
 use fs_err as fs;
-use rustix::fs::{FlockOperation, flock};
+
 use tokio_util::sync::CancellationToken;
+use winstead_process::try_lock;
 use winstead_spec::{ByteSize, DirectKernel, DiskFormat, Image};
 
 use crate::{
@@ -112,16 +113,6 @@ pub(crate) async fn lock(
             () = tokio::time::sleep(Duration::from_millis(100)) => {}
             () = stop.cancelled() => return Err(Fault::Interrupted),
         }
-    }
-}
-
-/// The lock `path`, unless somebody has it.
-pub(crate) fn try_lock(path: &Path) -> io::Result<Option<fs::File>> {
-    let file = fs::OpenOptions::new().create(true).append(true).open(path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 

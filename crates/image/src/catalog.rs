@@ -9,6 +9,7 @@ use std::{
 
 use fs_err as fs;
 use tokio_util::sync::CancellationToken;
+use winstead_process::try_lock;
 use winstead_spec::{ByteSize, Image, Name, Recipe, Sha256};
 
 use crate::{
@@ -160,7 +161,7 @@ impl Catalog {
         let mut removed = Vec::new();
         for name in self.names()? {
             let parent = self.folder.join(name.as_str());
-            if let Some(_lock) = build::try_lock(&parent.join(LOCK))? {
+            if let Some(_lock) = try_lock(&parent.join(LOCK))? {
                 removed.extend(build::remove_dead(&parent, stop).await?);
             }
         }

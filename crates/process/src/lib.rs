@@ -8,6 +8,7 @@ mod command;
 mod descriptors;
 mod error;
 mod identity;
+mod lock;
 mod log;
 mod shown;
 
@@ -15,5 +16,6 @@ pub use command::{Command, Output};
 pub use descriptors::keep_inherited_descriptors;
 pub use error::{CommandError, Failure};
 pub use identity::ProcessId;
+pub use lock::try_lock;
 pub use log::{append_log, cut_log, last_words, open_log};
 pub use shown::shown;
