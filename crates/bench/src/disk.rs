@@ -6,7 +6,10 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use winstead_engine::Engine;
-use winstead_measurement::contention::Workload;
+use winstead_measurement::{
+    contention::Workload,
+    import::{LIST, LIST_VERSION},
+};
 use winstead_process::Command;
 use winstead_spec::MachineName;
 
@@ -59,7 +62,7 @@ pub struct Measured {
 
 impl Measured {
     const fn new(items: Vec<Value>, failure: Option<BenchError>) -> Self {
-        Self { results: ProbeResultList { kind: "ProbeResultList", version: 1, items }, failure }
+        Self { results: ProbeResultList { kind: LIST, version: LIST_VERSION, items }, failure }
     }
 }
 

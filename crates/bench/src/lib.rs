@@ -12,6 +12,8 @@ mod call;
 pub mod disk;
 mod error;
 mod experiment;
+#[cfg(test)]
+mod fixtures;
 mod host;
 mod limit;
 mod lock;

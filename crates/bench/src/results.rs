@@ -168,28 +168,13 @@ fn failed(what: &'static str, path: &Path, source: io::Error) -> BenchError {
 
 #[cfg(test)]
 mod tests {
-    use winstead_measurement::contention::{Arm, Disk, Machine};
+    use winstead_measurement::contention::{Arm, Disk};
 
     use super::*;
+    use crate::fixtures;
 
     fn design() -> Design {
-        let machine = Machine {
-            pool: "agents".to_owned(),
-            image: "debian".to_owned(),
-            cpus: 1,
-            memory_bytes: 1,
-            os: "linux".to_owned(),
-            spec: serde_json::Value::Null,
-        };
-        Design {
-            machine,
-            arms: Arm::ALL.to_vec(),
-            agents: vec![1, 2],
-            repeats: 5,
-            workloads: Vec::new(),
-            disk_limit: None,
-            probe: String::new(),
-        }
+        fixtures::design(&[1, 2], 5)
     }
 
     fn open(folder: &Path, design: Design) -> Result<Results, BenchError> {

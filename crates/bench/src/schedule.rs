@@ -35,30 +35,8 @@ pub fn schedule(design: &Design) -> Vec<Cell> {
 
 #[cfg(test)]
 mod tests {
-    use winstead_measurement::contention::Machine;
-
     use super::*;
-
-    fn design(agents: &[u32], repeats: u32) -> Design {
-        let machine = Machine {
-            pool: "agents".to_owned(),
-            image: "debian".to_owned(),
-            cpus: 1,
-            memory_bytes: 1,
-            os: "linux".to_owned(),
-            spec: serde_json::Value::Null,
-        };
-        let agents = agents.to_vec();
-        Design {
-            machine,
-            arms: Arm::ALL.to_vec(),
-            agents,
-            repeats,
-            workloads: Vec::new(),
-            disk_limit: None,
-            probe: String::new(),
-        }
-    }
+    use crate::fixtures::design;
 
     #[test]
     fn arms_take_turns_and_every_second_repeat_goes_backwards() {

@@ -362,7 +362,8 @@ fn groups<'a>(
 }
 
 /// `1 machine`, `8 machines`.
-fn counted(number: u32, what: &str) -> String {
+#[must_use]
+pub fn counted(number: u32, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 

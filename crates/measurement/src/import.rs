@@ -87,8 +87,10 @@ pub enum ImportError {
 const KNOWN: &str = "results of winstead-probe (ProbeResult, ProbeResultList), documents of `winstead bench \
                      contention`, fio's json+, DiskSpd's XML, and dumps of windows_exporter";
 
-const LIST: &str = "ProbeResultList";
-const LIST_VERSION: u64 = 1;
+/// What stands in `kind` of several results of the probe in one document.
+pub const LIST: &str = "ProbeResultList";
+/// Grows when a reader of older documents would misread a newer one.
+pub const LIST_VERSION: u64 = 1;
 
 /// Several results of the probe in one document.
 #[derive(Deserialize)]

@@ -255,7 +255,7 @@ pub(crate) fn compared(found: &ArmComparison) -> String {
 
 /// `1 machine`, `4 machines`.
 pub(crate) fn machines(count: u32) -> String {
-    if count == 1 { "1 machine".to_owned() } else { format!("{count} machines") }
+    winstead_measurement::findings::counted(count, "machine")
 }
 
 /// A percentile of a cell.
