@@ -67,9 +67,10 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Bench> {
     }
     let goals = FIGURES.iter().map(|figure| goal(figure, &series)).collect::<anyhow::Result<_>>()?;
     let method = format!(
-        "both with io_uring, direct I/O, {SIZE_MIB} MiB, new random data for each write (fio: refill_buffers), {SECONDS} s \
-         after 0.5 s of warm-up, pairs in turn; ratios of each pair, ours by fio's; CPU: user and system time of the \
-         measured seconds by operations; fio counts its own thread's, ours counts the kernel's io workers, too"
+        "both with io_uring, direct I/O, {SIZE_MIB} MiB, new random data for each write (fio: refill_buffers), {SECONDS} s, \
+         pairs in turn after one that is not counted; ratios of each pair, ours by fio's; CPU: user and system time of the \
+         whole process with the kernel's io workers, by operations: of the measured seconds for ours, from start to end for \
+         fio, which says only its own thread's"
     );
     Ok(Bench { name: "probe", method, series, goals })
 }
@@ -104,7 +105,7 @@ impl Cell {
             format!("--queue-depth={}", self.depth),
             format!("--working-set={SIZE_MIB}MiB"),
             format!("--duration={SECONDS}s"),
-            "--warmup=500ms".to_owned(),
+            "--warmup=0s".to_owned(),
             "--engine=io-uring".to_owned(),
             "--output=json".to_owned(),
         ]);
@@ -124,7 +125,6 @@ impl Cell {
             format!("--size={SIZE_MIB}m"),
             format!("--runtime={SECONDS}"),
             "--time_based".to_owned(),
-            "--ramp_time=500ms".to_owned(),
             "--ioengine=io_uring".to_owned(),
             "--direct=1".to_owned(),
             "--norandommap".to_owned(),
@@ -143,6 +143,9 @@ impl Cell {
 fn compare(cell: &Cell, program: &Path, repeats: usize) -> anyhow::Result<Vec<Series>> {
     let mut series: Vec<Series> =
         FIGURES.iter().map(|figure| Series::new(format!("{}: {}", figure.name, cell.name()), "×")).collect();
+    // Lays fio's file out, and warms both up.
+    of_fio(cell)?;
+    of_probe(cell, program)?;
     for repeat in 0..repeats {
         let (ours, fio) = if repeat.is_multiple_of(2) {
             let ours = of_probe(cell, program)?;
@@ -176,19 +179,30 @@ fn of_probe(cell: &Cell, program: &Path) -> anyhow::Result<Found> {
 }
 
 fn of_fio(cell: &Cell) -> anyhow::Result<Found> {
+    let before = cpu_of_children()?;
     let said = Command::new(cell.fio()).read()?;
+    let busy = cpu_of_children()? - before;
     // fio writes remarks before its document.
     let said: Value = serde_json::from_str(said.get(said.find('{').unwrap_or(0)..).unwrap_or_default())?;
     let job = &said["jobs"][0];
     let done = &job[if cell.writes { "write" } else { "read" }];
     let number = |value: &Value| value.as_f64().context("find a number of fio's");
-    let seconds = number(&job["job_runtime"])? / 1e3;
-    let busy = (number(&job["usr_cpu"])? + number(&job["sys_cpu"])?) / 100.0 * seconds;
     Ok(Found {
         per_second: number(&done["iops"])?,
         p99_nanos: number(&done["lat_ns"]["percentile"]["99.000000"])?,
         cpu_micros_each: busy * 1e6 / number(&done["total_ios"])?,
     })
+}
+
+/// Processor seconds of all processes that this one has waited for, and of theirs (proc(5), fields 16 and 17 of `stat`).
+fn cpu_of_children() -> anyhow::Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let (_, after) = stat.rsplit_once(')').context("find the fields of /proc/self/stat")?;
+    let ticks: Vec<f64> =
+        after.split_whitespace().skip(13).take(2).map(str::parse).collect::<Result<_, _>>()?;
+    #[expect(clippy::cast_precision_loss, reason = "a hundred")]
+    let a_second = rustix::param::clock_ticks_per_second() as f64;
+    Ok(ticks.iter().sum::<f64>() / a_second)
 }
 
 /// How many cells are further from fio than allowed.
