@@ -1,0 +1,140 @@
+//! What a caller asks for, as the policy sees it.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use winstead_spec::{ByteSize, Sha256};
+
+/// What a caller asks for.
+#[derive(Clone, Copy, Debug)]
+pub enum Request<'a> {
+    /// To run a program.
+    Run(&'a Run),
+    /// To see, attach to, stop or forget a process that `owner` started ([`super::Caller`]'s line).
+    Process {
+        /// Who started it.
+        owner: &'a str,
+    },
+    /// To reach a port of this computer, or of what it can reach.
+    Tunnel(&'a Port),
+    /// To read a file or a folder.
+    Read(&'a Path),
+    /// To write a file.
+    Write(&'a Path),
+    /// To restart the computer.
+    Reboot,
+    /// To be told something.
+    Query(Query),
+    /// To add a route to this network, in the notation of CIDR.
+    AddRoute(&'a str),
+}
+
+/// A program to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// Where it stands: absolute, without `.` and `..`.
+    pub program: PathBuf,
+    /// Of what will really be run; nothing before it was taken to where only the agent can write.
+    pub sha256: Option<Sha256>,
+    /// Its arguments, without the program.
+    pub arguments: Vec<String>,
+    /// Its environment: names and values.
+    pub environment: Vec<(String, String)>,
+    /// Where it runs.
+    pub folder: Option<PathBuf>,
+    /// As whom it is to run; nothing: as the policy says.
+    pub account: Option<String>,
+    /// The most it may have, as far as the caller says.
+    pub limits: Limits,
+    /// Ports that it is to open to others.
+    pub ports: Vec<Port>,
+}
+
+/// The most that a process with all that it starts may have; nothing: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory.
+    pub memory: Option<ByteSize>,
+    /// Processes at the same time.
+    pub processes: Option<u32>,
+    /// Thousandths of one CPU.
+    pub cpu_milli: Option<u32>,
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Port {
+    /// Which kind.
+    pub protocol: Protocol,
+    /// A name or an address; `localhost` is this computer.
+    pub host: String,
+    /// Its number.
+    pub number: u16,
+}
+
+/// A kind of port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// A stream.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+/// What can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Query {
+    /// The agent itself: its version and checksum.
+    Agent,
+    /// The computer: its system, what it is ready for.
+    Host,
+    /// Its network adapters.
+    Network,
+    /// Its container networks (Windows' HNS).
+    Hns,
+}
+
+/// What is asked for, as the beginning of "… is not allowed".
+impl fmt::Display for Request<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(run) => write!(out, "running {}", run.program.display()),
+            Self::Process { owner } => write!(out, "using a process of {owner}"),
+            Self::Tunnel(port) => write!(out, "a tunnel to {port}"),
+            Self::Read(path) => write!(out, "reading {}", path.display()),
+            Self::Write(path) => write!(out, "writing {}", path.display()),
+            Self::Reboot => out.write_str("restarting this computer"),
+            Self::Query(query) => write!(out, "asking for {query}"),
+            Self::AddRoute(network) => write!(out, "a route to {network}"),
+        }
+    }
+}
+
+/// `tcp/localhost:9796`.
+impl fmt::Display for Port {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}:{}", self.protocol, self.host, self.number)
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+impl fmt::Display for Query {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Agent => "the agent's version",
+            Self::Host => "facts of this computer",
+            Self::Network => "network adapters",
+            Self::Hns => "container networks",
+        })
+    }
+}

@@ -1,0 +1,18 @@
+//! The daemon on hosts and in guests: runs processes, opens tunnels and moves files for those whom a policy lets.
+//!
+//! ```text
+//!  old wins clients          new clients            the host, into its guest
+//!      │ wins, wins-proxy        │ local, tcp            │ guest
+//!      ▼                         ▼                       ▼
+//!  ┌ door ─────────────────────────────────────────────────────┐  who is it? the system says, not the caller
+//!  │ wins (old protocol)          services (protocol, version 1)│
+//!  └─────────────┬──────────────────────────┬───────────────────┘
+//!                ▼                          ▼
+//!             access                    supervision                may they? every answer is audited
+//! ```
+//! Everything but `door`, `supervision` and `facts` is the same on Linux and Windows.
+
+pub mod access;
+pub mod door;
+pub mod serve;
+pub mod services;
