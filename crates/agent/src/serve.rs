@@ -5,16 +5,15 @@ use std::{io, path::PathBuf, sync::Arc};
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use winstead_agent_client::flow::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
 use winstead_protocol::v1::agent_server::AgentServer;
 
 use crate::{
     access::{Access, Door},
     door::UnixDoor,
-    services::AgentService,
+    services::{AgentService, TunnelsService},
+    tunnel::TunnelLimits,
 };
-
-/// Enough for a fast local stream, as the client has it.
-const WINDOW: u32 = 4 * 1024 * 1024;
 
 /// Where an agent keeps what.
 #[derive(Clone, Debug)]
@@ -52,9 +51,11 @@ pub async fn serve(places: &Places, stop: &CancellationToken) -> Result<(), Serv
         UnixDoor::open(Door::Local, &path, 0o666).map_err(|source| ServeError::Door { path, source })?;
     let visitors = tokio_stream::iter(std::iter::repeat(())).then(|()| door.accept());
     Server::builder()
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
         .add_service(AgentServer::new(AgentService::new(Arc::clone(&access))))
+        .add_service(TunnelsService::new(access, TunnelLimits::default(), stop.clone()))
         .serve_with_incoming_shutdown(visitors, stop.cancelled())
         .await?;
     Ok(())
