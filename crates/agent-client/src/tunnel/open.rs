@@ -101,6 +101,8 @@ pub struct Incoming {
     id: u64,
     target: Target,
     answers: Streaming<TunnelResponse>,
+    /// Dropped with this, it ends what is sent: HTTP/2 would keep the call open as long as that goes on.
+    _sending: oneshot::Sender<()>,
 }
 
 impl Connection {
@@ -111,14 +113,16 @@ impl Connection {
     /// opened is closed.
     pub async fn open_tunnel(&self, target: &Target) -> Result<Tunnel, OpenError> {
         let (requests, later) = oneshot::channel();
-        let asked = self.tunnels().open(first_and(target, later)).await;
+        let (sending, over) = oneshot::channel();
+        let asked = self.tunnels().open(first_and(target, later, over)).await;
         let mut answers = asked.map_err(|status| refused(target, status))?.into_inner();
         let first = answers.message().await.map_err(|status| refused(target, status))?;
         let Some(tunnel_response::Message::Opened(opened)) = first.and_then(|answer| answer.message) else {
             let status = Status::internal("the first answer was not that it is open");
             return Err(refused(target, status));
         };
-        Ok(Tunnel { requests, incoming: Incoming { id: opened.id, target: target.clone(), answers } })
+        let incoming = Incoming { id: opened.id, target: target.clone(), answers, _sending: sending };
+        Ok(Tunnel { requests, incoming })
     }
 
     /// Whether the agent would open such a tunnel for us. Asks nobody but the agent; an agent that does not know the
@@ -158,12 +162,12 @@ impl Tunnel {
     }
 }
 
-/// Where to, then what goes through it: that comes when there is a tunnel. When nobody brings it, the stream just ends, and
-/// the agent takes that for a caller who went away.
-fn first_and(target: &Target, later: oneshot::Receiver<Requests>) -> Requests {
+/// Where to, then what goes through it: that comes when there is a tunnel. It just ends when nobody brings it, and when all
+/// is `over`; the agent takes that for a caller who went away.
+fn first_and(target: &Target, later: oneshot::Receiver<Requests>, over: oneshot::Receiver<()>) -> Requests {
     let first = request(tunnel_request::Message::Open(target.message()));
     let rest = later.map(|brought| brought.unwrap_or_else(|_| Requests(stream::empty().boxed())));
-    Requests(stream::iter([first]).chain(rest.flatten_stream()).boxed())
+    Requests(stream::iter([first]).chain(rest.flatten_stream()).take_until(over).boxed())
 }
 
 /// What is sent: the pieces, then the message that says "the end". At an error it just ends, and the agent takes the
