@@ -230,7 +230,7 @@ async fn a_port_that_cannot_be_reached_says_how() {
     let closed = target(Protocol::Tcp, free.local_addr().expect("it has one"));
     drop(free);
     let (kind, reason) = refusal(connection.open_tunnel(&closed).await);
-    assert_eq!((kind, reason), (Refusal::Unreachable, format!("{closed}: connection refused")));
+    assert_eq!((kind, reason.as_str()), (Refusal::Unreachable, "connection refused"));
 
     // A queue for one, and nobody who takes from it: Linux answers no further greeting.
     let full = TcpSocket::new_v4().expect("a socket");
@@ -240,7 +240,7 @@ async fn a_port_that_cannot_be_reached_says_how() {
     let _first = TcpStream::connect(address).await.expect("there is room for one");
     let silent = target(Protocol::Tcp, address);
     let (kind, reason) = refusal(soon(connection.open_tunnel(&silent)).await);
-    assert_eq!((kind, reason), (Refusal::NoAnswer, format!("{silent}: no answer within 300 ms")));
+    assert_eq!((kind, reason.as_str()), (Refusal::NoAnswer, "no answer within 300 ms"));
 
     let nobody = Target { host: "no such host".to_owned(), ..closed };
     assert_eq!(refusal(connection.open_tunnel(&nobody).await).0, Refusal::Other);

@@ -93,7 +93,7 @@ async fn carry_or_say(
     (sender, inbox): (SocketAddr, mpsc::Receiver<Bytes>),
 ) -> SocketAddr {
     if let Err(error) = carry(&link, &target, &socket, (sender, inbox)).await {
-        tracing::warn!(%target, %sender, "datagrams are lost: failed to {}", line(&error));
+        tracing::warn!("datagrams of {sender} are lost: failed to {}", line(&error));
     }
     sender
 }

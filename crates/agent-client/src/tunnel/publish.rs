@@ -181,6 +181,6 @@ async fn connections(link: Arc<Link>, target: Target, listener: TcpListener) {
 
 async fn carry_or_say(link: Arc<Link>, target: Target, connection: TcpStream, from: SocketAddr) {
     if let Err(error) = carry(&link, &target, connection).await {
-        tracing::warn!(%target, %from, "a connection broke: failed to {}", line(&error));
+        tracing::warn!("the connection of {from} broke: failed to {}", line(&error));
     }
 }

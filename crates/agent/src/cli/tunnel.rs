@@ -17,15 +17,15 @@ use crate::cli::Failure;
 
 const PUBLISH: &str = "\
 Examples:
-  winstead-agent tunnel publish tcp/9796                     localhost:9796 there, at localhost:9796 here
-  winstead-agent tunnel publish tcp/8080:9796                the same, at 8080 here
-  winstead-agent tunnel publish tcp/8080:db.internal:5432    what the agent's computer calls db.internal
-  winstead-agent tunnel publish udp/5300:[::1]:53            datagrams, over IPv6 there
-  winstead-agent tunnel publish tcp/9000-9010                eleven ports
-  winstead-agent tunnel publish --listen 0.0.0.0 tcp/9796    for everybody who can reach this computer
+  winstead-agent tunnel publish tcp/9796                   localhost:9796 there, 9796 here
+  winstead-agent tunnel publish tcp/8080:9796              the same, 8080 here
+  winstead-agent tunnel publish tcp/8080:db.internal:5432  a host as the agent's computer calls it
+  winstead-agent tunnel publish udp/5300:[::1]:53          datagrams, over IPv6 there
+  winstead-agent tunnel publish tcp/9000-9010              eleven ports
+  winstead-agent tunnel publish --listen 0.0.0.0 tcp/9796  for all who can reach this computer
 
-A port 0 here is one that the system chooses; it is shown. While the agent is restarted, new connections wait for it for
-15 seconds; those that were open break. Ctrl-C ends all of it.";
+A port 0 here is one that the system chooses; it is shown. While the agent is restarted, new
+connections wait for it for 15 seconds; those that were open break. Ctrl-C ends all of it.";
 
 /// Publishes ports of the agent's computer here, or lists what is open.
 #[derive(Clone, Debug, Args)]

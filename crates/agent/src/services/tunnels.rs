@@ -58,7 +58,7 @@ impl tunnels_server::Tunnels for TunnelsService {
             Protocol::Tcp => {
                 let connection = tunnel::tcp(&port, within).await?;
                 let relay = tunnel::relay_stream(connection, incoming, place, stop);
-                Box::pin(relay.map_err(|error| Status::unavailable(format!("{port}: {error}")))?)
+                Box::pin(relay.map_err(|error| Status::unavailable(error.to_string()))?)
             }
             Protocol::Udp => {
                 let socket = tunnel::udp(&port, within).await?;

@@ -131,4 +131,4 @@ fn is_passing(error: &io::Error) -> bool {
 const TOO_LONG: i32 = rustix::io::Errno::MSGSIZE.raw_os_error();
 /// `WSAEMSGSIZE`.
 #[cfg(windows)]
-const TOO_LONG: i32 = windows_sys::Win32::Networking::WinSock::WSAEMSGSIZE;
+const TOO_LONG: i32 = 10_040;

@@ -14,25 +14,15 @@ use tonic::Status;
 
 use crate::access::Port;
 
-/// A port that cannot be reached. Display is for the caller.
+/// A port that cannot be reached. Display is for the caller, who knows which.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// It refused, or there is no way to it, or no such name.
-    #[error("{port}: {}", reason(.source))]
-    Unreachable {
-        /// Which.
-        port: Port,
-        /// The system's words.
-        source: io::Error,
-    },
+    #[error("{}", reason(.0))]
+    Unreachable(io::Error),
     /// Nothing came back.
-    #[error("{port}: no answer within {} ms", .within.as_millis())]
-    NoAnswer {
-        /// Which.
-        port: Port,
-        /// How long it was waited.
-        within: Duration,
-    },
+    #[error("no answer within {} ms", .0.as_millis())]
+    NoAnswer(Duration),
 }
 
 /// A connection to it. Every address of its name is tried in turn.
@@ -40,7 +30,7 @@ pub enum DialError {
 /// # Errors
 /// When there is none within the time.
 pub async fn tcp(port: &Port, within: Duration) -> Result<TcpStream, DialError> {
-    bounded(port, within, TcpStream::connect((port.host.as_str(), port.number))).await
+    bounded(within, TcpStream::connect((port.host.as_str(), port.number))).await
 }
 
 /// A socket that sends to it and hears from nobody else: the first address of its name that the system has a way to.
@@ -48,7 +38,7 @@ pub async fn tcp(port: &Port, within: Duration) -> Result<TcpStream, DialError> 
 /// # Errors
 /// When there is none within the time. Whether anybody listens there, nobody knows before something comes back.
 pub async fn udp(port: &Port, within: Duration) -> Result<UdpSocket, DialError> {
-    bounded(port, within, async {
+    bounded(within, async {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in lookup_host((port.host.as_str(), port.number)).await? {
             match connected(address).await {
@@ -71,15 +61,10 @@ async fn connected(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-async fn bounded<T>(
-    port: &Port,
-    within: Duration,
-    work: impl Future<Output = io::Result<T>>,
-) -> Result<T, DialError> {
+async fn bounded<T>(within: Duration, work: impl Future<Output = io::Result<T>>) -> Result<T, DialError> {
     match timeout(within, work).await {
-        Ok(Ok(socket)) => Ok(socket),
-        Ok(Err(source)) => Err(DialError::Unreachable { port: port.clone(), source }),
-        Err(_) => Err(DialError::NoAnswer { port: port.clone(), within }),
+        Ok(outcome) => outcome.map_err(DialError::Unreachable),
+        Err(_) => Err(DialError::NoAnswer(within)),
     }
 }
 
@@ -96,8 +81,8 @@ fn reason(error: &io::Error) -> String {
 impl From<DialError> for Status {
     fn from(error: DialError) -> Self {
         match error {
-            DialError::Unreachable { .. } => Self::unavailable(error.to_string()),
-            DialError::NoAnswer { .. } => Self::deadline_exceeded(error.to_string()),
+            DialError::Unreachable(_) => Self::unavailable(error.to_string()),
+            DialError::NoAnswer(_) => Self::deadline_exceeded(error.to_string()),
         }
     }
 }
