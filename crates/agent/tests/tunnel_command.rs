@@ -57,7 +57,7 @@ fn serve(folder: &Path) -> Running {
     start(&["serve", "--runtime", folder, "--state", folder])
 }
 
-/// Publishes a port of the system's choice; returns it.
+/// Publishes a port of the system's choice; returns it. Nobody reads what it says after that.
 fn publish(folder: &Path, target: u16) -> (Running, u16) {
     let socket = folder.join("agent.sock");
     let spec = format!("tcp/0:127.0.0.1:{target}");
@@ -75,12 +75,29 @@ fn asked(port: u16, target: &TcpListener, sent: &[u8]) -> Vec<u8> {
     let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("it is published");
     connection.set_read_timeout(Some(LONG)).expect("it is open");
     connection.write_all(sent).expect("it is open");
-    let (mut other, _) = target.accept().expect("it is dialled");
+    let mut other = accept(target);
     let mut bytes = vec![0; sent.len()];
     other.read_exact(&mut bytes).expect("they come");
     other.write_all(&bytes).expect("it is open");
     connection.read_exact(&mut bytes).expect("they come back");
     bytes
+}
+
+/// The next connection, within a bounded time.
+fn accept(target: &TcpListener) -> TcpStream {
+    target.set_nonblocking(true).expect("it listens");
+    let begun = Instant::now();
+    loop {
+        match target.accept() {
+            Ok((connection, _)) => {
+                connection.set_nonblocking(false).expect("it is open");
+                connection.set_read_timeout(Some(LONG)).expect("it is open");
+                return connection;
+            }
+            Err(error) => assert!(begun.elapsed() < LONG, "it is dialled: {error}"),
+        }
+        std::thread::yield_now();
+    }
 }
 
 #[test]

@@ -95,6 +95,8 @@ async fn publish(args: &PublishArgs, address: Address) -> Result<(), Failure> {
         .with_writer(io::stderr)
         .with_target(false)
         .with_max_level(tracing::Level::INFO)
+        // It would complain on standard error that nobody reads standard error, and panic.
+        .log_internal_errors(false)
         .init();
     let parsed: Vec<Vec<Mapping>> =
         args.specs.iter().map(|spec| Mapping::parse(spec)).collect::<Result<_, _>>()?;
