@@ -18,6 +18,8 @@ use crate::{
     tunnel::{OpenError, Target, Tunnel},
 };
 
+/// How long an agent may be silent that was asked. Longer than it takes itself for a port that does not answer.
+const ANSWER: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -59,7 +61,7 @@ impl Link {
     pub(super) async fn open(&self, target: &Target) -> Result<(Tunnel, Seat), OpenError> {
         let mut retry = Retry::within(self.patience);
         loop {
-            match self.open_once(target).await {
+            match self.open_once(target, retry.deadline).await {
                 Err(error) => retry.after(error).await?,
                 opened => return opened,
             }
@@ -73,27 +75,43 @@ impl Link {
     pub(super) async fn check(&self, target: &Target) -> Result<(), OpenError> {
         let mut retry = Retry::within(self.patience);
         loop {
-            match self.check_once(target).await {
+            match self.check_once(target, retry.deadline).await {
                 Err(error) => retry.after(error).await?,
                 checked => return checked,
             }
         }
     }
 
-    async fn open_once(&self, target: &Target) -> Result<(Tunnel, Seat), OpenError> {
-        let (connection, seat) = self.seat().await?;
-        let opened = connection.open_tunnel(target).await;
+    async fn open_once(&self, target: &Target, deadline: Instant) -> Result<(Tunnel, Seat), OpenError> {
+        let (connection, seat) = self.by(deadline, self.seat()).await?;
+        let opened = self.by(Instant::now() + ANSWER, connection.open_tunnel(target)).await;
         self.unless_lost(opened, &seat).await.map(|tunnel| (tunnel, seat))
     }
 
-    async fn check_once(&self, target: &Target) -> Result<(), OpenError> {
-        let (connection, seat) = self.seat().await?;
-        self.unless_lost(connection.check_tunnel(target).await, &seat).await
+    async fn check_once(&self, target: &Target, deadline: Instant) -> Result<(), OpenError> {
+        let (connection, seat) = self.by(deadline, self.seat()).await?;
+        let checked = self.by(Instant::now() + ANSWER, connection.check_tunnel(target)).await;
+        self.unless_lost(checked, &seat).await
     }
 
-    /// The same outcome; a connection that is lost seats nobody any more.
+    /// What `work` yields, unless the agent is silent until `deadline`.
+    async fn by<T, E: Into<OpenError>>(
+        &self,
+        deadline: Instant,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, OpenError> {
+        match timeout_at(deadline, work).await {
+            Ok(outcome) => outcome.map_err(Into::into),
+            Err(_) => {
+                let (address, source) = (self.address.to_string(), io::ErrorKind::TimedOut.into());
+                Err(ConnectError::Unreachable { address, source }.into())
+            }
+        }
+    }
+
+    /// The same outcome; a connection that is lost or silent seats nobody any more.
     async fn unless_lost<T>(&self, outcome: Result<T, OpenError>, seat: &Seat) -> Result<T, OpenError> {
-        if matches!(outcome, Err(OpenError::Lost { .. })) {
+        if matches!(outcome, Err(OpenError::Lost { .. } | OpenError::Connect(_))) {
             self.members.lock().await.retain(|member| !Arc::ptr_eq(&member.seats.0, &seat.0));
         }
         outcome
@@ -114,11 +132,7 @@ impl Link {
         if let Some(member) = free {
             return Ok((member.connection.clone(), member.seats.clone()));
         }
-        let opened = timeout_at(Instant::now() + self.patience, Connection::open(&self.address)).await;
-        let connection = opened.unwrap_or_else(|_| {
-            let source = io::ErrorKind::TimedOut.into();
-            Err(ConnectError::Unreachable { address: self.address.to_string(), source })
-        })?;
+        let connection = Connection::open(&self.address).await?;
         let member = Member { connection, seats: Seat(Arc::new(())) };
         let seat = (member.connection.clone(), member.seats.clone());
         members.push(member);
