@@ -47,6 +47,25 @@ pub(crate) struct Ended {
     pub(crate) peak_bytes: u64,
 }
 
+/// A command that runs beside us. Dropped, it is killed with all that it started.
+#[cfg(feature = "bench")]
+#[derive(Debug)]
+pub(crate) struct Beside {
+    child: Child,
+    shown: String,
+}
+
+#[cfg(feature = "bench")]
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let group = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        let killed = group.map_or(Ok(()), |group| kill_process_group(group, Signal::KILL));
+        if let Err(error) = killed.map_err(std::io::Error::from).and_then(|()| self.child.wait().map(drop)) {
+            report::note(format_args!("`{}` may be left: {error}", self.shown));
+        }
+    }
+}
+
 enum News {
     Line(Stream, String),
     Closed,
@@ -120,6 +139,15 @@ impl Command {
         let mut said = String::new();
         let ended = self.lines(&mut |_, line| said.extend([line, "\n"]))?;
         Ok((ended, said))
+    }
+
+    /// Starts it and goes on; it lives as long as what is returned. Its outputs are the terminal's.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    #[cfg(feature = "bench")]
+    pub(crate) fn beside(&self) -> anyhow::Result<Beside> {
+        Ok(Beside { child: self.spawn(Stdio::null(), Stdio::inherit())?, shown: self.to_string() })
     }
 
     /// Becomes the command: it has the terminal, the signals and the exit code to itself. Returns only what went wrong.

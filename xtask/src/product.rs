@@ -77,6 +77,18 @@ pub(crate) fn static_probe() -> anyhow::Result<PathBuf> {
     Ok(place::root().join("target/probe/x86_64-unknown-linux-gnu/release/winstead-probe"))
 }
 
+/// Builds the agent for numbers; returns its path.
+///
+/// # Errors
+/// When cargo fails.
+#[cfg(feature = "bench")]
+pub(crate) fn agent() -> anyhow::Result<PathBuf> {
+    let build = Command::new(["cargo", "build", "--package", "winstead-agent", "--release"]);
+    report::line(format_args!("$ {build}"));
+    build.run()?;
+    Ok(place::target().join("release/winstead-agent"))
+}
+
 impl Product {
     /// Builds it; its home will be `home`.
     ///

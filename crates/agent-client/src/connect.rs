@@ -3,17 +3,17 @@
 use std::{fmt, io, path::PathBuf};
 
 use hyper_util::rt::TokioIo;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 use winstead_protocol::v1::{
     agent_client::AgentClient, files_client::FilesClient, processes_client::ProcessesClient,
     tunnels_client::TunnelsClient,
 };
 
-use crate::error::ConnectError;
-
-/// Enough for a fast local stream: HTTP/2's own 64 KiB would stop it for an answer again and again.
-const WINDOW: u32 = 4 * 1024 * 1024;
+use crate::{
+    error::ConnectError,
+    flow::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW, TUNNEL_MESSAGE},
+};
 
 /// Where an agent listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,14 +47,15 @@ impl Connection {
             .map_err(|source| ConnectError::Unreachable { address: address.to_string(), source })?;
         // The one connection: when it ends, calls fail, and whoever wants another one opens it.
         let mut once = Some(stream);
-        let connector = service_fn(move |_| {
+        let connector = service_fn(move |_: Uri| {
             let stream = once.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
             async move { stream.map(TokioIo::new) }
         });
         // The name is in each request and means nothing.
         let channel = Endpoint::from_static("http://agent")
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME)
             .connect_with_connector(connector)
             .await
             .map_err(|source| ConnectError::Handshake { address: address.to_string(), source })?;
@@ -76,7 +77,7 @@ impl Connection {
     /// Its ports.
     #[must_use]
     pub fn tunnels(&self) -> TunnelsClient<Channel> {
-        TunnelsClient::new(self.channel.clone())
+        TunnelsClient::new(self.channel.clone()).max_decoding_message_size(TUNNEL_MESSAGE)
     }
 
     /// Its files.

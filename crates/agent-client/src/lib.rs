@@ -5,6 +5,9 @@
 
 mod connect;
 mod error;
+pub mod flow;
+pub mod socket;
+pub mod tunnel;
 
 pub use connect::{Address, Connection};
 pub use error::ConnectError;

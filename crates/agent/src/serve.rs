@@ -1,20 +1,23 @@
 //! Serves the doors until somebody asks to stop.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
+use tokio::time::sleep;
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use winstead_agent_client::flow::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
 use winstead_protocol::v1::agent_server::AgentServer;
 
 use crate::{
     access::{Access, Door},
     door::UnixDoor,
-    services::AgentService,
+    services::{AgentService, TunnelsService},
+    tunnel::TunnelLimits,
 };
 
-/// Enough for a fast local stream, as the client has it.
-const WINDOW: u32 = 4 * 1024 * 1024;
+/// How long calls may take to end after the agent was asked to.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Where an agent keeps what.
 #[derive(Clone, Debug)]
@@ -51,11 +54,23 @@ pub async fn serve(places: &Places, stop: &CancellationToken) -> Result<(), Serv
     let door =
         UnixDoor::open(Door::Local, &path, 0o666).map_err(|source| ServeError::Door { path, source })?;
     let visitors = tokio_stream::iter(std::iter::repeat(())).then(|()| door.accept());
-    Server::builder()
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+    let served = Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
         .add_service(AgentServer::new(AgentService::new(Arc::clone(&access))))
-        .serve_with_incoming_shutdown(visitors, stop.cancelled())
-        .await?;
-    Ok(())
+        .add_service(TunnelsService::new(access, TunnelLimits::default(), stop.clone()))
+        .serve_with_incoming_shutdown(visitors, stop.cancelled());
+    // A caller who does not read the end of a call would keep us for ever.
+    let patience = async {
+        stop.cancelled().await;
+        sleep(GRACE).await;
+    };
+    tokio::select! {
+        outcome = served => Ok(outcome?),
+        () = patience => {
+            tracing::warn!("calls are cut off that did not end within {} s", GRACE.as_secs());
+            Ok(())
+        }
+    }
 }

@@ -37,11 +37,11 @@ pub(super) struct Lab {
 }
 
 impl Lab {
-    /// Builds the product and the image.
+    /// Builds the product and, for benchmarks with machines, the image.
     ///
     /// # Errors
     /// When either fails.
-    pub(super) fn open(repeats: usize) -> anyhow::Result<Self> {
+    pub(super) fn open(repeats: usize, machines: bool) -> anyhow::Result<Self> {
         let (product, _) = Product::build(Profile::Release, place::target().join("bench-home"))?;
         let scratch = place::target().join("xtask/bench");
         fs::create_dir_all(&scratch)?;
@@ -50,6 +50,9 @@ impl Lab {
         interrupt::would_leave(&format!("machines may be left: {}", product.command(&["down", "--all"])));
         let lab = Self { product, repeats, scratch, image };
         lab.clear()?;
+        if !machines {
+            return Ok(lab);
+        }
         lab.winstead(&["image", "build", "-f", QUICKSTART])?;
         // The first start tries KVM; that belongs to no sample, and its answer to the description of the host.
         lab.winstead(&["up", "-f", &lab.pool(1, "started")?])?;

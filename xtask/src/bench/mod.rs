@@ -17,6 +17,7 @@ mod recording;
 mod reset;
 mod script;
 mod start;
+mod tunnel;
 mod up;
 
 use std::process::ExitCode;
@@ -72,6 +73,7 @@ const BENCHES: &[Entry] = &[
         run: recording::run,
         usual: true,
     },
+    Entry { name: "tunnel", what: "the agent's tunnels against socat", run: tunnel::run, usual: true },
     Entry { name: "probe", what: "`winstead-probe` against fio, 24 loads", run: probe::run, usual: false },
     Entry {
         name: "contention",
@@ -87,6 +89,9 @@ const BENCHES: &[Entry] = &[
     },
 ];
 
+/// Benchmarks that need no machine: nothing is built but the product.
+const WITHOUT_MACHINES: &[&str] = &["tunnel"];
+
 /// Runs the named benchmarks, or all usual ones.
 ///
 /// # Errors
@@ -100,7 +105,8 @@ pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
     }
     let chosen = choose(&arguments.names)?;
     ensure_packages(&chosen)?;
-    let lab = Lab::open(arguments.repeats)?;
+    let machines = chosen.iter().any(|entry| !WITHOUT_MACHINES.contains(&entry.name));
+    let lab = Lab::open(arguments.repeats, machines)?;
     let mut record = Record::new(host::describe(&lab)?);
     let measured = measure(&lab, &chosen, &mut record);
     interrupt::heard();
@@ -145,7 +151,7 @@ fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Entry>> {
 fn ensure_packages(chosen: &[&Entry]) -> anyhow::Result<()> {
     let mut needs = vec![Need::Product];
     needs.extend((!place::is_root()).then_some(Need::Rootless));
-    for (name, need) in [("libvirt", Need::Libvirt), ("probe", Need::Fio)] {
+    for (name, need) in [("libvirt", Need::Libvirt), ("probe", Need::Fio), ("tunnel", Need::Socat)] {
         needs.extend(chosen.iter().any(|entry| entry.name == name).then_some(need));
     }
     packages::ensure(&needs)

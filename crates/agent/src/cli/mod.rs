@@ -1,15 +1,20 @@
 //! The command line: reads arguments, prints, sets exit codes. It decides nothing.
 
 mod serve;
+mod tunnel;
 
-use std::{error::Error, io::Write, process::ExitCode};
+use std::{error::Error, io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use winstead_agent_client::Address;
 
 /// The daemon on hosts and in guests: runs processes and tunnels for those whom a policy lets.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 struct Cli {
+    /// The socket at which the agent listens.
+    #[arg(long, global = true, value_name = "SOCKET", default_value = "/run/winstead-agent/agent.sock")]
+    address: PathBuf,
     #[command(subcommand)]
     command: Command,
 }
@@ -17,6 +22,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    Tunnel(tunnel::TunnelArgs),
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -26,6 +32,7 @@ pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(&args),
+        Command::Tunnel(args) => tunnel::run(&args, Address::Unix(cli.address)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,8 +1,10 @@
 //! The agent's own protocol, version 1.
 
 mod agent;
+mod tunnels;
 
 pub use agent::AgentService;
+pub use tunnels::TunnelsService;
 
 use tonic::{Request, Status};
 
