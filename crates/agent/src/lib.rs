@@ -14,5 +14,7 @@
 
 pub mod access;
 pub mod door;
+pub mod folder;
+pub mod metrics;
 pub mod serve;
 pub mod services;
