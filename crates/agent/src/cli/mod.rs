@@ -19,13 +19,16 @@ enum Command {
     Serve(serve::ServeArgs),
 }
 
+/// Where the agent's sockets are, unless it was told otherwise.
+const RUNTIME: &str = "/run/winstead-agent";
+
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => serve::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
