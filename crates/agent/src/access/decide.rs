@@ -121,7 +121,9 @@ impl Access {
         matches!(self.judge(caller, request), Verdict::Allowed(_))
     }
 
-    fn judge(&self, caller: &Caller, request: Request<'_>) -> Verdict {
+    /// What [`Access::decide`] would say, and why. Nothing is written down.
+    #[must_use]
+    pub fn judge(&self, caller: &Caller, request: Request<'_>) -> Verdict {
         let trusted = match caller.door {
             Door::Local => caller.account.administrator,
             Door::Guest => true,
