@@ -120,3 +120,72 @@ async fn the_status_is_told_to_people_and_programs() {
     exit code 1
     ");
 }
+
+/// A daemon that is a process of its own; it is killed if a test ends before it does.
+struct Daemon(std::process::Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It has ended, as it should have.
+        self.0.kill().unwrap_or_default();
+    }
+}
+
+impl Daemon {
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = i32::try_from(self.0.id()).expect("it is a number");
+        let pid = rustix::process::Pid::from_raw(pid).expect("it is not 0");
+        rustix::process::kill_process(pid, signal).expect("it is ours");
+    }
+}
+
+/// Asks again and again until an answer is as it should be.
+fn eventually(is_good: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_good() {
+        assert!(begun.elapsed() < crate::common::PATIENCE, "it does not become so");
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a test without tokio, which waits for another process"
+        )]
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn the_daemon_reads_its_policy_again_on_sighup_and_ends_on_sigterm_with_logs_for_programs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, runtime) = (folder.path().join("agent.yaml"), folder.path().join("run"));
+    let rules = |rules: &str| {
+        fs_err::write(&file, document("AgentPolicy", &format!("{{rules: [{rules}]}}")))
+            .expect("it is written");
+    };
+    rules("");
+    #[expect(clippy::disallowed_methods, reason = "a daemon that is watched, not a command that is run")]
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_winstead-agent"));
+    command.args([
+        "serve",
+        "-f",
+        path(&file),
+        "--runtime",
+        path(&runtime),
+        "--log-format",
+        "json",
+        "--state",
+    ]);
+    let log = fs_err::File::create(folder.path().join("log")).expect("it is made");
+    command.arg(folder.path().join("state")).stderr(log.into_file());
+    let mut daemon = Daemon(command.spawn().expect("it starts"));
+    let status = |word: &str| said(&["status", "--runtime", path(&runtime)]).contains(word);
+    eventually(|| status("rules: none"));
+    rules("{name: new, callers: []}");
+    daemon.signal(rustix::process::Signal::HUP);
+    eventually(|| status("rules: new"));
+    daemon.signal(rustix::process::Signal::TERM);
+    assert!(daemon.0.wait().expect("it ends").success());
+    assert!(!runtime.join("agent.sock").exists());
+    let log = fs_err::read_to_string(folder.path().join("log")).expect("it is there");
+    let first: serde_json::Value =
+        serde_json::from_str(log.lines().next().expect("a line")).expect("it is JSON");
+    assert_eq!((&first["fields"]["message"], &first["level"]), (&"serves".into(), &"INFO".into()));
+}
