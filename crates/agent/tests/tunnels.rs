@@ -27,9 +27,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use winstead_agent::{
     access::{Access, Door},
-    door::UnixDoor,
+    door::{Lobby, Seats, UnixDoor},
+    metrics::Metrics,
     services::TunnelsService,
-    tunnel::TunnelLimits,
+    tunnel::{Registry, TunnelLimits},
 };
 use winstead_agent_client::{
     Address, Connection,
@@ -37,6 +38,7 @@ use winstead_agent_client::{
     tunnel::{Mapping, OpenError, Protocol, PublishError, Publisher, Refusal, Target},
 };
 use winstead_protocol::v1::{TunnelListRequest, TunnelStatus};
+use winstead_spec::Connect;
 
 /// Nothing here takes longer, unless it hangs.
 const LONG: Duration = Duration::from_secs(20);
@@ -52,18 +54,20 @@ struct Agent {
 impl Agent {
     fn start(folder: &Path, door: Door, limits: TunnelLimits) -> Self {
         let path = folder.join("agent.sock");
-        let door = UnixDoor::open(door, &path, 0o600).expect("it listens");
+        let access = Arc::new(Access::default());
+        let lobby = Lobby { seats: Seats::new(4096), access: Arc::clone(&access), handshake: LONG };
+        let door = UnixDoor::open(door, &path, &Connect::Administrators, lobby).expect("it listens");
         let stop = CancellationToken::new();
-        let tunnels = TunnelsService::new(Arc::new(Access::default()), limits, stop.clone());
+        let registry = Registry::new(limits, Metrics::default());
+        let tunnels = TunnelsService::new(access, registry, stop.clone());
         let asked = stop.clone();
         let task = tokio::spawn(async move {
-            let visitors = stream::unfold(&door, |door| async move { Some((door.accept().await, door)) });
             Server::builder()
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_frame_size(FRAME)
                 .add_service(tunnels)
-                .serve_with_incoming_shutdown(visitors, asked.cancelled())
+                .serve_with_incoming_shutdown(door, asked.cancelled())
                 .await
                 .expect("it serves");
         });

@@ -53,11 +53,32 @@ fn documents(named: &[PathBuf]) -> Result<Documents, CliError> {
             }
         }
     }
-    parse(&sources).map_err(|problems| {
+    let documents = parse(&sources).map_err(|problems| {
         let wrong = |file: &&str| problems.0.iter().any(|problem| problem.file == **file);
         let files: Vec<&str> = sources.iter().map(|source| source.name.as_str()).filter(wrong).collect();
         CliError::Problems { files: files.join(", "), problems }
-    })
+    })?;
+    not_for_an_agent(&documents, &sources)?;
+    Ok(documents)
+}
+
+/// Refuses files that only winstead-agent has a use for. Beside other documents its own are passed over: [`remark`].
+fn not_for_an_agent(documents: &Documents, sources: &[Source]) -> Result<(), CliError> {
+    if documents.are_for_an_agent() {
+        let files: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+        let message = format!("use {}: it holds nothing but documents for winstead-agent", files.join(", "));
+        return Err(CliError::usage(message, format!("winstead-agent serve -f {}", files.join(" -f "))));
+    }
+    Ok(())
+}
+
+/// What to say of documents that are passed over.
+pub(crate) fn remark(documents: &Documents) -> Option<String> {
+    let agents = documents.agents.iter().map(|agent| format!("Agent `{}`", agent.name));
+    let policies = documents.policies.iter().map(|policy| format!("AgentPolicy `{}`", policy.name));
+    let names: Vec<String> = agents.chain(policies).collect();
+    let what = names.join(", ");
+    (!names.is_empty()).then(|| format!("{what}: for winstead-agent; nothing is done with it here"))
 }
 
 fn read(named: &Path) -> Result<Vec<Source>, CliError> {
@@ -118,6 +139,24 @@ mod tests {
         let texts: Vec<&str> = sources.iter().map(|source| source.text.as_str()).collect();
         assert_eq!(texts, ["a.yml", "b.yaml"]);
         assert!(sources.iter().all(|source| source.folder == folder.path()));
+    }
+
+    #[test]
+    fn what_only_an_agent_reads_is_refused_with_the_command_that_reads_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.yaml");
+        let agent = "apiVersion: winstead.dev/v1alpha1\nkind: Agent\nmetadata: {name: a}\nspec: {}\n";
+        fs_err::write(&path, agent).unwrap();
+        let refused = documents(std::slice::from_ref(&path)).unwrap_err();
+        assert_eq!(refused.exit_code(), 2);
+        assert!(refused.to_string().ends_with("nothing but documents for winstead-agent"), "{refused}");
+        let host =
+            "\n---\napiVersion: winstead.dev/v1alpha1\nkind: Host\nmetadata: {name: local}\nspec: {}\n";
+        fs_err::write(&path, format!("{agent}{host}")).unwrap();
+        let both = documents(&[path]).unwrap();
+        let said = remark(&both);
+        assert_eq!(said.as_deref(), Some("Agent `a`: for winstead-agent; nothing is done with it here"));
+        assert_eq!(both.hosts.len(), 1);
     }
 
     #[tokio::test]

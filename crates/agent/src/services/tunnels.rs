@@ -15,7 +15,7 @@ use winstead_protocol::v1::{
 use crate::{
     access::{self, Access, Port, Protocol},
     services::caller,
-    tunnel::{self, Full, Registry, TunnelLimits},
+    tunnel::{self, Full, Registry},
 };
 
 /// How long a caller may take to say where to.
@@ -34,8 +34,8 @@ pub struct TunnelsService {
 impl TunnelsService {
     /// A service whose tunnels end, with a reason, when `stop` is cancelled.
     #[must_use]
-    pub fn new(access: Arc<Access>, limits: TunnelLimits, stop: CancellationToken) -> TunnelsServer<Self> {
-        let registry = Arc::new(Registry::new(limits));
+    pub fn new(access: Arc<Access>, registry: Registry, stop: CancellationToken) -> TunnelsServer<Self> {
+        let registry = Arc::new(registry);
         TunnelsServer::new(Self { access, registry, stop }).max_decoding_message_size(TUNNEL_MESSAGE)
     }
 }

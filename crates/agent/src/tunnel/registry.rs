@@ -9,9 +9,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use prometheus_client::metrics::counter::Counter;
 use winstead_protocol::v1::{TunnelStatus, TunnelTarget};
 
-use crate::access::{Caller, Door, Port, Protocol};
+use crate::{
+    access::{Caller, Door, Port, Protocol},
+    metrics::Metrics,
+};
 
 /// The most there may be, and the longest waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +43,10 @@ impl Default for TunnelLimits {
 }
 
 /// All tunnels of an agent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
     limits: TunnelLimits,
+    metrics: Metrics,
     state: Mutex<State>,
 }
 
@@ -96,10 +101,10 @@ pub struct Place {
 }
 
 impl Registry {
-    /// An empty one.
+    /// An empty one, that counts in `metrics`.
     #[must_use]
-    pub fn new(limits: TunnelLimits) -> Self {
-        Self { limits, state: Mutex::default() }
+    pub fn new(limits: TunnelLimits, metrics: Metrics) -> Self {
+        Self { limits, metrics, state: Mutex::default() }
     }
 
     /// What it allows.
@@ -132,6 +137,7 @@ impl Registry {
             bytes_out: AtomicU64::new(0),
         });
         state.open.insert(entry.id, Arc::clone(&entry));
+        self.metrics.tunnels.inc();
         drop(state);
         Ok(Place { registry: Arc::clone(self), entry })
     }
@@ -180,34 +186,40 @@ impl Place {
     /// The same place, to be counted from elsewhere: does not keep it.
     #[must_use]
     pub(super) fn counters(&self) -> Counters {
-        Counters(Arc::clone(&self.entry))
+        Counters { entry: Arc::clone(&self.entry), all: self.registry.metrics.tunnel_bytes.clone() }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.registry.state().open.remove(&self.entry.id);
+        self.registry.metrics.tunnels.dec();
     }
 }
 
 /// Counts what goes through one tunnel.
 #[derive(Clone, Debug)]
-pub(super) struct Counters(Arc<Entry>);
+pub(super) struct Counters {
+    entry: Arc<Entry>,
+    all: Counter,
+}
 
 impl Counters {
     /// From the caller to the port.
     pub(super) fn add_in(&self, bytes: usize) {
-        self.0.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.entry.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.all.inc_by(bytes as u64);
     }
 
     /// What went from the caller to the port so far.
     pub(super) fn bytes_in(&self) -> u64 {
-        self.0.bytes_in.load(Ordering::Relaxed)
+        self.entry.bytes_in.load(Ordering::Relaxed)
     }
 
     /// From the port to the caller.
     pub(super) fn add_out(&self, bytes: usize) {
-        self.0.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.entry.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.all.inc_by(bytes as u64);
     }
 }
 
