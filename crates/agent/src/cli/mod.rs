@@ -1,6 +1,11 @@
 //! The command line: reads arguments, prints, sets exit codes. It decides nothing.
 
 mod keeper;
+mod listen;
+mod orphans;
+mod processes;
+mod reach;
+mod run;
 mod serve;
 
 use std::{error::Error, io::Write, process::ExitCode};
@@ -18,6 +23,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    Run(run::RunArgs),
+    Ps(processes::PsArgs),
+    Attach(processes::AttachArgs),
+    Logs(processes::LogsArgs),
+    Stop(processes::StopArgs),
+    Rm(processes::RmArgs),
+    Orphans(orphans::OrphansArgs),
     #[command(hide = true)]
     Keeper(keeper::KeeperArgs),
     #[command(hide = true)]
@@ -29,8 +41,20 @@ type Failure = Box<dyn Error + Send + Sync>;
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
+    // As ssh does: a program may end with any other code itself.
+    let failed = match &cli.command {
+        Command::Run(_) | Command::Attach(_) => ExitCode::from(255),
+        _ => ExitCode::FAILURE,
+    };
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => run::run(&args),
+        Command::Ps(args) => processes::ps(&args),
+        Command::Attach(args) => processes::attach(&args),
+        Command::Logs(args) => processes::logs(&args),
+        Command::Stop(args) => processes::stop(&args),
+        Command::Rm(args) => processes::rm(&args),
+        Command::Orphans(args) => orphans::run(&args),
         Command::Keeper(args) => keeper::keep(&args),
         Command::Become(args) => keeper::become_program(&args),
     };
@@ -38,7 +62,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             say(&*error);
-            ExitCode::FAILURE
+            failed
         }
     }
 }

@@ -8,6 +8,9 @@ use winstead_agent::serve::{Places, serve};
 
 use crate::cli::Failure;
 
+/// Threads that wait for the disk; more of them would not make it faster.
+const BLOCKING: usize = 8;
+
 /// Runs the daemon in the foreground, until Ctrl-C or SIGTERM.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -24,7 +27,8 @@ pub(crate) struct ServeArgs {
 /// # Errors
 /// When it cannot serve.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING).enable_all().build()?;
     let places = Places { runtime: args.runtime.clone(), state: args.state.clone() };
     runtime.block_on(async {
         let stop = CancellationToken::new();
