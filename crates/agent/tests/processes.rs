@@ -299,3 +299,40 @@ async fn a_full_disk_holds_the_program_and_loses_nothing() {
     daemon.end().await;
     rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH).expect("it was mounted");
 }
+
+#[tokio::test]
+async fn only_what_an_old_server_left_is_an_orphan_and_it_goes_with_its_tree() {
+    let daemon = Daemon::start().await;
+    let connection = daemon.connect().await;
+    // One that this agent knows is none, whatever it is called.
+    let known = daemon.folder.path().join("rancher-wins-known");
+    let old = daemon.folder.path().join("rancher-wins-old");
+    for name in [&known, &old] {
+        fs_err::copy("/bin/sleep", name).expect("it is copied");
+    }
+    let request = StartRequest {
+        program: known.display().to_string(),
+        arguments: vec!["1000".to_owned()],
+        on_disconnect: OnDisconnect::Keep.into(),
+        ..StartRequest::default()
+    };
+    let ours = connection.start(request).await.expect("it starts").pid;
+    #[expect(clippy::disallowed_methods, reason = "a program that an old server would have left")]
+    let mut left = Command::new(&old).arg("1000").spawn().expect("it starts");
+    let listed = || {
+        let mut command = command();
+        let output = command.args(["orphans", "list"]).output().expect("it runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let has = |text: &str, pid: u32| {
+        text.lines().any(|line| line.split_whitespace().next() == Some(pid.to_string().as_str()))
+    };
+    let text = listed();
+    assert!(has(&text, left.id()) && !has(&text, ours), "{text}");
+    let all = winstead_agent::supervision::orphans::find();
+    let found = all.iter().find(|orphan| orphan.pid == left.id()).expect("it is listed");
+    winstead_agent::supervision::orphans::end(found).expect("it is ours");
+    left.wait().expect("it was killed");
+    assert!(!has(&listed(), left.id()));
+    daemon.end().await;
+}
