@@ -11,8 +11,9 @@ pub const CONNECTION_WINDOW: u32 = CALLS_APART * STREAM_WINDOW;
 /// As many stalled calls can share a connection without stopping the others on it.
 pub const CALLS_APART: u32 = 16;
 
-/// The longest frame: one system call each, so longer ones are cheaper. HTTP/2's own 16 KiB halve the throughput.
-pub const FRAME: u32 = 256 * 1024;
+/// The longest frame: one system call each, so longer ones are cheaper, and a piece of output is one. HTTP/2's own 16 KiB
+/// halve the throughput.
+pub const FRAME: u32 = 512 * 1024;
 
 /// What is read from a socket at once.
 pub const CHUNK: usize = 128 * 1024;

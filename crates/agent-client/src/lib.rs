@@ -6,8 +6,10 @@
 mod connect;
 mod error;
 pub mod flow;
+mod processes;
 pub mod socket;
 pub mod tunnel;
 
 pub use connect::{Address, Connection};
 pub use error::ConnectError;
+pub use processes::{CallError, Listening, ProcessInput, Said};

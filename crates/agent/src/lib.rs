@@ -20,4 +20,5 @@ pub mod metrics;
 pub mod serve;
 pub mod services;
 pub mod status;
+pub mod supervision;
 pub mod tunnel;

@@ -13,7 +13,7 @@ use tonic::transport::{Server, server::Router};
 use tonic_health::{ServingStatus, server::health_reporter};
 use tower::layer::util::{Identity, Stack};
 use winstead_agent_client::flow::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
-use winstead_protocol::v1::{DoorStatus, agent_server::AgentServer};
+use winstead_protocol::v1::{DoorStatus, agent_server::AgentServer, processes_server::ProcessesServer};
 use winstead_spec::{Agent, AgentDoor};
 
 use crate::{
@@ -22,8 +22,9 @@ use crate::{
     door::{Lobby, Seats, UnixDoor},
     folder::{Readers, guard, lock_down},
     metrics::{CountCalls, EndpointError, Metrics, MetricsEndpoint},
-    services::{AgentService, TunnelsService},
+    services::{AgentService, ProcessService, TunnelsService},
     status::Overview,
+    supervision::{self, SupervisionError, Supervisor, Vault},
     tunnel::{Registry, TunnelLimits},
 };
 
@@ -88,6 +89,17 @@ pub enum ServeError {
     /// Metrics cannot be read.
     #[error(transparent)]
     Metrics(#[from] EndpointError),
+    /// What outlives it cannot be used.
+    #[error("use {}", path.display())]
+    State {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Processes cannot be kept.
+    #[error("take over processes")]
+    Supervision(#[from] SupervisionError),
     /// The transport.
     #[error("serve")]
     Transport(#[from] tonic::transport::Error),
@@ -108,6 +120,8 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
         access: Arc::clone(&access),
         handshake: agent.limits.handshake.duration(),
     };
+    let supervisor = Supervisor::open(keeping(&places, &agent)?).await?;
+    let processes = ProcessService::new(Arc::clone(&access), supervisor.clone(), vault(&places)?);
     let mut overview = Overview::new(access, seats, metrics);
     let door = open(Door::Local, &agent.doors.local, &places.runtime.join("agent.sock"), lobby)?;
     overview.doors.push(described(&door));
@@ -117,20 +131,41 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
     };
     overview.metrics_address = endpoint.as_ref().and_then(|endpoint| endpoint.address().ok());
     let overview = Arc::new(overview);
-    let serving = router(&overview, message_limit(&agent), &signals.stop).await;
+    let serving = router(&overview, processes, message_limit(&agent), &signals.stop).await;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), door = %door.path().display(), "serves");
-    tokio::select! {
-        served = serving.serve_with_incoming_shutdown(door, signals.stop.cancelled()) => served?,
-        () = follow(&settings.files, &overview, &signals.reload) => {}
-        () = publish(endpoint, &overview) => {}
-        () = patience(&signals.stop) => tracing::warn!("stops, though calls are still under way"),
-    }
-    Ok(())
+    let outcome = tokio::select! {
+        served = serving.serve_with_incoming_shutdown(door, signals.stop.cancelled()) => served,
+        () = follow(&settings.files, &overview, &signals.reload) => Ok(()),
+        () = publish(endpoint, &overview) => Ok(()),
+        () = patience(&signals.stop) => {
+            tracing::warn!("stops, though calls are still under way");
+            Ok(())
+        }
+    };
+    supervisor.close().await;
+    Ok(outcome?)
+}
+
+/// Processes are kept by this very executable.
+fn keeping(places: &Places, agent: &Agent) -> Result<supervision::Settings, ServeError> {
+    let keeper = std::env::current_exe()
+        .map_err(|source| ServeError::State { path: "/proc/self/exe".into(), source })?;
+    let mut keeping = supervision::Settings::new(places.state.join("processes"), keeper);
+    // A process has two outputs.
+    keeping.spool.file = agent.spool.bytes() / 2;
+    Ok(keeping)
+}
+
+/// Where programs are taken to before they are compared with a policy.
+fn vault(places: &Places) -> Result<Vault, ServeError> {
+    let path = places.state.join("vault");
+    Vault::open(&path).map_err(|source| ServeError::State { path, source })
 }
 
 /// All services of the agent's own protocol, and that of health.
 async fn router(
     overview: &Arc<Overview>,
+    processes: ProcessService,
     largest: usize,
     stop: &CancellationToken,
 ) -> Router<Stack<CountCalls, Identity>> {
@@ -146,6 +181,7 @@ async fn router(
         .layer(CountCalls(overview.metrics.calls.clone()))
         .add_service(health_service)
         .add_service(agent)
+        .add_service(ProcessesServer::new(processes).max_decoding_message_size(largest))
         .add_service(TunnelsService::new(Arc::clone(&overview.access), tunnels, stop.clone()))
 }
 

@@ -1,6 +1,7 @@
 //! `./x bench`: the numbers that the documents claim, measured again. One file per benchmark; each is one function that
 //! returns every sample it took.
 
+mod agent;
 mod contention;
 mod growth;
 mod guests;
@@ -73,6 +74,12 @@ const BENCHES: &[Entry] = &[
         run: recording::run,
         usual: true,
     },
+    Entry {
+        name: "agent",
+        what: "the agent's processes: start, stream, memory",
+        run: agent::run,
+        usual: false,
+    },
     Entry { name: "tunnel", what: "the agent's tunnels against socat", run: tunnel::run, usual: true },
     Entry { name: "probe", what: "`winstead-probe` against fio, 24 loads", run: probe::run, usual: false },
     Entry {
@@ -90,7 +97,7 @@ const BENCHES: &[Entry] = &[
 ];
 
 /// Benchmarks that need no machine: nothing is built but the product.
-const WITHOUT_MACHINES: &[&str] = &["tunnel"];
+const WITHOUT_MACHINES: &[&str] = &["agent", "tunnel"];
 
 /// Runs the named benchmarks, or all usual ones.
 ///
@@ -151,7 +158,9 @@ fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Entry>> {
 fn ensure_packages(chosen: &[&Entry]) -> anyhow::Result<()> {
     let mut needs = vec![Need::Product];
     needs.extend((!place::is_root()).then_some(Need::Rootless));
-    for (name, need) in [("libvirt", Need::Libvirt), ("probe", Need::Fio), ("tunnel", Need::Socat)] {
+    for (name, need) in
+        [("libvirt", Need::Libvirt), ("probe", Need::Fio), ("agent", Need::Socat), ("tunnel", Need::Socat)]
+    {
         needs.extend(chosen.iter().any(|entry| entry.name == name).then_some(need));
     }
     packages::ensure(&needs)

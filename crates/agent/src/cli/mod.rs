@@ -1,6 +1,12 @@
 //! The command line: reads arguments, prints, sets exit codes. It decides nothing.
 
+mod keeper;
+mod listen;
+mod orphans;
 mod policy;
+mod processes;
+mod reach;
+mod run;
 mod serve;
 mod status;
 mod tunnel;
@@ -8,20 +14,15 @@ mod tunnel;
 use std::{
     error::Error,
     io::{self, Write},
-    path::PathBuf,
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand, ValueEnum};
-use winstead_agent_client::Address;
 
 /// The daemon on hosts and in guests: runs processes and tunnels for those whom a policy lets.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 struct Cli {
-    /// The socket at which the agent listens.
-    #[arg(long, global = true, value_name = "SOCKET", default_value = "/run/winstead-agent/agent.sock")]
-    address: PathBuf,
     #[command(subcommand)]
     command: Command,
 }
@@ -31,7 +32,18 @@ enum Command {
     Serve(serve::ServeArgs),
     Status(status::StatusArgs),
     Policy(policy::PolicyArgs),
+    Run(run::RunArgs),
+    Ps(processes::PsArgs),
+    Attach(processes::AttachArgs),
+    Logs(processes::LogsArgs),
+    Stop(processes::StopArgs),
+    Rm(processes::RmArgs),
+    Orphans(orphans::OrphansArgs),
     Tunnel(tunnel::TunnelArgs),
+    #[command(hide = true)]
+    Keeper(keeper::KeeperArgs),
+    #[command(hide = true)]
+    Become(keeper::BecomeArgs),
 }
 
 /// How to show an answer.
@@ -56,15 +68,29 @@ struct Refusal(String);
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
+    // As ssh does: a program may end with any other code itself.
+    let failed = match &cli.command {
+        Command::Run(_) | Command::Attach(_) => ExitCode::from(255),
+        _ => ExitCode::FAILURE,
+    };
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
-        Command::Status(args) => status::run(&args, &Address::Unix(cli.address)).map(|()| ExitCode::SUCCESS),
+        Command::Status(args) => status::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Policy(args) => policy::run(args),
-        Command::Tunnel(args) => tunnel::run(&args, Address::Unix(cli.address)).map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => run::run(&args),
+        Command::Ps(args) => processes::ps(&args),
+        Command::Attach(args) => processes::attach(&args),
+        Command::Logs(args) => processes::logs(&args),
+        Command::Stop(args) => processes::stop(&args),
+        Command::Rm(args) => processes::rm(&args),
+        Command::Orphans(args) => orphans::run(&args),
+        Command::Tunnel(args) => tunnel::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Keeper(args) => keeper::keep(&args),
+        Command::Become(args) => keeper::become_program(&args),
     };
     outcome.unwrap_or_else(|error| {
         say(&*error);
-        ExitCode::FAILURE
+        failed
     })
 }
 

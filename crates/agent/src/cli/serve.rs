@@ -13,6 +13,9 @@ use winstead_agent::serve::{Places, Settings, Signals, serve};
 
 use crate::cli::Failure;
 
+/// Threads that wait for the disk; more of them would not make it faster.
+const BLOCKING: usize = 8;
+
 /// Runs the daemon in the foreground, until Ctrl-C or SIGTERM. SIGHUP lets it read its policy again.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -48,7 +51,8 @@ enum LogFormat {
 /// When it cannot serve.
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     log(args.log_format, &args.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING).enable_all().build()?;
     let places = Places { runtime: args.runtime, state: args.state };
     let settings = Settings { places, files: args.files };
     runtime.block_on(async {

@@ -2,14 +2,15 @@
 
 use clap::Args;
 use serde_json::{Value, json};
-use winstead_agent_client::{Address, Connection};
 use winstead_protocol::v1::{PolicyStatus, StatusRequest, StatusResponse};
 
-use crate::cli::{Failure, Format, show};
+use crate::cli::{Failure, Format, reach::Reach, show};
 
 /// Shows what the running agent is at: its doors and who may connect, its policy, who is there. For administrators.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    reach: Reach,
     /// How to show it.
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
@@ -19,10 +20,10 @@ pub(crate) struct StatusArgs {
 ///
 /// # Errors
 /// When nobody answers, or we may not ask.
-pub(crate) fn run(args: &StatusArgs, address: &Address) -> Result<(), Failure> {
+pub(crate) fn run(args: &StatusArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let status = runtime.block_on(async {
-        let connection = Connection::open(address).await?;
+        let connection = args.reach.open().await?;
         let answer = connection.agent().status(StatusRequest {}).await.map_err(super::refusal)?;
         Ok::<_, Failure>(answer.into_inner())
     })?;

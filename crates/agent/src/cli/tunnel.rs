@@ -7,13 +7,10 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
-use winstead_agent_client::{
-    Address, Connection,
-    tunnel::{Mapping, Publisher},
-};
+use winstead_agent_client::tunnel::{Mapping, Publisher};
 use winstead_protocol::v1::{TunnelListRequest, TunnelProtocol, TunnelStatus};
 
-use crate::cli::Failure;
+use crate::cli::{Failure, reach::Reach};
 
 const PUBLISH: &str = "\
 Examples:
@@ -44,6 +41,8 @@ enum Command {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = PUBLISH)]
 struct PublishArgs {
+    #[command(flatten)]
+    reach: Reach,
     /// PROTOCOL/LISTEN:HOST:PORT, or shorter: PROTOCOL/LISTEN:PORT, PROTOCOL/PORT. Ports may be ranges.
     #[arg(value_name = "SPEC", required = true)]
     specs: Vec<String>,
@@ -59,6 +58,8 @@ struct PublishArgs {
 /// Lists the tunnels that are open: one's own, or all for administrators.
 #[derive(Clone, Debug, Args)]
 struct ListArgs {
+    #[command(flatten)]
+    reach: Reach,
     /// How they are written: table or json.
     #[arg(short, long, value_name = "FORMAT", default_value = "table", hide_possible_values = true)]
     output: Format,
@@ -81,16 +82,16 @@ enum PublishFailure {
 ///
 /// # Errors
 /// When it fails.
-pub(crate) fn run(args: &TunnelArgs, address: Address) -> Result<(), Failure> {
+pub(crate) fn run(args: &TunnelArgs) -> Result<(), Failure> {
     // One thread: a tunnel's two directions then never wait for another one to wake up.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match &args.command {
-        Command::Publish(args) => runtime.block_on(publish(args, address)),
-        Command::List(args) => runtime.block_on(list(args, &address)),
+        Command::Publish(args) => runtime.block_on(publish(args)),
+        Command::List(args) => runtime.block_on(list(args)),
     }
 }
 
-async fn publish(args: &PublishArgs, address: Address) -> Result<(), Failure> {
+async fn publish(args: &PublishArgs) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_target(false)
@@ -100,7 +101,7 @@ async fn publish(args: &PublishArgs, address: Address) -> Result<(), Failure> {
         .init();
     let parsed: Vec<Vec<Mapping>> =
         args.specs.iter().map(|spec| Mapping::parse(spec)).collect::<Result<_, _>>()?;
-    let publisher = Publisher::bind(address, &parsed.concat(), &args.listen).await?;
+    let publisher = Publisher::bind(args.reach.address(), &parsed.concat(), &args.listen).await?;
     let interrupted = tokio::signal::ctrl_c();
     let served = async {
         let refused = publisher.check().await?;
@@ -122,8 +123,8 @@ async fn publish(args: &PublishArgs, address: Address) -> Result<(), Failure> {
     }
 }
 
-async fn list(args: &ListArgs, address: &Address) -> Result<(), Failure> {
-    let connection = Connection::open(address).await?;
+async fn list(args: &ListArgs) -> Result<(), Failure> {
+    let connection = args.reach.open().await?;
     let mut answer = connection.tunnels().list(TunnelListRequest {}).await?.into_inner();
     let rows: Vec<Row> = answer.tunnels.drain(..).map(Row::from).collect();
     let mut out = io::stdout().lock();

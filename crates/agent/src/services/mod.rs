@@ -1,9 +1,14 @@
 //! The agent's own protocol, version 1.
 
 mod agent;
+mod event_stream;
+mod input;
+mod order;
+mod processes;
 mod tunnels;
 
 pub use agent::AgentService;
+pub use processes::ProcessService;
 pub use tunnels::TunnelsService;
 
 use tonic::{Request, Status};
