@@ -16,6 +16,8 @@ use crate::{
 
 /// Enough for a fast local stream, as the client has it.
 const WINDOW: u32 = 4 * 1024 * 1024;
+/// How long a stop waits for clients.
+const LEAVING: std::time::Duration = std::time::Duration::from_secs(5);
 /// One piece of output in one frame.
 const FRAME: u32 = 512 * 1024;
 
@@ -76,10 +78,26 @@ pub async fn serve(places: &Places, stop: &CancellationToken) -> Result<(), Serv
         .max_frame_size(FRAME)
         .add_service(AgentServer::new(AgentService::new(Arc::clone(&access))))
         .add_service(ProcessesServer::new(processes))
-        .serve_with_incoming_shutdown(visitors, stop.cancelled());
-    let served = served.await;
+        .serve_with_incoming_shutdown(visitors, leave(stop, &supervisor));
+    tokio::select! {
+        served = served => Ok(served?),
+        () = late(stop) => {
+            tracing::warn!("clients that did not leave are cut off");
+            Ok(())
+        }
+    }
+}
+
+/// Clients were told to leave, and had time for it.
+async fn late(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LEAVING).await;
+}
+
+/// Leaves the processes to the next agent as soon as this one is to stop, so that nobody who listens to one holds it.
+async fn leave(stop: &CancellationToken, supervisor: &Supervisor) {
+    stop.cancelled().await;
     supervisor.close().await;
-    Ok(served?)
 }
 
 /// Processes are kept by this very executable.
