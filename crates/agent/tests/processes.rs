@@ -61,7 +61,7 @@ impl Daemon {
 
     /// As `kill -9` does it, and another one in its place.
     async fn kill_and_start_again(&mut self) -> Connection {
-        self.child.kill().expect("it runs");
+        self.child.kill().expect("it runs, or ran");
         self.child.wait().expect("it was killed");
         self.child = Self::spawn(&self.folder);
         self.connect().await
@@ -196,6 +196,28 @@ async fn fifty_processes_are_found_again_after_the_daemon_was_killed() {
         let (out, code) = all(listening).await;
         assert_eq!((out.as_slice(), code), (&b"before\nafter\n"[..], i32::try_from(number).expect("small")));
     }
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_asked_to_stop_leaves_its_processes_to_the_next_one() {
+    let mut daemon = Daemon::start().await;
+    let connection = daemon.connect().await;
+    let script = "echo before; while [ ! -e stop ]; do sleep 0.05; done; echo after";
+    let folder = daemon.folder.path().display().to_string();
+    let mut listening = connection.run(StartRequest { folder, ..shell(script) }).await.expect("it runs");
+    let id = listening.started().id.clone();
+    assert_eq!(listening.next().await.expect("it holds"), Said::Stdout("before\n".into()));
+    let pid =
+        i32::try_from(daemon.child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is ours");
+    let broken = tokio::time::timeout(PATIENCE, listening.next()).await.expect("in time");
+    assert!(broken.is_err(), "{broken:?}");
+    daemon.child.wait().expect("it stops, whoever listens");
+    let connection = daemon.kill_and_start_again().await;
+    fs_err::write(daemon.folder.path().join("stop"), "").expect("it is written");
+    let listening = connection.attach(&id, listening.had(), true).await.expect("it is found");
+    assert_eq!(all(listening).await, (b"after\n".to_vec(), 0));
     daemon.end().await;
 }
 

@@ -299,3 +299,19 @@ async fn a_program_runs_as_another_account_with_that_ones_groups_only() {
     assert!(lines[2].ends_with(" nobody"), "{out}");
     supervisor.close().await;
 }
+
+#[tokio::test]
+async fn a_limit_is_enforced_or_refused_and_never_ignored() {
+    let (_folder, supervisor) = supervisor().await;
+    let mut order = shell("for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; echo all; wait");
+    order.limits.processes = Some(4);
+    match supervisor.start(order).await {
+        Ok(process) => {
+            let (out, err, _) = all(&mut attach(&process)).await;
+            assert!(out.is_empty() && !err.is_empty(), "the kernel refuses the fifth");
+        }
+        Err(StartError::Keeper { source: KeeperFailure::Limit(_), .. }) => {}
+        Err(other) => panic!("{other:?}"),
+    }
+    supervisor.close().await;
+}

@@ -1,6 +1,7 @@
 //! A group of the kernel's own for one process and all that it starts: cgroup version 2 where it is, else the memory, pids
-//! and cpu hierarchies of version 1. Limits need one; without limits it is taken where it is to be had, because version 2 can
-//! kill all of it at once.
+//! and cpu hierarchies of version 1. Only limits need one: moving a
+//! process into a group makes the kernel wait for all its CPUs, 11 ms on the computer where this was measured, and a keeper
+//! finds all that its program started without it.
 //!
 //! Under systemd the unit says `Delegate=yes` and `DelegateSubgroup=agent`: only a group without processes of its own can
 //! hand controllers to its children, so the agent sits in `agent`, and processes beside it.
@@ -40,6 +41,9 @@ impl Group {
     /// # Errors
     /// When a limit is asked for that cannot be enforced here. Nothing is left then.
     pub(crate) fn create(id: &str, launch: &Launch) -> Result<Self, KeeperFailure> {
+        if !launch.is_limited() {
+            return Ok(Self::default());
+        }
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let all = hierarchies(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"));
         let mut group = Self::default();
@@ -86,9 +90,6 @@ impl Group {
         self.folders.push(folder.clone());
         let kill = folder.join("cgroup.kill");
         self.kill = kill.exists().then_some(kill);
-        if !launch.is_limited() {
-            return Ok(true);
-        }
         for (controller, file, value) in limits(launch) {
             if !folder.join(file).exists() {
                 let hand_on = fs::write(base.join("cgroup.subtree_control"), format!("+{controller}"));
