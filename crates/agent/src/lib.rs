@@ -16,3 +16,4 @@ pub mod access;
 pub mod door;
 pub mod serve;
 pub mod services;
+pub mod wins;

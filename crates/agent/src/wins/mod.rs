@@ -1,0 +1,3 @@
+//! What old clients of `rancher/wins` speak: six gRPC services, and tunnels over a WebSocket.
+
+pub mod authority;
