@@ -140,7 +140,7 @@ fn text(bytes: &[u8]) -> String {
 
 /// As much of a text as fits, in whole characters.
 fn cut(text: &str, most: usize) -> &[u8] {
-    text[..text.floor_char_boundary(most)].as_bytes()
+    &text.as_bytes()[..text.floor_char_boundary(most)]
 }
 
 fn connections(bytes: &[u8]) -> Result<Vec<i64>, MessageError> {
