@@ -14,6 +14,8 @@
 
 pub mod access;
 pub mod door;
+pub mod folder;
+pub mod metrics;
 pub mod serve;
 pub mod services;
 pub mod wins;

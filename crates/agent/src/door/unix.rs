@@ -76,7 +76,7 @@ fn caller(door: Door, stream: &UnixStream) -> io::Result<Caller> {
         groups: vec![peer.gid().to_string()],
         administrator: peer.uid() == 0,
     };
-    let process = process.map(|pid| CallingProcess { pid, started: 0, program: None });
+    let process = process.map(|pid| CallingProcess { pid, started: 0, program: None, sha256: None });
     Ok(Caller { door, account, process, container: None })
 }
 

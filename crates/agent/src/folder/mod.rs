@@ -1,0 +1,20 @@
+//! Folders and files that only the agent may change.
+
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+#[cfg(unix)]
+pub use unix::{lock_down, open_private};
+#[cfg(windows)]
+pub use windows::{lock_down, open_private};
+
+/// Who may look into a folder. Nobody but the agent may change anything in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Everybody: sockets are found in it.
+    Everybody,
+    /// The agent alone.
+    Nobody,
+}
