@@ -6,5 +6,5 @@
 mod connect;
 mod error;
 
-pub use connect::{Address, Connection};
+pub use connect::{Address, Connection, wins_socket};
 pub use error::ConnectError;

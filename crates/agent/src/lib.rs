@@ -18,4 +18,5 @@ pub mod folder;
 pub mod metrics;
 pub mod serve;
 pub mod services;
+pub mod supervision;
 pub mod wins;

@@ -1,6 +1,8 @@
 //! The command line: reads arguments, prints, sets exit codes. It decides nothing.
 
+mod keeper;
 mod serve;
+mod wins;
 
 use std::{error::Error, io::Write, process::ExitCode};
 
@@ -17,18 +19,33 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    #[command(hide = true)]
+    Keeper(keeper::KeeperArgs),
+    #[command(hide = true)]
+    Become(keeper::BecomeArgs),
+    #[command(name = "srv", alias = "server")]
+    WinsServer(wins::ServerArgs),
+    #[command(name = "cli", alias = "client")]
+    WinsClient(wins::ClientArgs),
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
+    if wins::is_wins(std::env::args_os().next().as_deref()) {
+        return wins::run_alone();
+    }
     let cli = Cli::parse();
     let outcome = match cli.command {
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Keeper(args) => keeper::keep(&args),
+        Command::Become(args) => keeper::become_program(&args),
+        Command::WinsServer(args) => wins::server(&args).map(|()| ExitCode::SUCCESS),
+        Command::WinsClient(args) => wins::client(&args).map(|()| ExitCode::SUCCESS),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             say(&*error);
             ExitCode::FAILURE

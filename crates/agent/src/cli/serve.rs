@@ -24,8 +24,15 @@ pub(crate) struct ServeArgs {
 /// # Errors
 /// When it cannot serve.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let places = Places { runtime: args.runtime.clone(), state: args.state.clone() };
+    until_stopped(async |stop| Ok(serve(&places, stop).await?))
+}
+
+/// Does this until Ctrl-C or SIGTERM.
+pub(crate) fn until_stopped(
+    act: impl AsyncFnOnce(&CancellationToken) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
         let asked = stop.clone();
@@ -38,9 +45,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
             asked.cancel();
             Ok::<(), std::io::Error>(())
         });
-        let outcome = serve(&places, &stop).await;
+        let outcome = act(&stop).await;
         signals.abort();
         outcome
-    })?;
-    Ok(())
+    })
 }

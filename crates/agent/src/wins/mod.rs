@@ -6,8 +6,10 @@
 //! ```
 
 pub mod authority;
+mod daemon;
 mod hns;
 mod host;
+pub mod lists;
 pub mod process;
 pub mod proxy;
 pub mod remotedialer;
@@ -15,5 +17,6 @@ mod rules;
 mod serve;
 pub mod services;
 
+pub use daemon::{Daemon, DaemonError};
 pub use rules::{rules, warn};
 pub use serve::{Visitor, serve_services, serve_tunnels};

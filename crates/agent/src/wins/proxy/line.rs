@@ -56,6 +56,15 @@ struct Gauge {
     paused: AtomicBool,
 }
 
+/// The end of a connection that is on this computer.
+#[derive(Debug)]
+pub(super) enum End {
+    /// To be connected to: a port of localhost.
+    Port(u16),
+    /// Somebody connected to us.
+    Accepted(TcpStream),
+}
+
 /// The session's end of a connection. Dropped: what waits is still written, then the port's connection is closed.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -68,20 +77,20 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(super) struct Talk {
     id: i64,
-    port: u16,
+    end: End,
     inbox: mpsc::UnboundedReceiver<Piece>,
     gauge: Arc<Gauge>,
     go: watch::Receiver<bool>,
     outbox: Outbox,
 }
 
-/// Both ends of a new connection to a port.
-pub(super) fn line(id: i64, port: u16, outbox: Outbox) -> (Line, Talk) {
+/// Both ends of a new connection.
+pub(super) fn line(id: i64, end: End, outbox: Outbox) -> (Line, Talk) {
     let (inbox, pieces) = mpsc::unbounded_channel();
     let (go, going) = watch::channel(true);
     let gauge = Arc::new(Gauge::default());
     let line = Line { inbox, gauge: Arc::clone(&gauge), go };
-    (line, Talk { id, port, inbox: pieces, gauge, go: going, outbox })
+    (line, Talk { id, end, inbox: pieces, gauge, go: going, outbox })
 }
 
 impl Line {
@@ -105,7 +114,8 @@ impl Line {
 impl Talk {
     /// Connects to the port and moves bytes until one side is done, then tells the client so. Returns the id.
     pub(super) async fn run(mut self) -> i64 {
-        let text = match self.connect_and_move().await {
+        let end = std::mem::replace(&mut self.end, End::Port(0));
+        let text = match self.connect_and_move(end).await {
             Ok(()) => END.to_owned(),
             Err(error) => error.to_string(),
         };
@@ -114,8 +124,11 @@ impl Talk {
         self.id
     }
 
-    async fn connect_and_move(&mut self) -> io::Result<()> {
-        let stream = timeout(DIAL, TcpStream::connect(("localhost", self.port))).await??;
+    async fn connect_and_move(&mut self, end: End) -> io::Result<()> {
+        let stream = match end {
+            End::Port(port) => timeout(DIAL, TcpStream::connect(("localhost", port))).await??,
+            End::Accepted(stream) => stream,
+        };
         stream.set_nodelay(true)?;
         let (from_port, to_port) = stream.into_split();
         let reader = (self.id, self.go.clone(), self.outbox.data.clone());

@@ -7,6 +7,8 @@
 //! The session reads in one loop and writes in another, so that a full pipe in one direction stops nothing in the other.
 
 mod line;
+mod publish;
 mod session;
 
+pub use publish::{PublishError, publish};
 pub use session::{SessionError, serve};

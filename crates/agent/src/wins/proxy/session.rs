@@ -8,7 +8,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     sync::{Semaphore, mpsc},
     task::JoinSet,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, interval, timeout, timeout_at},
 };
 use tokio_stream::{Stream, StreamExt as _};
 use tokio_tungstenite::{
@@ -20,29 +20,29 @@ use tokio_tungstenite::{
     },
 };
 
-use super::line::{Line, Outbox, Piece, line};
+use super::line::{End, Line, Outbox, Piece, line};
 use crate::{
     access::{Access, Caller, Port, Protocol, Request},
     wins::remotedialer::{Message, MessageError},
 };
 
 /// How long a client may take to ask for the WebSocket.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Clients ping every 5 s; one that says nothing for so long is gone (remotedialer's own number).
-const SILENCE: Duration = Duration::from_secs(60);
+pub(super) const SILENCE: Duration = Duration::from_secs(60);
 /// How long the client may take to read one message.
 const WRITE: Duration = Duration::from_secs(60);
 
 /// The largest message. Old clients send 32 KiB; one that lists 4,096 connections has as much.
-const LARGEST_MESSAGE: usize = 256 * 1024;
+pub(super) const LARGEST_MESSAGE: usize = 256 * 1024;
 /// Connections of one session.
 const MOST_LINES: usize = 4096;
 /// Bytes of a session that wait for slow ports. When they are used up, nothing is read from the client for a while.
-const ROOM: usize = 32 * 1024 * 1024;
+pub(super) const ROOM: usize = 32 * 1024 * 1024;
 /// Messages of data that wait for the client, 32 KiB each.
-const DATA_WAITING: usize = 32;
+pub(super) const DATA_WAITING: usize = 32;
 /// Other messages that wait for it. A client that reads never has so many; one that does not is sent away.
-const CONTROL_WAITING: usize = 8192;
+pub(super) const CONTROL_WAITING: usize = 8192;
 
 /// A session did not end as it should. Display is a fragment after "failed to".
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +102,7 @@ where
     };
     let outcome = tokio::select! {
         outcome = session.read(source) => outcome,
-        outcome = write(sink, control_waiting, data_waiting) => outcome,
+        outcome = write(sink, control_waiting, data_waiting, None) => outcome,
     };
     session.talks.shutdown().await;
     outcome
@@ -233,7 +233,7 @@ impl Session<'_> {
         if self.lines.contains_key(&id) {
             return Err(format!("connection {id} is open already"));
         }
-        let (line, talk) = line(id, port.number, self.outbox.clone());
+        let (line, talk) = line(id, End::Port(port.number), self.outbox.clone());
         self.lines.insert(id, line);
         self.talks.spawn(talk.run());
         Ok(())
@@ -252,32 +252,40 @@ fn target(address: &str) -> Option<Port> {
     Some(Port { protocol: Protocol::Tcp, host: "localhost".to_owned(), number })
 }
 
-/// Writes what waits until the session ends, in as few writes as it comes.
-async fn write<S>(
+/// Writes what waits until the session ends, in as few writes as it comes; and, as the client's end does, a ping from time
+/// to time.
+pub(super) async fn write<S>(
     mut sink: S,
     mut control: mpsc::Receiver<Message>,
     mut data: mpsc::Receiver<Message>,
+    ping: Option<Duration>,
 ) -> Result<(), SessionError>
 where
     S: Sink<Frame, Error = tungstenite::Error> + Unpin,
 {
+    let mut pings = interval(ping.unwrap_or(SILENCE));
     let mut id = 0_i64;
     loop {
         let first = tokio::select! {
             biased;
-            Some(message) = control.recv() => message,
-            Some(message) = data.recv() => message,
+            _ = pings.tick(), if ping.is_some() => Frame::Ping(Bytes::new()),
+            Some(message) = control.recv() => binary(&message, &mut id),
+            Some(message) = data.recv() => binary(&message, &mut id),
             else => return Ok(()),
         };
         let mut next = Some(first);
-        while let Some(message) = next {
-            id = id.wrapping_add(1);
-            let frame = Frame::Binary(message.encode(id));
+        while let Some(frame) = next {
             timeout(WRITE, sink.feed(frame)).await.map_err(|_| SessionError::Stuck)??;
-            next = control.try_recv().or_else(|_| data.try_recv()).ok();
+            let message = control.try_recv().or_else(|_| data.try_recv()).ok();
+            next = message.map(|message| binary(&message, &mut id));
         }
         timeout(WRITE, sink.flush()).await.map_err(|_| SessionError::Stuck)??;
     }
+}
+
+fn binary(message: &Message, id: &mut i64) -> Frame {
+    *id = id.wrapping_add(1);
+    Frame::Binary(message.encode(*id))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod host;
 mod network;
 mod route;
 
-pub use application::ApplicationService;
+pub use application::{ApplicationService, VERSION, checksum, info};
 pub use hns::HnsService;
 pub use host::HostService;
 pub use network::NetworkService;
@@ -17,7 +17,7 @@ use std::error::Error;
 use tonic::Status;
 
 /// An error with its causes in one line, as gRPC's messages are.
-fn line(error: &dyn Error) -> String {
+pub(super) fn line(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
