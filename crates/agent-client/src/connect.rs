@@ -85,7 +85,7 @@ impl Connection {
         Ok(Self { channel })
     }
 
-    /// The transport itself, for services that are not the agent's own.
+    /// The connection itself, for services that are not ours.
     #[must_use]
     pub fn channel(&self) -> Channel {
         self.channel.clone()

@@ -13,10 +13,12 @@
 //! Everything but `door`, `supervision` and `facts` is the same on Linux and Windows.
 
 pub mod access;
+pub mod configuration;
 pub mod door;
 pub mod folder;
 pub mod metrics;
 pub mod serve;
 pub mod services;
+pub mod status;
 pub mod supervision;
 pub mod wins;

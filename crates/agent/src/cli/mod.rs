@@ -18,7 +18,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     #[command(hide = true)]
     Keeper(keeper::KeeperArgs),
     #[command(hide = true)]
@@ -29,6 +29,9 @@ enum Command {
     WinsClient(wins::ClientArgs),
 }
 
+/// Where the agent's sockets are, unless it was told otherwise.
+const RUNTIME: &str = "/run/winstead-agent";
+
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// Runs the command that the arguments name.
@@ -38,7 +41,7 @@ pub(crate) fn run() -> ExitCode {
     }
     let cli = Cli::parse();
     let outcome = match cli.command {
-        Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Serve(args) => serve::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Keeper(args) => keeper::keep(&args),
         Command::Become(args) => keeper::become_program(&args),
         Command::WinsServer(args) => wins::server(&args).map(|()| ExitCode::SUCCESS),

@@ -1,7 +1,15 @@
 //! Where callers come in: sockets and pipes with explicit rights, and who stands at the other end.
+//!
+//! ```text
+//! connection → who is it? (peer: the system says) → is there a seat? → Visitor: a stream with its Caller
+//! ```
 
+mod seats;
 #[cfg(unix)]
 mod unix;
+mod visitor;
 
+pub use seats::{Full, Seat, Seats};
 #[cfg(unix)]
-pub use unix::{UnixDoor, UnixVisitor};
+pub use unix::{Lobby, UnixDoor, UnixVisitor, own_caller};
+pub use visitor::{TURNED_AWAY, Visitor};

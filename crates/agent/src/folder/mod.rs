@@ -6,9 +6,9 @@ mod unix;
 mod windows;
 
 #[cfg(unix)]
-pub use unix::{lock_down, open_private};
+pub use unix::{guard, lock_down, open_private};
 #[cfg(windows)]
-pub use windows::{lock_down, open_private};
+pub use windows::{guard, lock_down, open_private};
 
 /// Who may look into a folder. Nobody but the agent may change anything in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -46,7 +46,20 @@ pub fn lock_down(path: &Path, readers: Readers) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Refuses a folder in which others could replace what is ours.
+/// Refuses a file that others could change, or replace in one of the folders above.
+///
+/// # Errors
+/// When they could, or it is not there.
+pub fn guard(path: &Path) -> io::Result<()> {
+    let path = fs::canonicalize(path)?;
+    // A file has no use for the bit that protects what is in a folder.
+    if fs::metadata(&path)?.mode() & OTHERS_WRITE != 0 {
+        return Err(refusal(&path, "others may write to it"));
+    }
+    path.ancestors().try_for_each(guarded)
+}
+
+/// Refuses what is somebody else's, and a folder in which others could replace what is ours.
 fn guarded(path: &Path) -> io::Result<()> {
     let found = fs::metadata(path)?;
     if found.uid() != 0 && found.uid() != geteuid().as_raw() {
@@ -137,6 +150,19 @@ mod tests {
         std::os::unix::fs::symlink(folder.path().join("file"), folder.path().join("other")).expect("a link");
         open_private(&folder.path().join("other")).expect_err("a link");
         assert_eq!(mode(&folder.path().join("file")), 0o600);
+    }
+
+    #[test]
+    fn a_file_that_others_may_change_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("agent.yaml");
+        open_private(&file).expect("it is made");
+        guard(&file).expect("it is ours");
+        set(&file, 0o1622);
+        guard(&file).expect_err("others may write");
+        set(&file, 0o644);
+        set(folder.path(), 0o777);
+        guard(&file).expect_err("others may replace it");
     }
 
     #[test]

@@ -25,3 +25,11 @@ pub fn lock_down(path: &Path, _readers: Readers) -> io::Result<PathBuf> {
 pub fn open_private(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().create(true).append(true).open(path)
 }
+
+/// Refuses a file that others could change.
+///
+/// # Errors
+/// When it is not there.
+pub fn guard(path: &Path) -> io::Result<()> {
+    fs::metadata(path).map(drop)
+}

@@ -2,14 +2,14 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use winstead_agent_client::wins_socket;
-use winstead_spec::{AgentLimits, WinsConfig};
+use winstead_spec::{AgentLimits, Connect, WinsConfig};
 
 use crate::{
     access::{Access, Audit, AuditError, Door, Paths, Policy},
-    door::{UnixDoor, UnixVisitor},
+    door::{Lobby, Seats, UnixDoor},
+    folder::{Readers, lock_down},
     metrics::Decisions,
     serve::Places,
     supervision::{Settings, SupervisionError, Supervisor},
@@ -70,21 +70,27 @@ impl Daemon {
     /// When a door cannot be opened, or breaks.
     pub async fn serve(&self, stop: &CancellationToken) -> Result<(), DaemonError> {
         let limits = AgentLimits::default();
+        let places = locked_down(&self.places)?;
         let policy = Policy::new(rules(&self.config), Paths::HERE);
-        let audit = Audit::open(&self.places.state)?;
+        let audit = Audit::open(&places.state)?;
         let access = Arc::new(Access::new(Some(policy), audit, limits.arguments, Decisions::default()));
-        let folder = self.places.state.join("processes");
+        let folder = places.state.join("processes");
         let supervisor = Supervisor::open(Settings::new(folder, self.keeper.clone())).await?;
         let processes =
             ProcessService::open(Arc::clone(&access), supervisor.clone(), &self.places.state, self.on_exit);
-        let failed = |source| DaemonError::Folder { path: self.places.state.clone(), source };
+        let failed = |source| DaemonError::Folder { path: places.state.clone(), source };
         let processes = processes.map_err(failed)?;
-        let services = self.door(Door::Wins, &self.config.listen)?;
-        let tunnels = self.door(Door::WinsProxy, &self.config.proxy)?;
+        let lobby = Lobby {
+            seats: Seats::new(limits.clients),
+            access: Arc::clone(&access),
+            handshake: limits.handshake.duration(),
+        };
+        let services = self.door(Door::Wins, &self.config.listen, lobby.clone())?;
+        let tunnels = self.door(Door::WinsProxy, &self.config.proxy, lobby)?;
         let message = usize::try_from(limits.message.bytes()).unwrap_or(usize::MAX);
         let (served, ()) = tokio::join!(
-            serve_services(visitors(&services), (&access, processes.clone()), message, stop),
-            serve_tunnels(visitors(&tunnels), &access, stop),
+            serve_services(services, (&access, processes.clone()), message, stop),
+            serve_tunnels(tunnels, &access, stop),
         );
         processes.close().await;
         supervisor.close().await;
@@ -92,12 +98,18 @@ impl Daemon {
     }
 
     /// As the old pipe of gRPC had it, and for both: only for those who can do everything anyway.
-    fn door(&self, door: Door, pipe: &str) -> Result<UnixDoor, DaemonError> {
+    fn door(&self, door: Door, pipe: &str, lobby: Lobby) -> Result<UnixDoor, DaemonError> {
         let path = wins_socket(&self.places.runtime, pipe);
-        UnixDoor::open(door, &path, 0o600).map_err(|source| DaemonError::Door { path, source })
+        UnixDoor::open(door, &path, &Connect::Administrators, lobby)
+            .map_err(|source| DaemonError::Door { path, source })
     }
 }
 
-fn visitors(door: &UnixDoor) -> impl Stream<Item = io::Result<UnixVisitor>> {
-    tokio_stream::iter(std::iter::repeat(())).then(|()| door.accept())
+/// Folders that only the agent writes; everybody may look for its sockets.
+fn locked_down(places: &Places) -> Result<Places, DaemonError> {
+    let lock = |path: &PathBuf, readers| {
+        lock_down(path, readers).map_err(|source| DaemonError::Folder { path: path.clone(), source })
+    };
+    let runtime = lock(&places.runtime, Readers::Everybody)?;
+    Ok(Places { runtime, state: lock(&places.state, Readers::Nobody)? })
 }

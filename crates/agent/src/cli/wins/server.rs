@@ -102,7 +102,7 @@ pub(crate) fn server(args: &ServerArgs) -> Result<(), Failure> {
     let keeper = std::env::current_exe()?;
     let on_exit = if args.hide_exit_codes { OnExit::Hide } else { OnExit::Tell };
     let daemon = Daemon { config, places, keeper, on_exit };
-    crate::cli::serve::until_stopped(async |stop| Ok(daemon.serve(stop).await?))
+    crate::cli::serve::until_stopped(async |signals| Ok(daemon.serve(&signals.stop).await?))
 }
 
 /// A file that is not there says nothing, as it always did.
