@@ -17,6 +17,8 @@ use crate::error::ConnectError;
 
 /// Enough for a fast local stream: HTTP/2's own 64 KiB would stop it for an answer again and again.
 const WINDOW: u32 = 4 * 1024 * 1024;
+/// One piece of output in one frame.
+const FRAME: u32 = 512 * 1024;
 
 /// Where an agent listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +81,7 @@ impl Connection {
         let channel = Endpoint::from_static("http://agent")
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
+            .max_frame_size(FRAME)
             .connect_with_connector(connector)
             .await
             .map_err(|source| ConnectError::Handshake { address: address.to_string(), source })?;

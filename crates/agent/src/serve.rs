@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::Router};
 use tonic_health::{ServingStatus, server::health_reporter};
 use tower::layer::util::{Identity, Stack};
-use winstead_protocol::v1::{DoorStatus, agent_server::AgentServer};
+use winstead_protocol::v1::{DoorStatus, agent_server::AgentServer, processes_server::ProcessesServer};
 
 use crate::{
     access::{Access, Audit, AuditError, Door},
@@ -15,14 +15,17 @@ use crate::{
     door::{Lobby, Seats, UnixDoor},
     folder::{Readers, lock_down},
     metrics::{CountCalls, EndpointError, Metrics, MetricsEndpoint},
-    services::AgentService,
+    services::{AgentService, ProcessService},
     status::Overview,
+    supervision::{self, SupervisionError, Supervisor, Vault},
 };
 
 /// Enough for a fast local stream, as the client has it.
 const WINDOW: u32 = 4 * 1024 * 1024;
 /// Calls at the same time on one connection: a tunnel is one, and a client may have a thousand.
 const CALLS: u32 = 4096;
+/// One piece of output in one frame.
+const FRAME: u32 = 512 * 1024;
 
 /// Where an agent keeps what.
 #[derive(Clone, Debug)]
@@ -79,6 +82,17 @@ pub enum ServeError {
     /// Metrics cannot be read.
     #[error(transparent)]
     Metrics(#[from] EndpointError),
+    /// What outlives it cannot be used.
+    #[error("use {}", path.display())]
+    State {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Processes cannot be kept.
+    #[error("take over processes")]
+    Supervision(#[from] SupervisionError),
     /// The transport.
     #[error("serve")]
     Transport(#[from] tonic::transport::Error),
@@ -99,6 +113,11 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
         access: Arc::clone(&access),
         handshake: agent.limits.handshake.duration(),
     };
+    let supervisor = Supervisor::open(keeping(&places)?).await?;
+    let vault_folder = places.state.join("vault");
+    let vault = Vault::open(&vault_folder)
+        .map_err(|source| ServeError::State { path: vault_folder.clone(), source })?;
+    let processes = ProcessService::new(Arc::clone(&access), supervisor.clone(), vault);
     let mut overview = Overview::new(access, seats, metrics);
     let path = agent.doors.local.path.clone().unwrap_or_else(|| places.runtime.join("agent.sock"));
     let door = UnixDoor::open(Door::Local, &path, &agent.doors.local.connect, lobby)
@@ -110,18 +129,30 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
     };
     overview.metrics_address = endpoint.as_ref().and_then(|endpoint| endpoint.address().ok());
     let overview = Arc::new(overview);
-    let serving = router(&overview, message_limit(&agent)).await;
+    let serving = router(&overview, processes, message_limit(&agent)).await;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), door = %door.path().display(), "serves");
-    tokio::select! {
-        served = serving.serve_with_incoming_shutdown(door, signals.stop.cancelled()) => served?,
-        () = follow(&settings.files, &overview, &signals.reload) => {}
-        () = publish(endpoint, &overview) => {}
-    }
-    Ok(())
+    let outcome = tokio::select! {
+        served = serving.serve_with_incoming_shutdown(door, signals.stop.cancelled()) => served,
+        () = follow(&settings.files, &overview, &signals.reload) => Ok(()),
+        () = publish(endpoint, &overview) => Ok(()),
+    };
+    supervisor.close().await;
+    Ok(outcome?)
+}
+
+/// Processes are kept by this very executable.
+fn keeping(places: &Places) -> Result<supervision::Settings, ServeError> {
+    let keeper = std::env::current_exe()
+        .map_err(|source| ServeError::State { path: "/proc/self/exe".into(), source })?;
+    Ok(supervision::Settings::new(places.state.join("processes"), keeper))
 }
 
 /// All services of the agent's own protocol, and that of health.
-async fn router(overview: &Arc<Overview>, largest: usize) -> Router<Stack<CountCalls, Identity>> {
+async fn router(
+    overview: &Arc<Overview>,
+    processes: ProcessService,
+    largest: usize,
+) -> Router<Stack<CountCalls, Identity>> {
     let (health, health_service) = health_reporter();
     health.set_service_status("", ServingStatus::Serving).await;
     let agent = AgentServer::new(AgentService::new(Arc::clone(overview))).max_decoding_message_size(largest);
@@ -129,9 +160,11 @@ async fn router(overview: &Arc<Overview>, largest: usize) -> Router<Stack<CountC
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_concurrent_streams(CALLS)
+        .max_frame_size(FRAME)
         .layer(CountCalls(overview.metrics.calls.clone()))
         .add_service(health_service)
         .add_service(agent)
+        .add_service(ProcessesServer::new(processes).max_decoding_message_size(largest))
 }
 
 fn locked_down(places: &Places) -> Result<Places, ServeError> {

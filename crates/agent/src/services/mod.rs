@@ -1,8 +1,13 @@
 //! The agent's own protocol, version 1.
 
 mod agent;
+mod event_stream;
+mod input;
+mod order;
+mod processes;
 
 pub use agent::AgentService;
+pub use processes::ProcessService;
 
 use tonic::{Request, Status};
 
