@@ -29,6 +29,8 @@ use crate::{
 const CALLS: usize = 64;
 /// Sessions of tunnels at the same time.
 const SESSIONS: usize = 256;
+/// How long calls may take to end when the daemon stops.
+const DRAIN: Duration = Duration::from_secs(2);
 /// After the door did not let anybody in: it may be out of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -48,8 +50,13 @@ pub async fn serve_services<S: Visitor>(
     stop: &CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let access = || Arc::clone(access);
+    let over = async {
+        stop.cancelled().await;
+        // KeepAlive would go on for ever.
+        tokio::time::sleep(DRAIN).await;
+    };
     let legal = visitors.map(|visitor| visitor.map(LegalAuthority::new));
-    Server::builder()
+    let serving = Server::builder()
         .concurrency_limit_per_connection(CALLS)
         .add_service(ApplicationServiceServer::new(ApplicationService::new(access())))
         .add_service(HostServiceServer::new(HostService::new(access())))
@@ -57,8 +64,11 @@ pub async fn serve_services<S: Visitor>(
         .add_service(HnsServiceServer::new(HnsService::new(access())))
         .add_service(RouteServiceServer::new(RouteService::new(access())))
         .add_service(ProcessServiceServer::new(processes).max_decoding_message_size(message))
-        .serve_with_incoming_shutdown(legal, stop.cancelled())
-        .await
+        .serve_with_incoming_shutdown(legal, stop.cancelled());
+    tokio::select! {
+        served = serving => served,
+        () = over => Ok(()),
+    }
 }
 
 /// Serves tunnels until `stop` is cancelled; then they end.

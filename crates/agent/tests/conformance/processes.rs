@@ -95,10 +95,10 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Until a file is there, or no more.
-async fn until(there: bool, file: &std::path::Path) {
+/// Until something is so.
+async fn until(so: impl Fn() -> bool) {
     let waited = async {
-        while file.exists() != there {
+        while !so() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -109,7 +109,7 @@ async fn until(there: bool, file: &std::path::Path) {
 async fn a_program_runs_says_something_on_both_streams_and_ends() {
     let bench = Bench::new("echo $GREETING $1; pwd; echo oops >&2; ps -o args= -p $$").await;
     let mut started = Started::new(&bench, &["a b"]).await;
-    assert_eq!(text(&started.name[2..]), "rancher-wins-ngin", "cut as ever");
+    assert_eq!(text(&started.name[4..]), "rancher-wins-ngin", "cut as ever");
     started.keep_alive().await;
     let answer = started.wait(5).await;
     assert_eq!((answer.status, &*answer.text), (0, ""));
@@ -163,20 +163,20 @@ async fn what_may_not_or_cannot_run_has_the_old_codes() {
 
 #[tokio::test]
 async fn the_end_of_keep_alive_ends_the_program_with_all_that_it_started() {
-    let alive = tempfile::NamedTempFile::new().expect("a file").into_temp_path();
-    let script =
-        format!("sh -c 'trap \"rm {0}; exit\" TERM; while :; do sleep 0.05; done' & wait", alive.display());
-    let bench = Bench::new(&script).await;
+    let file = tempfile::NamedTempFile::new().expect("a file").into_temp_path();
+    let bench = Bench::new(&format!("sh -c 'echo $$ > {}; exec sleep 600' & wait", file.display())).await;
     let mut started = Started::new(&bench, &[]).await;
     started.keep_alive().await;
+    let grandchild = || fs_err::read_to_string(&file).unwrap_or_default().trim().to_owned();
+    until(|| !grandchild().is_empty()).await;
+    let runs = || std::path::Path::new("/proc").join(grandchild()).join("exe").exists();
     let mut again = bench.client().await;
     let refused = start(&mut again, 1, &bench.request(&[])).await;
     assert_eq!(refused.status, ALREADY_EXISTS, "{}", refused.text);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(alive.exists());
+    assert!(runs());
     // The container is killed: no frame, just the end.
     drop(started);
-    until(false, &alive).await;
+    until(|| !runs()).await;
     bench.daemon.stop().await;
 }
 
