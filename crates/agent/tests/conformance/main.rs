@@ -5,6 +5,7 @@
 
 #![cfg(unix)]
 
+mod cli;
 mod daemon;
 mod faults;
 mod grpc;

@@ -17,14 +17,14 @@ const ALREADY_EXISTS: i32 = 6;
 const INTERNAL: i32 = 13;
 
 /// A program and a daemon that lets old clients run it.
-struct Bench {
-    daemon: Running,
-    program: PathBuf,
+pub(crate) struct Bench {
+    pub(crate) daemon: Running,
+    pub(crate) program: PathBuf,
     _programs: tempfile::TempDir,
 }
 
 impl Bench {
-    async fn new(script: &str) -> Self {
+    pub(crate) async fn new(script: &str) -> Self {
         Self::with(script, OnExit::Tell).await
     }
 

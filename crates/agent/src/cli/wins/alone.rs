@@ -2,15 +2,16 @@
 
 use std::{ffi::OsStr, io::Write, path::Path, process::ExitCode};
 
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
-use winstead_agent::wins::services::VERSION;
-
 use super::{ClientArgs, ServerArgs, client, server};
 use crate::cli::{Failure, say};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
+
+/// Scripts count the words of `rancher-wins version v0.1.0`.
+const WORDS: &str = concat!("version v", env!("CARGO_PKG_VERSION"));
 
 /// What old scripts call.
 #[derive(Debug, Parser)]
-#[command(name = "rancher-wins", version = VERSION, disable_version_flag = true)]
+#[command(name = "rancher-wins", version = WORDS, disable_version_flag = true)]
 struct Wins {
     #[command(flatten)]
     global: Global,

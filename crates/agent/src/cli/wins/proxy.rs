@@ -1,7 +1,10 @@
 //! `cli proxy`: publishes ports of the host here.
 
 use clap::Args;
-use winstead_agent::wins::{lists, proxy::publish};
+use winstead_agent::wins::{
+    lists,
+    proxy::{listen_at, publish},
+};
 
 use crate::cli::Failure;
 
@@ -19,7 +22,7 @@ pub(super) struct ProxyArgs {
 pub(super) async fn proxy(args: &ProxyArgs) -> Result<(), Failure> {
     let ports = lists::publishes(&args.publish)?;
     let stream = open(&args.proxy).await?;
-    Ok(publish(stream, &args.proxy, &ports).await?)
+    Ok(publish(stream, &args.proxy, listen_at(&ports).await?).await?)
 }
 
 #[cfg(unix)]

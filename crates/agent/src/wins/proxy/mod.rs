@@ -10,5 +10,5 @@ mod line;
 mod publish;
 mod session;
 
-pub use publish::{PublishError, publish};
+pub use publish::{PublishError, listen_at, publish};
 pub use session::{SessionError, serve};

@@ -50,21 +50,19 @@ pub enum PublishError {
     Closed,
 }
 
-/// Listens at all these ports, on all addresses, and leads whoever connects to the same port of the host that is behind
-/// `stream`. Returns only with an error.
+/// Leads whoever connects to one of these listeners to the port beside it, of the host that is behind `stream`. Returns only
+/// with an error.
 ///
 /// # Errors
-/// When a port is taken, the server does not speak this, or the tunnel ends.
-pub async fn publish<S>(stream: S, pipe: &str, ports: &[u16]) -> Result<(), PublishError>
+/// When the server does not speak this, or the tunnel ends.
+pub async fn publish<S>(stream: S, pipe: &str, published: Vec<(TcpListener, u16)>) -> Result<(), PublishError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (accepted, mut connections) = mpsc::channel(ACCEPTED);
     let mut listening = JoinSet::new();
-    for port in ports {
-        let failed = |source| PublishError::Port { port: *port, source };
-        let listener = listen(*port).await.map_err(failed)?;
-        listening.spawn(accept(listener, *port, accepted.clone()));
+    for (listener, port) in published {
+        listening.spawn(accept(listener, port, accepted.clone()));
     }
     let settings = WebSocketConfig::default().max_message_size(Some(LARGEST_MESSAGE));
     let name = pipe.rsplit('/').next().unwrap_or_default();
@@ -93,6 +91,19 @@ where
     listening.shutdown().await;
     outcome?;
     Err(PublishError::Closed)
+}
+
+/// Listens at the same ports here, on all addresses.
+///
+/// # Errors
+/// When one is taken.
+pub async fn listen_at(ports: &[u16]) -> Result<Vec<(TcpListener, u16)>, PublishError> {
+    let mut published = Vec::new();
+    for port in ports {
+        let failed = |source| PublishError::Port { port: *port, source };
+        published.push((listen(*port).await.map_err(failed)?, *port));
+    }
+    Ok(published)
 }
 
 /// Both families where the system has both.
