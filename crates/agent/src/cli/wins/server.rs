@@ -93,11 +93,16 @@ pub(crate) fn server(args: &ServerArgs) -> Result<(), Failure> {
     if args.register || args.unregister {
         return Err(NoService(if args.register { "register" } else { "remove" }).into());
     }
+    let config = read(&args.config)?;
+    let level = if config.debug { "debug" } else { "info" };
+    let lines =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(level);
+    // A copy that is called `wins` has its log already, by its own flags.
+    lines.try_init().unwrap_or_default();
+    wins::warn(&config);
     if args.profile != Profile::None {
         tracing::warn!("--profile is ignored: there is no Go runtime in here");
     }
-    let config = read(&args.config)?;
-    wins::warn(&config);
     let places = Places { runtime: args.runtime.clone(), state: args.state.clone() };
     let keeper = std::env::current_exe()?;
     let on_exit = if args.hide_exit_codes { OnExit::Hide } else { OnExit::Tell };

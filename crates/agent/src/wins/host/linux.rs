@@ -73,6 +73,11 @@ pub(crate) async fn networks() -> Result<Vec<String>, HostError> {
     Err(HostError::Networks("only Windows has HNS".to_owned()))
 }
 
+/// What this computer calls itself.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// The kernel in the places of Windows' version.
 pub(crate) fn version() -> Result<HostVersion, HostError> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;

@@ -8,7 +8,7 @@ mod linux;
 mod windows;
 
 #[cfg(unix)]
-pub(crate) use linux::{adapters, add_route, default_route, networks, version};
+pub(crate) use linux::{adapters, add_route, default_route, host_name, networks, version};
 pub(crate) use network::{Adapter, DefaultRoute, HostError};
 #[cfg(windows)]
-pub(crate) use windows::{adapters, add_route, default_route, networks, version};
+pub(crate) use windows::{adapters, add_route, default_route, host_name, networks, version};

@@ -38,7 +38,7 @@ impl network_service_server::NetworkService for NetworkService {
         let adapters = host::adapters().await.map_err(failed)?;
         let adapter = find(&adapters, wanted.as_ref(), route.as_ref());
         let adapter = adapter.ok_or_else(|| Status::not_found("could not get adapter"))?;
-        Ok(Response::new(NetworkGetResponse { data: Some(adapter.answer(host_name())) }))
+        Ok(Response::new(NetworkGetResponse { data: Some(adapter.answer(host::host_name())) }))
     }
 }
 
@@ -53,11 +53,6 @@ fn find<'a>(
         Some(Options::Address(address)) => adapter.address.to_string() == *address,
         None => route.is_some_and(|route| route.index == adapter.index),
     })
-}
-
-#[cfg(unix)]
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
