@@ -1,6 +1,11 @@
 //! Serves the doors until somebody asks to stop.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -8,12 +13,13 @@ use tonic::transport::{Server, server::Router};
 use tonic_health::{ServingStatus, server::health_reporter};
 use tower::layer::util::{Identity, Stack};
 use winstead_protocol::v1::{DoorStatus, agent_server::AgentServer, processes_server::ProcessesServer};
+use winstead_spec::{Agent, AgentDoor};
 
 use crate::{
     access::{Access, Audit, AuditError, Door},
     configuration::{Configuration, ConfigurationError},
     door::{Lobby, Seats, UnixDoor},
-    folder::{Readers, lock_down},
+    folder::{Readers, guard, lock_down},
     metrics::{CountCalls, EndpointError, Metrics, MetricsEndpoint},
     services::{AgentService, ProcessService},
     status::Overview,
@@ -26,6 +32,9 @@ const WINDOW: u32 = 4 * 1024 * 1024;
 const CALLS: u32 = 4096;
 /// One piece of output in one frame.
 const FRAME: u32 = 512 * 1024;
+
+/// How long calls under way may take to end when the agent stops.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Where an agent keeps what.
 #[derive(Clone, Debug)]
@@ -119,9 +128,7 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
         .map_err(|source| ServeError::State { path: vault_folder.clone(), source })?;
     let processes = ProcessService::new(Arc::clone(&access), supervisor.clone(), vault);
     let mut overview = Overview::new(access, seats, metrics);
-    let path = agent.doors.local.path.clone().unwrap_or_else(|| places.runtime.join("agent.sock"));
-    let door = UnixDoor::open(Door::Local, &path, &agent.doors.local.connect, lobby)
-        .map_err(|source| ServeError::Door { path, source })?;
+    let door = open(Door::Local, &agent.doors.local, &places.runtime.join("agent.sock"), lobby)?;
     overview.doors.push(described(&door));
     let endpoint = match agent.metrics {
         Some(address) => Some(MetricsEndpoint::open(address).await?),
@@ -135,6 +142,10 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
         served = serving.serve_with_incoming_shutdown(door, signals.stop.cancelled()) => served,
         () = follow(&settings.files, &overview, &signals.reload) => Ok(()),
         () = publish(endpoint, &overview) => Ok(()),
+        () = patience(&signals.stop) => {
+            tracing::warn!("stops, though calls are still under way");
+            Ok(())
+        }
     };
     supervisor.close().await;
     Ok(outcome?)
@@ -175,12 +186,22 @@ fn locked_down(places: &Places) -> Result<Places, ServeError> {
     Ok(Places { runtime, state: lock(&places.state, Readers::Nobody)? })
 }
 
+/// Opens a door at its own path, in a folder where others cannot write, or where it is by default.
+fn open(door: Door, told: &AgentDoor, by_default: &Path, lobby: Lobby) -> Result<UnixDoor, ServeError> {
+    let path = told.path.as_deref().unwrap_or(by_default);
+    let opened = match path.parent() {
+        Some(folder) => guard(folder).and_then(|()| UnixDoor::open(door, path, &told.connect, lobby)),
+        None => Err(io::ErrorKind::InvalidInput.into()),
+    };
+    opened.map_err(|source| ServeError::Door { path: path.to_owned(), source })
+}
+
 fn described(door: &UnixDoor) -> DoorStatus {
     let permissions = door.permissions().unwrap_or_else(|error| error.to_string());
     DoorStatus { name: door.door().to_string(), address: door.path().display().to_string(), permissions }
 }
 
-fn message_limit(agent: &winstead_spec::Agent) -> usize {
+fn message_limit(agent: &Agent) -> usize {
     usize::try_from(agent.limits.message.bytes()).unwrap_or(usize::MAX)
 }
 
@@ -202,6 +223,12 @@ async fn follow(files: &[PathBuf], overview: &Overview, reload: &Notify) {
             }
         }
     }
+}
+
+/// Until calls have had enough time to end after somebody asked to stop.
+async fn patience(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(GRACE).await;
 }
 
 /// Answers Prometheus for ever, if anybody wants that.

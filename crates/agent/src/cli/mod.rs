@@ -1,12 +1,18 @@
 //! The command line: reads arguments, prints, sets exit codes. It decides nothing.
 
 mod keeper;
+mod policy;
 mod serve;
+mod status;
 mod wins;
 
-use std::{error::Error, io::Write, process::ExitCode};
+use std::{
+    error::Error,
+    io::{self, Write},
+    process::ExitCode,
+};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// The daemon on hosts and in guests: runs processes and tunnels for those whom a policy lets.
 #[derive(Debug, Parser)]
@@ -27,12 +33,28 @@ enum Command {
     WinsServer(wins::ServerArgs),
     #[command(name = "cli", alias = "client")]
     WinsClient(wins::ClientArgs),
+    Status(status::StatusArgs),
+    Policy(policy::PolicyArgs),
+}
+
+/// How to show an answer.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// Where the agent's sockets are, unless it was told otherwise.
 const RUNTIME: &str = "/run/winstead-agent";
 
 type Failure = Box<dyn Error + Send + Sync>;
+
+/// What an agent says no with. Display is a fragment after "failed to".
+#[derive(Debug, thiserror::Error)]
+#[error("get an answer from the agent: {0}")]
+struct Refusal(String);
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
@@ -46,25 +68,43 @@ pub(crate) fn run() -> ExitCode {
         Command::Become(args) => keeper::become_program(&args),
         Command::WinsServer(args) => wins::server(&args).map(|()| ExitCode::SUCCESS),
         Command::WinsClient(args) => wins::client(&args).map(|()| ExitCode::SUCCESS),
+        Command::Status(args) => status::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Policy(args) => policy::run(args),
     };
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            say(&*error);
-            ExitCode::FAILURE
-        }
+    outcome.unwrap_or_else(|error| {
+        say(&*error);
+        ExitCode::FAILURE
+    })
+}
+
+/// Writes an answer to standard output.
+fn show(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
     }
+}
+
+/// The agent's own words, without the transport's.
+#[expect(clippy::needless_pass_by_value, reason = "it is what a failed call is turned into")]
+fn refusal(status: tonic::Status) -> Failure {
+    Refusal(status.message().to_owned()).into()
 }
 
 /// An error with its causes.
 fn say(error: &dyn Error) {
-    let mut out = std::io::stderr().lock();
-    let mut cause = Some(error);
-    let mut before = "error: failed to ";
+    let mut text = format!("error: failed to {error}");
+    let mut cause = error.source();
     while let Some(error) = cause {
-        // Nobody reads it: nothing can be done.
-        writeln!(out, "{before}{error}").unwrap_or_default();
+        text += &format!("\n  cause: {error}");
         cause = error.source();
-        before = "  cause: ";
     }
+    complain(&text);
+}
+
+/// Writes to standard error.
+fn complain(text: &str) {
+    // Nobody reads it: nothing can be done.
+    writeln!(io::stderr().lock(), "{text}").unwrap_or_default();
 }

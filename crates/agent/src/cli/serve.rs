@@ -8,7 +8,7 @@ use tokio::{
     sync::Notify,
 };
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::ParseError};
 use winstead_agent::serve::{Places, Settings, Signals, serve};
 
 use crate::cli::Failure;
@@ -29,8 +29,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
     /// From which level on, and for which part: `debug`, or `info,winstead_agent::door=debug`.
-    #[arg(long, value_name = "FILTER", default_value = "info")]
-    log: EnvFilter,
+    #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter)]
+    log: String,
 }
 
 /// What a line of the log looks like.
@@ -47,7 +47,7 @@ enum LogFormat {
 /// # Errors
 /// When it cannot serve.
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
-    log(args.log_format, args.log);
+    log(args.log_format, &args.log);
     let places = Places { runtime: args.runtime, state: args.state };
     let settings = Settings { places, files: args.files };
     until_stopped(async |signals| Ok(serve(&settings, signals).await?))
@@ -87,7 +87,12 @@ async fn listen(stop: &CancellationToken, reload: &Arc<Notify>) -> io::Result<()
     }
 }
 
-fn log(format: LogFormat, filter: EnvFilter) {
+fn filter(text: &str) -> Result<String, ParseError> {
+    EnvFilter::try_new(text).map(|_| text.to_owned())
+}
+
+fn log(format: LogFormat, filter: &str) {
+    let filter = EnvFilter::new(filter);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
     match format {
         LogFormat::Text => lines.with_target(false).init(),

@@ -11,5 +11,5 @@ mod visitor;
 
 pub use seats::{Full, Seat, Seats};
 #[cfg(unix)]
-pub use unix::{Lobby, UnixDoor, UnixVisitor, own_caller};
+pub use unix::{Lobby, UnixDoor, UnixVisitor, caller_named};
 pub use visitor::{TURNED_AWAY, Visitor};
