@@ -25,6 +25,8 @@ pub(crate) enum Need {
     Libvirt,
     /// The comparison with fio.
     Fio,
+    /// The comparison with socat.
+    Socat,
 }
 
 /// How one sees that it is there.
@@ -113,6 +115,7 @@ const PACKAGES: &[Package] = &[
         .or_skip(WINDOWS_PROGRAM),
     package("swtpm", Sign::Program("swtpm"), Need::Tests, "is the TPM of Windows machines"),
     package("fio", Sign::Program("fio"), Need::Fio, "is what the probe is compared with"),
+    package("socat", Sign::Program("socat"), Need::Socat, "moves the bytes that the agent is compared by"),
     package("libvirt-daemon", Sign::Program("libvirtd"), Need::Libvirt, "is what Winstead is compared with"),
     package(
         "libvirt-daemon-system",

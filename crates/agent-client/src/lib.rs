@@ -5,6 +5,8 @@
 
 mod connect;
 mod error;
+mod processes;
 
 pub use connect::{Address, Connection, wins_socket};
 pub use error::ConnectError;
+pub use processes::{CallError, Listening, ProcessInput, Said};

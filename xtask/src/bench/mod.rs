@@ -1,6 +1,7 @@
 //! `./x bench`: the numbers that the documents claim, measured again. One file per benchmark; each is one function that
 //! returns every sample it took.
 
+mod agent;
 mod contention;
 mod growth;
 mod guests;
@@ -71,6 +72,12 @@ const BENCHES: &[Entry] = &[
         what: "what the probe's own recording costs, for each operation",
         run: recording::run,
         usual: true,
+    },
+    Entry {
+        name: "agent",
+        what: "the agent's processes: start, stream, memory",
+        run: agent::run,
+        usual: false,
     },
     Entry { name: "probe", what: "`winstead-probe` against fio, 24 loads", run: probe::run, usual: false },
     Entry {
@@ -145,7 +152,7 @@ fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Entry>> {
 fn ensure_packages(chosen: &[&Entry]) -> anyhow::Result<()> {
     let mut needs = vec![Need::Product];
     needs.extend((!place::is_root()).then_some(Need::Rootless));
-    for (name, need) in [("libvirt", Need::Libvirt), ("probe", Need::Fio)] {
+    for (name, need) in [("libvirt", Need::Libvirt), ("probe", Need::Fio), ("agent", Need::Socat)] {
         needs.extend(chosen.iter().any(|entry| entry.name == name).then_some(need));
     }
     packages::ensure(&needs)

@@ -1,7 +1,12 @@
 //! The command line: reads arguments, prints, sets exit codes. It decides nothing.
 
 mod keeper;
+mod listen;
+mod orphans;
 mod policy;
+mod processes;
+mod reach;
+mod run;
 mod serve;
 mod status;
 mod wins;
@@ -25,6 +30,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::ServeArgs>),
+    Run(run::RunArgs),
+    Ps(processes::PsArgs),
+    Attach(processes::AttachArgs),
+    Logs(processes::LogsArgs),
+    Stop(processes::StopArgs),
+    Rm(processes::RmArgs),
+    Orphans(orphans::OrphansArgs),
     #[command(hide = true)]
     Keeper(keeper::KeeperArgs),
     #[command(hide = true)]
@@ -62,8 +74,20 @@ pub(crate) fn run() -> ExitCode {
         return wins::run_alone();
     }
     let cli = Cli::parse();
+    // As ssh does: a program may end with any other code itself.
+    let failed = match &cli.command {
+        Command::Run(_) | Command::Attach(_) => ExitCode::from(255),
+        _ => ExitCode::FAILURE,
+    };
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(*args).map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => run::run(&args),
+        Command::Ps(args) => processes::ps(&args),
+        Command::Attach(args) => processes::attach(&args),
+        Command::Logs(args) => processes::logs(&args),
+        Command::Stop(args) => processes::stop(&args),
+        Command::Rm(args) => processes::rm(&args),
+        Command::Orphans(args) => orphans::run(&args),
         Command::Keeper(args) => keeper::keep(&args),
         Command::Become(args) => keeper::become_program(&args),
         Command::WinsServer(args) => wins::server(&args).map(|()| ExitCode::SUCCESS),
@@ -73,7 +97,7 @@ pub(crate) fn run() -> ExitCode {
     };
     outcome.unwrap_or_else(|error| {
         say(&*error);
-        ExitCode::FAILURE
+        failed
     })
 }
 

@@ -13,6 +13,9 @@ use winstead_agent::serve::{Places, Settings, Signals, serve};
 
 use crate::cli::Failure;
 
+/// Threads that wait for the disk; more of them would not make it faster.
+const BLOCKING: usize = 8;
+
 /// Runs the daemon in the foreground, until Ctrl-C or SIGTERM. SIGHUP lets it read its policy again.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -55,7 +58,8 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
 
 /// Does this until it is asked to stop.
 pub(crate) fn until_stopped(act: impl AsyncFnOnce(&Signals) -> Result<(), Failure>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING).enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::default();
         tokio::select! {

@@ -30,7 +30,8 @@ impl Leash {
 
 impl Drop for Leash {
     fn drop(&mut self) {
-        if self.process.end().is_none() {
+        // An agent that stops leaves it to the next one, as one that is killed does.
+        if self.process.end().is_none() && !self.process.gone.is_cancelled() {
             self.supervisor.release(&self.process);
         }
     }
@@ -103,8 +104,13 @@ impl Talk {
             At::Middle => {}
             At::End => return None,
         }
+        let gone = self.attachment.process().gone.clone();
         loop {
             tokio::select! {
+                () = gone.cancelled() => {
+                    self.at = At::End;
+                    return Some(Err(Status::unavailable("this agent looks after it no longer")));
+                }
                 next = self.attachment.next() => return Some(self.told(next)),
                 Ok(()) = self.received.changed() => {
                     let offsets = *self.received.borrow_and_update();

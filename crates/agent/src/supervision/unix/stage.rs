@@ -80,9 +80,10 @@ fn run(folder: &Path, stage: &Stage) -> KeeperFailure {
 /// Whether the kernel itself would not know what to do with it. The C library, by which std executes, hands such a file to
 /// a shell instead of saying so. What may be run but not read is left to the kernel.
 fn is_foreign(file: &Path) -> bool {
+    let may = rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok();
     let mut begin = Vec::new();
     let read = fs::File::open(file).and_then(|file| file.take(4).read_to_end(&mut begin));
-    read.is_ok() && !begin.starts_with(b"#!") && begin != b"\x7fELF"
+    may && read.is_ok() && !begin.starts_with(b"#!") && begin != b"\x7fELF"
 }
 
 fn take_pipes(folder: &Path, stdin: bool) -> io::Result<()> {

@@ -1,0 +1,218 @@
+//! `winstead-agent ps`, `attach`, `logs`, `stop` and `rm`: processes that were started before.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use winstead_protocol::v1::ProcessStatus;
+
+use crate::cli::{Failure, listen, reach::Reach};
+
+/// Lists the processes that you may see.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  winstead-agent ps\n  winstead-agent ps -o json | jq '.[] | select(.exited == null) | .id'"
+)]
+pub(crate) struct PsArgs {
+    #[command(flatten)]
+    reach: Reach,
+    /// How they are written: table or json.
+    #[arg(short, long, value_name = "FORMAT", default_value = "table", hide_possible_values = true)]
+    output: Format,
+}
+
+/// How data is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+}
+
+/// Comes back to a process: the rest of its output, and its input.
+///
+/// What was written is forgotten by the agent. Ends with the process's own exit code.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  winstead-agent attach 1f6d0a4c9d9b4b0f8d3c5f0a7e21c3aa")]
+pub(crate) struct AttachArgs {
+    #[command(flatten)]
+    reach: Reach,
+    /// The process, as `ps` names it.
+    id: String,
+}
+
+/// Shows what is kept of a process's output. It stays kept.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  winstead-agent logs 1f6d0a4c9d9b4b0f8d3c5f0a7e21c3aa > log\n  winstead-agent logs -f 1f6d0a4c9d9b4b0f8d3c5f0a7e21c3aa"
+)]
+pub(crate) struct LogsArgs {
+    #[command(flatten)]
+    reach: Reach,
+    /// Goes on until the process ends.
+    #[arg(short, long)]
+    follow: bool,
+    /// The process, as `ps` names it.
+    id: String,
+}
+
+/// Ends a process with all that it started: asked first, killed after a while.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  winstead-agent stop 1f6d0a4c9d9b4b0f8d3c5f0a7e21c3aa\n  winstead-agent stop --grace 0s 1f6d0a4c9d9b4b0f8d3c5f0a7e21c3aa    by force at once"
+)]
+pub(crate) struct StopArgs {
+    #[command(flatten)]
+    reach: Reach,
+    /// How long it has: `10s`, `500ms`, `2m`.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
+    grace: Duration,
+    /// The process, as `ps` names it.
+    id: String,
+}
+
+/// Forgets an ended process and what is kept of its output.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RmArgs {
+    #[command(flatten)]
+    reach: Reach,
+    /// The process, as `ps` names it.
+    id: String,
+}
+
+/// Lists them.
+///
+/// # Errors
+/// When the agent cannot be asked.
+pub(crate) fn ps(args: &PsArgs) -> Result<ExitCode, Failure> {
+    let processes = listen::runtime()?
+        .block_on(async { Ok::<_, Failure>(args.reach.open().await?.list_processes().await?) })?;
+    let mut out = io::stdout().lock();
+    match args.output {
+        Format::Json => {
+            let all: Vec<serde_json::Value> = processes.iter().map(document).collect();
+            serde_json::to_writer_pretty(&mut out, &all)?;
+            writeln!(out)?;
+        }
+        Format::Table => {
+            writeln!(out, "{:<32}  {:>7}  {:<10}  PROGRAM", "ID", "PID", "STATE")?;
+            for process in &processes {
+                let words = std::iter::once(&process.program).chain(&process.arguments);
+                let words: Vec<String> = words.map(|word| word.escape_debug().to_string()).collect();
+                writeln!(
+                    out,
+                    "{:<32}  {:>7}  {:<10}  {}",
+                    process.id,
+                    process.pid,
+                    state(process),
+                    words.join(" ")
+                )?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn state(process: &ProcessStatus) -> String {
+    match &process.exited {
+        None => "running".to_owned(),
+        Some(exited) if exited.signal != 0 => format!("signal {}", exited.signal),
+        Some(exited) => format!("exit {}", exited.code),
+    }
+}
+
+fn document(process: &ProcessStatus) -> serde_json::Value {
+    json!({
+        "id": process.id,
+        "pid": process.pid,
+        "label": process.label,
+        "program": process.program,
+        "arguments": process.arguments,
+        "account": process.account,
+        "caller": process.caller,
+        "startedUnixMs": process.started_unix_ms,
+        "exited": process.exited.as_ref().map(|exited| json!({"code": exited.code, "signal": exited.signal})),
+        "stdoutBytes": process.stdout_bytes,
+        "stderrBytes": process.stderr_bytes,
+        "adopted": process.adopted,
+    })
+}
+
+/// Until it ends; its code is ours.
+///
+/// # Errors
+/// When there is no such process.
+pub(crate) fn attach(args: &AttachArgs) -> Result<ExitCode, Failure> {
+    listen::runtime()?.block_on(async {
+        let listening = args.reach.open().await?.attach(&args.id, [0; 2], true).await?;
+        listen::to_its_end(listening, true).await
+    })
+}
+
+/// What is kept, and with `-f` what comes.
+///
+/// # Errors
+/// When there is no such process.
+pub(crate) fn logs(args: &LogsArgs) -> Result<ExitCode, Failure> {
+    listen::runtime()?.block_on(async {
+        let connection = args.reach.open().await?;
+        let listening = connection.attach(&args.id, [0; 2], false).await?;
+        if args.follow {
+            listen::to_its_end(listening, false).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let all = connection.list_processes().await?;
+        let until = all.iter().find(|process| process.id == args.id);
+        let until = until.map_or([0; 2], |process| [process.stdout_bytes, process.stderr_bytes]);
+        listen::until(listening, until).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Ends it.
+///
+/// # Errors
+/// When there is no such process, or it does not go away.
+pub(crate) fn stop(args: &StopArgs) -> Result<ExitCode, Failure> {
+    let stopped = listen::runtime()?
+        .block_on(async { Ok::<_, Failure>(args.reach.open().await?.stop(&args.id, args.grace).await?) })?;
+    let how = if stopped.forced { "by force" } else { "by itself" };
+    writeln!(io::stderr(), "ended {how}, code {}", stopped.exited.unwrap_or_default().code)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Forgets it.
+///
+/// # Errors
+/// When there is no such process, or it runs.
+pub(crate) fn rm(args: &RmArgs) -> Result<ExitCode, Failure> {
+    listen::runtime()?
+        .block_on(async { Ok::<_, Failure>(args.reach.open().await?.remove(&args.id).await?) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().map_err(|_| "a time begins with a number".to_owned())?;
+    match &text[digits..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        _ => Err("a time ends with ms, s or m".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_number_and_a_unit() {
+        assert_eq!(time("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(time("2m"), Ok(Duration::from_secs(120)));
+        assert!(time("10").is_err() && time("s").is_err() && time("1h").is_err());
+    }
+}
