@@ -298,7 +298,7 @@ async fn a_full_disk_holds_the_program_and_loses_nothing() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let disk = folder.path();
-    let size = std::ffi::CString::new("size=2m").expect("no zero");
+    let size = std::ffi::CString::new("size=2m,mode=700").expect("no zero");
     let mounted = rustix::mount::mount(
         "tmpfs",
         disk,
