@@ -1,6 +1,9 @@
 //! The ways to an agent.
 
-use std::{fmt, io, path::PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -20,6 +23,27 @@ use crate::{
 pub enum Address {
     /// A Unix socket of this computer.
     Unix(PathBuf),
+}
+
+impl Address {
+    /// Of a daemon that old wins clients call by the name of its pipe. On Linux that is a socket in the agent's folder; what
+    /// has a `/` is the socket's own path.
+    #[must_use]
+    #[cfg(unix)]
+    pub fn wins(pipe: &str) -> Self {
+        let path = if pipe.contains('/') { PathBuf::from(pipe) } else { wins_socket(FOLDER.as_ref(), pipe) };
+        Self::Unix(path)
+    }
+}
+
+/// Where an agent has its sockets.
+#[cfg(unix)]
+const FOLDER: &str = "/run/winstead-agent";
+
+/// The socket in an agent's folder that stands for an old pipe of this name.
+#[must_use]
+pub fn wins_socket(folder: &Path, pipe: &str) -> PathBuf {
+    folder.join(format!("{pipe}.sock"))
 }
 
 impl fmt::Display for Address {

@@ -10,6 +10,6 @@ mod processes;
 pub mod socket;
 pub mod tunnel;
 
-pub use connect::{Address, Connection};
+pub use connect::{Address, Connection, wins_socket};
 pub use error::ConnectError;
 pub use processes::{CallError, Listening, ProcessInput, Said};

@@ -22,3 +22,4 @@ pub mod services;
 pub mod status;
 pub mod supervision;
 pub mod tunnel;
+pub mod wins;

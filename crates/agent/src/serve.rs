@@ -134,7 +134,7 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
     let serving = router(&overview, processes, message_limit(&agent), &signals.stop).await;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), door = %door.path().display(), "serves");
     let outcome = tokio::select! {
-        served = serving.serve_with_incoming_shutdown(door, signals.stop.cancelled()) => served,
+        served = serving.serve_with_incoming_shutdown(door, leave(&signals.stop, &supervisor)) => served,
         () = follow(&settings.files, &overview, &signals.reload) => Ok(()),
         () = publish(endpoint, &overview) => Ok(()),
         () = patience(&signals.stop) => {
@@ -142,8 +142,13 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
             Ok(())
         }
     };
-    supervisor.close().await;
     Ok(outcome?)
+}
+
+/// Leaves the processes to the next agent as soon as this one is to stop, so that nobody who listens to one holds it.
+async fn leave(stop: &CancellationToken, supervisor: &Supervisor) {
+    stop.cancelled().await;
+    supervisor.close().await;
 }
 
 /// Processes are kept by this very executable.

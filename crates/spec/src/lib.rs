@@ -21,6 +21,7 @@ mod shape;
 mod together;
 mod tree;
 mod units;
+mod wins;
 
 pub use agent::{Agent, AgentDoor, AgentDoors, AgentLimits, Connect, Door};
 pub use digest::{Sha256, Sha256Error};
@@ -42,6 +43,7 @@ pub use pool::{
 pub use problem::{Problem, Problems};
 pub use schema::schema;
 pub use units::{ByteSize, Span, UnitError};
+pub use wins::{WinsConfig, parse_wins};
 
 /// The only `apiVersion` this release reads.
 pub const API_VERSION: &str = "winstead.dev/v1alpha1";

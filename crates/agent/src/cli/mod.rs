@@ -10,6 +10,7 @@ mod run;
 mod serve;
 mod status;
 mod tunnel;
+mod wins;
 
 use std::{
     error::Error,
@@ -29,7 +30,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     Status(status::StatusArgs),
     Policy(policy::PolicyArgs),
     Run(run::RunArgs),
@@ -40,6 +41,10 @@ enum Command {
     Rm(processes::RmArgs),
     Orphans(orphans::OrphansArgs),
     Tunnel(tunnel::TunnelArgs),
+    #[command(name = "srv", alias = "server")]
+    WinsServer(wins::ServerArgs),
+    #[command(name = "cli", alias = "client")]
+    WinsClient(wins::ClientArgs),
     #[command(hide = true)]
     Keeper(keeper::KeeperArgs),
     #[command(hide = true)]
@@ -67,6 +72,9 @@ struct Refusal(String);
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
+    if wins::is_wins(std::env::args_os().next().as_deref()) {
+        return wins::run_alone();
+    }
     let cli = Cli::parse();
     // As ssh does: a program may end with any other code itself.
     let failed = match &cli.command {
@@ -74,7 +82,7 @@ pub(crate) fn run() -> ExitCode {
         _ => ExitCode::FAILURE,
     };
     let outcome = match cli.command {
-        Command::Serve(args) => serve::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Serve(args) => serve::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Status(args) => status::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Policy(args) => policy::run(args),
         Command::Run(args) => run::run(&args),
@@ -85,6 +93,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Rm(args) => processes::rm(&args),
         Command::Orphans(args) => orphans::run(&args),
         Command::Tunnel(args) => tunnel::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::WinsServer(args) => wins::server(&args).map(|()| ExitCode::SUCCESS),
+        Command::WinsClient(args) => wins::client(&args).map(|()| ExitCode::SUCCESS),
         Command::Keeper(args) => keeper::keep(&args),
         Command::Become(args) => keeper::become_program(&args),
     };

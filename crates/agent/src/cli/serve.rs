@@ -51,14 +51,19 @@ enum LogFormat {
 /// When it cannot serve.
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     log(args.log_format, &args.log);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING).enable_all().build()?;
     let places = Places { runtime: args.runtime, state: args.state };
     let settings = Settings { places, files: args.files };
+    until_stopped(async |signals| Ok(serve(&settings, signals).await?))
+}
+
+/// Does this until it is asked to stop.
+pub(crate) fn until_stopped(act: impl AsyncFnOnce(&Signals) -> Result<(), Failure>) -> Result<(), Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING).enable_all().build()?;
     runtime.block_on(async {
         let signals = Signals::default();
         tokio::select! {
-            outcome = serve(&settings, &signals) => outcome?,
+            outcome = act(&signals) => outcome?,
             outcome = listen(&signals.stop, &signals.reload) => outcome?,
         }
         Ok(())

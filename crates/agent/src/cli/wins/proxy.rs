@@ -1,0 +1,32 @@
+//! `cli proxy`: publishes ports of the host here.
+
+use clap::Args;
+use winstead_agent::wins::{
+    lists,
+    proxy::{listen_at, publish},
+};
+
+use crate::cli::Failure;
+
+/// Publishes ports of the host's localhost here, until the tunnel ends.
+#[derive(Clone, Debug, Args)]
+pub(super) struct ProxyArgs {
+    /// Ports: `TCP:9796 TCP:80-90`.
+    #[arg(long)]
+    publish: String,
+    /// The name of the daemon's pipe for tunnels; on Linux also the path of its socket.
+    #[arg(long, value_name = "PIPE", default_value = "rancher_wins_proxy")]
+    proxy: String,
+}
+
+pub(super) async fn proxy(args: &ProxyArgs) -> Result<(), Failure> {
+    let ports = lists::publishes(&args.publish)?;
+    let stream = open(&args.proxy).await?;
+    Ok(publish(stream, &args.proxy, listen_at(&ports).await?).await?)
+}
+
+#[cfg(unix)]
+async fn open(pipe: &str) -> Result<tokio::net::UnixStream, Failure> {
+    let winstead_agent_client::Address::Unix(path) = winstead_agent_client::Address::wins(pipe);
+    Ok(tokio::net::UnixStream::connect(path).await?)
+}

@@ -1,0 +1,22 @@
+//! What old clients of `rancher/wins` speak: six gRPC services, and tunnels over a WebSocket.
+//!
+//! ```text
+//!  door wins ─── authority ─── HTTP/2, gRPC ─── services, process
+//!  door wins-proxy ─────────── WebSocket ────── proxy (remotedialer)
+//! ```
+
+pub mod authority;
+mod daemon;
+mod hns;
+mod host;
+pub mod lists;
+pub mod process;
+pub mod proxy;
+pub mod remotedialer;
+mod rules;
+mod serve;
+pub mod services;
+
+pub use daemon::{Daemon, DaemonError};
+pub use rules::{rules, warn};
+pub use serve::{Visitor, serve_services, serve_tunnels};

@@ -1,0 +1,59 @@
+//! `wins.HnsService`: one container network.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+use winstead_protocol::wins::{
+    HnsGetNetworkRequest, HnsGetNetworkResponse, HnsNetwork, hns_get_network_request::Options,
+    hns_service_server,
+};
+
+use super::line;
+use crate::{
+    access::{self, Access, Query},
+    services::caller,
+    wins::{hns, host},
+};
+
+/// Finds container networks.
+#[derive(Debug)]
+pub struct HnsService {
+    access: Arc<Access>,
+}
+
+impl HnsService {
+    /// For this computer.
+    #[must_use]
+    pub fn new(access: Arc<Access>) -> Self {
+        Self { access }
+    }
+}
+
+#[tonic::async_trait]
+impl hns_service_server::HnsService for HnsService {
+    async fn get_network(
+        &self,
+        request: Request<HnsGetNetworkRequest>,
+    ) -> Result<Response<HnsGetNetworkResponse>, Status> {
+        self.access.decide(caller(&request)?, access::Request::Query(Query::Hns))?;
+        // Scripts see this code for whatever goes wrong here.
+        let failed = |text: String| Status::invalid_argument(format!("could not get network: {text}"));
+        let wanted = request.into_inner().options;
+        let wanted = wanted.ok_or_else(|| failed("neither name nor address is given".to_owned()))?;
+        let networks = host::networks().await.map_err(|error| failed(line(&error)))?;
+        let networks = networks.iter().map(|text| hns::parse(text)).collect::<Result<Vec<_>, _>>();
+        let networks = networks.map_err(|error| failed(line(&error)))?;
+        let found =
+            networks.into_iter().find(|network| matches(network, &wanted)).map(|(_, network)| network);
+        let found = found.ok_or_else(|| failed("there is no such network".to_owned()))?;
+        Ok(Response::new(HnsGetNetworkResponse { data: Some(found) }))
+    }
+}
+
+/// Whether it has exactly that subnet. The name was left out of what old clients are told.
+fn matches(network: &(String, HnsNetwork), wanted: &Options) -> bool {
+    match wanted {
+        Options::Name(name) => network.0 == *name,
+        Options::Address(address) => network.1.subnets.iter().any(|subnet| subnet.address_cidr == *address),
+    }
+}

@@ -1,0 +1,210 @@
+//! Start, KeepAlive and Wait, as `wins cli prc run` calls them.
+
+use std::{os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
+
+use sha1::{Digest as _, Sha1};
+use winstead_agent::wins::process::OnExit;
+
+use crate::{
+    daemon::{PATIENCE, Running},
+    grpc::{Answer, Client, OLD_AUTHORITY, field, headers, path},
+};
+
+const UNKNOWN: i32 = 2;
+const INVALID_ARGUMENT: i32 = 3;
+const NOT_FOUND: i32 = 5;
+const ALREADY_EXISTS: i32 = 6;
+const INTERNAL: i32 = 13;
+
+/// A program and a daemon that lets old clients run it.
+pub(crate) struct Bench {
+    pub(crate) daemon: Running,
+    pub(crate) program: PathBuf,
+    _programs: tempfile::TempDir,
+}
+
+impl Bench {
+    pub(crate) async fn new(script: &str) -> Self {
+        Self::with(script, OnExit::Tell).await
+    }
+
+    async fn with(script: &str, on_exit: OnExit) -> Self {
+        let programs = tempfile::tempdir().expect("a folder");
+        let program = programs.path().join("nginx.exe");
+        fs_err::write(&program, format!("#!/bin/sh\n{script}\n")).expect("it is written");
+        fs_err::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it is set");
+        let config = format!("white_list: {{processPaths: ['{}']}}", program.display());
+        let folder = tempfile::tempdir().expect("a folder");
+        let daemon = Running::start_in(folder, &config, on_exit).await;
+        Self { daemon, program, _programs: programs }
+    }
+
+    fn checksum(&self) -> String {
+        let bytes = fs_err::read(&self.program).expect("it is there");
+        Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    async fn client(&self) -> Client {
+        Client::new(self.daemon.connect("rancher_wins").await).await
+    }
+
+    fn request(&self, arguments: &[&str]) -> Vec<u8> {
+        let path = self.program.to_str().expect("text");
+        let mut request = [field(1, self.checksum().as_bytes()), field(2, path.as_bytes())].concat();
+        for argument in arguments {
+            request.extend(field(3, argument.as_bytes()));
+        }
+        request.extend(field(5, b"GREETING=hello"));
+        request.extend(field(6, b"/"));
+        request
+    }
+}
+
+/// A client that has started a program.
+struct Started {
+    client: Client,
+    name: Vec<u8>,
+}
+
+impl Started {
+    async fn new(bench: &Bench, arguments: &[&str]) -> Self {
+        let mut client = bench.client().await;
+        let answer = start(&mut client, 1, &bench.request(arguments)).await;
+        assert_eq!((answer.status, &*answer.text), (0, ""));
+        // ProcessName is field 1 of the answer, as it is of the questions.
+        Self { client, name: answer.content }
+    }
+
+    /// Stream 3 keeps it alive from here on.
+    async fn keep_alive(&mut self) {
+        self.client.open(3, &headers(&path("/wins.ProcessService/KeepAlive"), OLD_AUTHORITY)).await;
+        self.client.say(3, &self.name, false).await;
+    }
+
+    async fn wait(&mut self, stream: u8) -> Answer {
+        let block = headers(&path("/wins.ProcessService/Wait"), OLD_AUTHORITY);
+        self.client.call(stream, &block, &self.name.clone()).await
+    }
+}
+
+async fn start(client: &mut Client, stream: u8, request: &[u8]) -> Answer {
+    client.call(stream, &headers(&path("/wins.ProcessService/Start"), OLD_AUTHORITY), request).await
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Until something is so.
+async fn until(so: impl Fn() -> bool) {
+    let waited = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waited).await.expect("in time");
+}
+
+#[tokio::test]
+async fn a_program_runs_says_something_on_both_streams_and_ends() {
+    let bench = Bench::new("echo $GREETING $1; pwd; echo oops >&2; ps -o args= -p $$").await;
+    let mut started = Started::new(&bench, &["a b"]).await;
+    assert_eq!(text(&started.name[4..]), "rancher-wins-ngin", "cut as ever");
+    started.keep_alive().await;
+    let answer = started.wait(5).await;
+    assert_eq!((answer.status, &*answer.text), (0, ""));
+    let said = text(&answer.content);
+    for part in ["hello a b\n/\n", "oops\n", "rancher-wins-nginx.exe a b"] {
+        assert!(said.contains(part), "{part:?} in {said:?}");
+    }
+    assert!(bench.program.exists(), "it is copied, not moved");
+    started.client.send(&crate::grpc::frame(0, 1, 3, &[])).await;
+    assert_eq!(started.client.answer(3).await.status, 0, "KeepAlive is answered when it ended");
+    bench.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_exit_code_is_told_as_an_error_or_hidden_as_it_was() {
+    for (on_exit, expected) in [(OnExit::Tell, (UNKNOWN, "exit%20status%203")), (OnExit::Hide, (0, ""))] {
+        let bench = Bench::with("echo out; exit 3", on_exit).await;
+        let mut started = Started::new(&bench, &[]).await;
+        started.keep_alive().await;
+        let answer = started.wait(5).await;
+        assert_eq!((answer.status, &*answer.text), expected);
+        assert!(text(&answer.content).ends_with("out\n"));
+        bench.daemon.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_may_not_or_cannot_run_has_the_old_codes() {
+    let bench = Bench::new("true").await;
+    let mut client = bench.client().await;
+    let other = [field(1, b"00"), field(2, b"/bin/true")].concat();
+    let answer = start(&mut client, 1, &other).await;
+    assert_eq!(answer.status, INVALID_ARGUMENT);
+    assert!(answer.text.starts_with("invalid%20path"), "{}", answer.text);
+    let path = bench.program.to_str().expect("text").as_bytes().to_owned();
+    let wrong = [field(1, &[b'0'; 40]), field(2, &path)].concat();
+    let answer = start(&mut client, 3, &wrong).await;
+    assert_eq!(answer.status, NOT_FOUND);
+    assert!(answer.text.starts_with("could%20not%20found%20binary:"), "{}", answer.text);
+    fs_err::remove_file(&bench.program).expect("it was there");
+    assert_eq!(start(&mut client, 5, &wrong).await.status, NOT_FOUND);
+    let wait = headers(&crate::grpc::path("/wins.ProcessService/Wait"), OLD_AUTHORITY);
+    let answer = client.call(7, &wait, &field(1, &field(1, b"rancher-wins-x"))).await;
+    assert_eq!(answer.status, INTERNAL);
+    assert!(answer.text.starts_with("could%20not%20get%20process"), "{}", answer.text);
+    client.open(9, &headers(&crate::grpc::path("/wins.ProcessService/KeepAlive"), OLD_AUTHORITY)).await;
+    client.send(&crate::grpc::frame(0, 1, 9, &[])).await;
+    assert_eq!(client.answer(9).await.status, INVALID_ARGUMENT, "no name");
+    bench.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn the_end_of_keep_alive_ends_the_program_with_all_that_it_started() {
+    let file = tempfile::NamedTempFile::new().expect("a file").into_temp_path();
+    let bench = Bench::new(&format!("sh -c 'echo $$ > {}; exec sleep 600' & wait", file.display())).await;
+    let mut started = Started::new(&bench, &[]).await;
+    started.keep_alive().await;
+    let grandchild = || fs_err::read_to_string(&file).unwrap_or_default().trim().to_owned();
+    until(|| !grandchild().is_empty()).await;
+    let runs = || std::path::Path::new("/proc").join(grandchild()).join("exe").exists();
+    let mut again = bench.client().await;
+    let refused = start(&mut again, 1, &bench.request(&[])).await;
+    assert_eq!(refused.status, ALREADY_EXISTS, "{}", refused.text);
+    assert!(runs());
+    // The container is killed: no frame, just the end.
+    drop(started);
+    until(|| !runs()).await;
+    bench.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn several_clients_may_wait_and_one_that_comes_late_hears_the_end() {
+    let bench = Bench::new("sleep 0.3; exit 4").await;
+    let mut started = Started::new(&bench, &[]).await;
+    started.keep_alive().await;
+    let mut other = Started { client: bench.client().await, name: started.name.clone() };
+    let (one, two) = tokio::join!(started.wait(5), other.wait(1));
+    assert_eq!((one.status, two.status), (UNKNOWN, UNKNOWN));
+    assert_eq!(other.wait(3).await.text, "exit%20status%204");
+    bench.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_program_of_an_agent_that_is_gone_gives_way_to_its_successor() {
+    let bench = Bench::new("echo started; exec sleep 60").await;
+    let mut started = Started::new(&bench, &[]).await;
+    started.keep_alive().await;
+    let config = format!("white_list: {{processPaths: ['{}']}}", bench.program.display());
+    drop(started);
+    let Bench { daemon, program, _programs } = bench;
+    let folder = daemon.stop().await;
+    let daemon = Running::start_in(folder, &config, OnExit::Tell).await;
+    let bench = Bench { daemon, program, _programs };
+    let mut started = Started::new(&bench, &[]).await;
+    started.keep_alive().await;
+    drop(started);
+    bench.daemon.stop().await;
+}
