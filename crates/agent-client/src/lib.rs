@@ -5,6 +5,7 @@
 
 mod connect;
 mod error;
+pub mod port;
 
-pub use connect::{Address, Connection};
+pub use connect::{Address, Alive, Connection};
 pub use error::ConnectError;

@@ -4,12 +4,12 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::transport::{Server, server::Router};
 use winstead_protocol::v1::agent_server::AgentServer;
 
 use crate::{
     access::{Access, Door},
-    door::UnixDoor,
+    door::{GuestDoor, UnixDoor},
     services::AgentService,
 };
 
@@ -51,11 +51,18 @@ pub async fn serve(places: &Places, stop: &CancellationToken) -> Result<(), Serv
     let door =
         UnixDoor::open(Door::Local, &path, 0o666).map_err(|source| ServeError::Door { path, source })?;
     let visitors = tokio_stream::iter(std::iter::repeat(())).then(|()| door.accept());
+    let services = services(&access);
+    tokio::try_join!(
+        services.clone().serve_with_incoming_shutdown(visitors, stop.cancelled()),
+        services.serve_with_incoming_shutdown(GuestDoor::open(), stop.cancelled()),
+    )?;
+    Ok(())
+}
+
+/// Everything that is served at each door of protocol version 1.
+fn services(access: &Arc<Access>) -> Router {
     Server::builder()
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
-        .add_service(AgentServer::new(AgentService::new(Arc::clone(&access))))
-        .serve_with_incoming_shutdown(visitors, stop.cancelled())
-        .await?;
-    Ok(())
+        .add_service(AgentServer::new(AgentService::new(Arc::clone(access))))
 }

@@ -71,6 +71,7 @@ fn image(folder: &Path) -> Image {
         recipe: Recipe::File(recipe),
         disk: None,
         seed: SeedKind::FwCfg,
+        agent: false,
     }
 }
 
