@@ -5,7 +5,9 @@
 
 mod connect;
 mod error;
+mod files;
 pub mod port;
 
 pub use connect::{Address, Alive, Connection};
 pub use error::ConnectError;
+pub use files::FileError;

@@ -61,7 +61,7 @@ impl<R: AsyncRead + Unpin> PortReader<R> {
     }
 
     /// The next piece of what has come.
-    pub fn next(&mut self) -> Option<Piece<'_>> {
+    pub fn piece(&mut self) -> Option<Piece<'_>> {
         let mut input = &self.buffer[self.start..self.end];
         let piece = self.decoder.next(&mut input);
         self.start = self.end - input.len();
@@ -74,7 +74,7 @@ impl<R: AsyncRead + Unpin> PortReader<R> {
     /// As the port has them. Cancel safe.
     pub async fn mark(&mut self) -> io::Result<Option<Mark>> {
         loop {
-            while let Some(piece) = self.next() {
+            while let Some(piece) = self.piece() {
                 if let Piece::Mark(mark) = piece {
                     return Ok(Some(mark));
                 }
@@ -107,7 +107,7 @@ pub async fn inward<R: AsyncRead + Unpin>(
 ) -> io::Result<SessionEnd> {
     let mut wanted = true;
     loop {
-        while let Some(piece) = port.next() {
+        while let Some(piece) = port.piece() {
             match piece {
                 Piece::Data(data) => wanted = wanted && inside.write_all(data).await.is_ok(),
                 Piece::Mark(Mark::Begin(nonce)) => return Ok(SessionEnd::Begins(nonce)),

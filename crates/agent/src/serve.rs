@@ -5,12 +5,12 @@ use std::{io, path::PathBuf, sync::Arc};
 use tokio_stream::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::Router};
-use winstead_protocol::v1::agent_server::AgentServer;
+use winstead_protocol::v1::{agent_server::AgentServer, files_server::FilesServer};
 
 use crate::{
     access::{Access, Door},
     door::{GuestDoor, UnixDoor},
-    services::AgentService,
+    services::{AgentService, FilesService},
 };
 
 /// Enough for a fast local stream, as the client has it.
@@ -65,4 +65,5 @@ fn services(access: &Arc<Access>) -> Router {
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .add_service(AgentServer::new(AgentService::new(Arc::clone(access))))
+        .add_service(FilesServer::new(FilesService::new(Arc::clone(access))))
 }

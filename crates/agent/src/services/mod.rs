@@ -1,12 +1,18 @@
 //! The agent's own protocol, version 1.
 
 mod agent;
+mod files;
 
 pub use agent::AgentService;
+pub use files::FilesService;
 
 use tonic::{Request, Status};
 
 use crate::access::{Caller, Denied};
+
+/// Bytes in one message of a stream of a file: large enough that messages cost nothing beside the bytes, small enough that
+/// several may wait.
+pub(crate) const CHUNK: usize = 512 * 1024;
 
 /// Who sent this request: the door put it there.
 ///

@@ -1,6 +1,7 @@
 //! The commands, one file each. Each takes its arguments and the context and returns the exit code.
 
 pub(crate) mod bench;
+pub(crate) mod channel;
 pub(crate) mod completions;
 pub(crate) mod console;
 pub(crate) mod cp;
