@@ -3,11 +3,13 @@
 //! Knows the way to it and its protocol, nothing of the daemon itself. What an agent in a guest says is not trusted:
 //! every message is bounded.
 
+mod computer;
 mod connect;
 mod error;
 mod files;
 pub mod port;
 
+pub use computer::{Clocks, RebootError, come_back};
 pub use connect::{Address, Alive, Connection};
 pub use error::ConnectError;
 pub use files::FileError;

@@ -14,5 +14,6 @@
 
 pub mod access;
 pub mod door;
+pub mod facts;
 pub mod serve;
 pub mod services;

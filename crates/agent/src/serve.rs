@@ -16,6 +16,9 @@ use crate::{
 /// Enough for a fast local stream, as the client has it.
 const WINDOW: u32 = 4 * 1024 * 1024;
 
+/// What comes in one piece of HTTP/2, as far as we take it: 16 KiB, its default, cost more than what is in them.
+const FRAME: u32 = 512 * 1024;
+
 /// Where an agent keeps what.
 #[derive(Clone, Debug)]
 pub struct Places {
@@ -64,6 +67,7 @@ fn services(access: &Arc<Access>) -> Router {
     Server::builder()
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
+        .max_frame_size(FRAME)
         .add_service(AgentServer::new(AgentService::new(Arc::clone(access))))
         .add_service(FilesServer::new(FilesService::new(Arc::clone(access))))
 }

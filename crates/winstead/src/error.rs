@@ -51,6 +51,10 @@ pub(crate) enum CliError {
     /// A command that was to be run for the user in a guest never ran.
     #[error(transparent)]
     CouldNotRun(Box<CliError>),
+    /// A command that was to be run for the user in a guest and is not there, or may not be run: with the code that a shell
+    /// has for it.
+    #[error(transparent)]
+    NotStarted(Box<HandError>),
     /// Data cannot be written as JSON or YAML.
     #[error("write the answer")]
     Render(#[source] Box<dyn Error + Send + Sync>),
@@ -108,6 +112,7 @@ impl CliError {
             Self::NoMeasurement { .. } | Self::Unlike { .. } => 2,
             Self::Hand(_) | Self::System { .. } | Self::Program { .. } | Self::Render(_) => 1,
             Self::CouldNotRun(_) => COULD_NOT_RUN,
+            Self::NotStarted(error) => error.failure.not_started().unwrap_or(COULD_NOT_RUN),
             Self::NobodyReads => 0,
             Self::Stopped => INTERRUPTED,
         }
@@ -127,6 +132,9 @@ impl CliError {
             Self::Engine(error) => engine_hints(error),
             Self::Bench(error) => error.hints(),
             Self::Hand(error) => vec![hand_hint(error)],
+            Self::NotStarted(_) => {
+                vec!["write `sh -c '…'` when the guest's shell shall read the command".to_owned()]
+            }
             Self::System { source, hints, .. } if hints.is_empty() => vec![system_hint(source).to_owned()],
             Self::Usage { hints, .. } | Self::System { hints, .. } => hints.clone(),
             Self::Program { .. } => vec![

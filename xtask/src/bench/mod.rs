@@ -3,6 +3,7 @@
 
 mod contention;
 mod growth;
+mod guest;
 mod guests;
 mod host;
 mod lab;
@@ -77,6 +78,12 @@ const BENCHES: &[Entry] = &[
         name: "contention",
         what: "`bench contention` with 1, 2, 4 and 8 machines: how long all of it takes",
         run: contention::run,
+        usual: false,
+    },
+    Entry {
+        name: "guest",
+        what: "`exec` and `cp` by a machine's agent against SSH",
+        run: guest::run,
         usual: false,
     },
     Entry {

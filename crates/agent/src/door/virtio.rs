@@ -112,14 +112,21 @@ impl VirtioPort {
 }
 
 impl AsyncRead for VirtioPort {
-    /// Never ends: a host that goes away is a [`Mark::End`], and then it is waited for the next one.
+    /// Never ends: a host that goes away is a [`Mark::End`], and then it is waited for the next one. The kernel gives one
+    /// of its buffers at a time, a page: all that have come are taken, or everybody behind us would work page by page.
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         loop {
-            match rustix::io::read(&self.0.file, buffer.initialize_unfilled()) {
+            let found = match buffer.remaining() {
+                0 => Err(Errno::AGAIN),
+                _ => rustix::io::read(&self.0.file, buffer.initialize_unfilled()),
+            };
+            match found {
+                Ok(0) | Err(Errno::AGAIN) if buffer.filled().len() > before => return Poll::Ready(Ok(())),
                 Ok(0) => {
                     if !self.0.away.swap(true, Ordering::Relaxed) {
                         let mut mark = Vec::new();
@@ -132,7 +139,6 @@ impl AsyncRead for VirtioPort {
                 Ok(length) => {
                     self.0.away.store(false, Ordering::Relaxed);
                     buffer.advance(length);
-                    return Poll::Ready(Ok(()));
                 }
                 Err(Errno::AGAIN) => ready!(self.poll_change(context))?,
                 Err(Errno::INTR) => {}

@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
+use tonic::Code;
 use winstead_agent_client::{ConnectError, FileError, port::SessionError};
 
 /// A call that did not come through. Display is a fragment after "failed to".
@@ -54,12 +55,48 @@ pub enum HandFailure {
         /// What it is.
         found: &'static str,
     },
-    /// A file's name that the protocol cannot carry.
-    #[error("copy {}: its name is no text", .0.display())]
+    /// A call that the agent refuses, or that was cut.
+    #[error("have the agent do it: {:?}: {:?}", .0.code(), .0.message().chars().take(500).collect::<String>())]
+    Refused(#[from] tonic::Status),
+    /// A standard stream of this side cannot be read.
+    #[error("read the standard input")]
+    Input(#[source] io::Error),
+    /// A standard stream of this side cannot be written.
+    #[error("write what the program says")]
+    Output(#[source] io::Error),
+    /// Bytes that the agent had no room for.
+    #[error("have all that the program said: bytes {at} to {next} are lost")]
+    Gap {
+        /// Where.
+        at: u64,
+        /// What comes instead.
+        next: u64,
+    },
+    /// The agent has ended, and the program with it, or not.
+    #[error("hear how the program ended")]
+    NoEnd,
+    /// A word or a file's name that the protocol cannot carry.
+    #[error("pass {} on: it is no text", .0.display())]
     NotText(PathBuf),
 }
 
 impl HandFailure {
+    /// Whether the agent has not got this service: it is older than we are.
+    #[must_use]
+    pub fn is_unknown_there(&self) -> bool {
+        matches!(self, Self::Refused(status) if status.code() == Code::Unimplemented)
+    }
+
+    /// The exit code that a shell has for a program that was not started; `None` for every other failure.
+    #[must_use]
+    pub fn not_started(&self) -> Option<u8> {
+        match self {
+            Self::Refused(status) if status.code() == Code::NotFound => Some(127),
+            Self::Refused(status) if status.code() == Code::PermissionDenied => Some(126),
+            _ => None,
+        }
+    }
+
     pub(super) fn io(path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { path: path.to_owned(), source }
     }

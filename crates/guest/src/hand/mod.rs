@@ -5,9 +5,11 @@
 
 mod copy;
 mod error;
+mod exec;
 mod inside;
 mod reach;
 
 pub use copy::{Copied, copy_in, copy_out};
 pub use error::{HandError, HandFailure};
+pub use exec::Streams;
 pub use reach::{Hand, Ports};

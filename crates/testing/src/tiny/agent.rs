@@ -32,17 +32,23 @@ async fn disk(plain: &Path, agent: &Path) -> anyhow::Result<PathBuf> {
     if path.exists() {
         return Ok(path);
     }
-    let (half, inittab) = (plain.with_extension("half"), plain.with_extension("inittab"));
+    let (half, inittab, start) =
+        (plain.with_extension("half"), plain.with_extension("inittab"), plain.with_extension("start"));
     fs::copy(plain, &half)?;
     fs::write(&inittab, tree::INITTAB_WITH_AGENT)?;
-    let commands = format!(
-        "rm /etc/inittab\nwrite {} /etc/inittab\nwrite {} /usr/sbin/winstead-agent\nsif /usr/sbin/winstead-agent mode 0100755\n",
-        inittab.display(),
-        agent.display()
-    );
+    fs::write(&start, tree::START_AGENT)?;
+    let mut commands = "rm /etc/inittab\n".to_owned();
+    for (from, to) in [
+        (inittab.as_path(), "/etc/inittab"),
+        (&start, "/etc/init.d/agent"),
+        (agent, "/usr/sbin/winstead-agent"),
+    ] {
+        commands += &format!("write {} {to}\nsif {to} mode 0100755\n", from.display());
+    }
     let debugfs = Command::new("debugfs").args(["-w", "-f", "-"]).arg(&half).input(commands);
     debugfs.run(&CancellationToken::new()).await?;
     fs::remove_file(inittab)?;
+    fs::remove_file(start)?;
     fs::rename(&half, &path)?;
     Ok(path)
 }
