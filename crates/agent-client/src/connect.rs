@@ -16,6 +16,9 @@ use crate::error::ConnectError;
 /// Enough for a fast local stream: HTTP/2's own 64 KiB would stop it for an answer again and again.
 const WINDOW: u32 = 4 * 1024 * 1024;
 
+/// What comes in one piece of HTTP/2, as far as we take it: 16 KiB, its default, cost more than what is in them.
+const FRAME: u32 = 512 * 1024;
+
 /// Where an agent listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -71,7 +74,8 @@ impl Connection {
         // The name is in each request and means nothing.
         let mut endpoint = Endpoint::from_static("http://agent")
             .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW);
+            .initial_connection_window_size(WINDOW)
+            .max_frame_size(FRAME);
         if let Some((ask, give_up)) = alive.0 {
             endpoint = endpoint.http2_keep_alive_interval(ask).keep_alive_timeout(give_up);
         }

@@ -1,30 +1,21 @@
-//! Copying from guests that lie. The fake stands where a machine's QEMU is: a socket with a port behind it.
+//! Copying from guests that lie.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncWriteExt, DuplexStream},
-    net::UnixListener,
-};
+use tokio::{io::AsyncWriteExt, net::UnixListener};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
-use winstead_agent_client::port::{PortReader, inward, outward};
-use winstead_protocol::{
-    port::{Mark, put_mark},
-    v1::{
-        GetRequest, GetResponse, PutRequest, PutResponse, WalkRequest, WalkResponse,
-        files_server::{Files, FilesServer},
-        get_response::Message,
-    },
+use winstead_protocol::v1::{
+    GetRequest, GetResponse, PutRequest, PutResponse, WalkRequest, WalkResponse,
+    files_server::{Files, FilesServer},
+    get_response::Message,
 };
 
 use super::*;
-use crate::hand::Ports;
-
-const LONG: Duration = Duration::from_secs(20);
+use crate::hand::fake;
 
 /// A guest whose folders hold what a test says, and whose files all hold the same word.
 struct Liar {
@@ -74,10 +65,9 @@ struct Place {
 impl Place {
     async fn new(entries: Vec<FileStatus>, digest: Option<[u8; 32]>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(folder.path().join("hand.sock")).unwrap();
+        let server = Server::builder().add_service(FilesServer::new(Liar { entries, digest }));
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(serve(listener, Liar { entries, digest }));
-        let hand = ports(folder.path()).reach(LONG).await.unwrap();
+        let hand = fake::hand(folder.path(), server, &mut tasks).await;
         fs::create_dir(folder.path().join("ours")).unwrap();
         Self { folder, hand, tasks }
     }
@@ -103,34 +93,6 @@ impl Place {
         found.sort();
         found
     }
-}
-
-fn ports(folder: &Path) -> Ports {
-    Ports {
-        machine: "liar-0".to_owned(),
-        sockets: vec![folder.join("hand.sock")],
-        locks: folder.to_owned(),
-        qemu: None,
-    }
-}
-
-async fn serve(listener: UnixListener, liar: Liar) {
-    let (stream, _) = listener.accept().await.unwrap();
-    let (reader, mut writer) = tokio::io::split(stream);
-    let mut port = PortReader::new(reader);
-    let Some(Mark::Begin(nonce)) = port.mark().await.unwrap() else { panic!("no beginning") };
-    let mut mark = Vec::new();
-    put_mark(Mark::Accept(nonce), &mut mark);
-    writer.write_all(&mark).await.unwrap();
-    let (near, far) = tokio::io::duplex(1 << 16);
-    let (near_reader, near_writer) = tokio::io::split(near);
-    let incoming = tokio_stream::once(Ok::<DuplexStream, io::Error>(far));
-    let server = Server::builder().add_service(FilesServer::new(liar));
-    let _over = tokio::join!(
-        inward(&mut port, near_writer),
-        outward(near_reader, writer),
-        server.serve_with_incoming(incoming)
-    );
 }
 
 fn entry(path: &str, kind: FileKind, target: &str) -> FileStatus {
@@ -212,7 +174,7 @@ async fn a_port_that_speaks_garbage_is_given_up_in_time_and_free_again() {
         }
     });
     for _ in 0..2 {
-        let error = ports(folder.path()).reach(Duration::from_millis(300)).await.unwrap_err();
+        let error = fake::ports(folder.path()).reach(Duration::from_millis(300)).await.unwrap_err();
         assert_eq!(error.to_string(), "be answered by the agent in liar-0");
         assert!(matches!(error.failure, HandFailure::Session(_) | HandFailure::Silent(_)), "{error:?}");
     }
@@ -223,6 +185,6 @@ async fn a_port_that_speaks_garbage_is_given_up_in_time_and_free_again() {
 async fn who_finds_all_ports_taken_is_told_so() {
     let folder = tempfile::tempdir().unwrap();
     let _taken = winstead_process::try_lock(&folder.path().join("hand-0.lock")).unwrap().unwrap();
-    let error = ports(folder.path()).reach(Duration::from_millis(100)).await.unwrap_err();
+    let error = fake::ports(folder.path()).reach(Duration::from_millis(100)).await.unwrap_err();
     assert!(matches!(error.failure, HandFailure::Busy(1, _)), "{error:?}");
 }

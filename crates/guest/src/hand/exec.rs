@@ -159,3 +159,7 @@ async fn listen<O: AsyncWrite + Unpin, E: AsyncWrite + Unpin>(
     }
     Err(HandFailure::NoEnd)
 }
+
+#[cfg(test)]
+#[path = "exec_tests.rs"]
+mod tests;

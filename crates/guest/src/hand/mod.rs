@@ -6,6 +6,8 @@
 mod copy;
 mod error;
 mod exec;
+#[cfg(test)]
+mod fake;
 mod inside;
 mod reach;
 

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::lab::{Lab, pool, ram};
+use crate::lab::{Lab, eventually, pool, ram};
 
 /// A machine with an agent and without an SSH server that answers.
 fn unplugged(lab: &Lab) -> &'static str {
@@ -41,4 +41,46 @@ fn files_go_in_and_out_of_a_machine_whose_network_is_down() {
     assert_eq!(mode, 0o750);
     lab.ok(&["down", "--all"]);
     lab.assert_nothing_left();
+}
+
+#[test]
+fn whole_folders_go_in_and_out_and_links_come_as_what_they_point_to() {
+    let lab = Lab::new();
+    let machine = unplugged(&lab);
+    let (there, back) = (lab.folder().join("there"), lab.folder().join("back"));
+    fs_err::create_dir_all(there.join("empty")).expect("a folder");
+    fs_err::create_dir_all(there.join("deep/er")).expect("a folder");
+    fs_err::write(there.join("deep/er/file"), b"\x00\xf5\xff").expect("a file");
+    std::os::unix::fs::symlink("deep/er/file", there.join("link")).expect("a link");
+    let refused = lab.run(&["cp", there.to_str().expect("a path"), &format!("{machine}:/tmp/x")]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("-r"), "{refused:?}");
+    lab.ok(&["cp", "-r", there.to_str().expect("a path"), &format!("{machine}:/tmp/x")]);
+    lab.ok(&["cp", "-r", &format!("{machine}:/tmp/x"), back.to_str().expect("a path")]);
+    assert!(back.join("empty").is_dir());
+    for name in ["deep/er/file", "link"] {
+        assert_eq!(fs_err::read(back.join(name)).expect(name), b"\x00\xf5\xff", "{name}");
+    }
+    assert!(!back.join("link").is_symlink());
+}
+
+#[test]
+fn an_agent_that_is_killed_is_there_again_and_whoever_spoke_with_it_is_told() {
+    let lab = Lab::new();
+    let file = lab.file_with_agent(&pool("hand", 1, &ram("48MiB")));
+    lab.up(&file);
+    let machine = "hand-0";
+    // As soon as a file is half there.
+    let script = "(until ls /tmp/.winstead-*; do usleep 5000; done; kill -9 $(pidof winstead-agent)) >/dev/null 2>&1 &";
+    let killer = lab.run(&["exec", "--via", "ssh", machine, "--", "sh", "-c", script]);
+    assert_eq!(killer.code, Some(0), "{killer:?}");
+    let large = lab.folder().join("large");
+    fs_err::write(&large, vec![7; 30_000_000]).expect("a file");
+    let cut = lab.run(&["cp", "--via", "agent", large.to_str().expect("a path"), "hand-0:/tmp/large"]);
+    assert_eq!(cut.code, Some(1), "{cut:?}");
+    let small = lab.folder().join("small");
+    fs_err::write(&small, "after").expect("a file");
+    eventually("the agent is there again", || {
+        lab.run(&["cp", "--via", "agent", small.to_str().expect("a path"), "hand-0:/tmp/after"]).code
+            == Some(0)
+    });
 }
