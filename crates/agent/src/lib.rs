@@ -17,3 +17,4 @@ pub mod door;
 pub mod facts;
 pub mod serve;
 pub mod services;
+pub mod supervision;

@@ -1,5 +1,6 @@
 //! The command line: reads arguments, prints, sets exit codes. It decides nothing.
 
+mod keeper;
 mod serve;
 
 use std::{error::Error, io::Write, process::ExitCode};
@@ -17,6 +18,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    #[command(hide = true)]
+    Keeper(keeper::KeeperArgs),
+    #[command(hide = true)]
+    Become(keeper::BecomeArgs),
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -25,10 +30,12 @@ type Failure = Box<dyn Error + Send + Sync>;
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Keeper(args) => keeper::keep(&args),
+        Command::Become(args) => keeper::become_program(&args),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             say(&*error);
             ExitCode::FAILURE

@@ -1,10 +1,15 @@
 //! The agent's own protocol, version 1.
 
 mod agent;
+mod event_stream;
 mod files;
+mod input;
+mod order;
+mod processes;
 
 pub use agent::AgentService;
 pub use files::FilesService;
+pub use processes::ProcessService;
 
 use tonic::{Request, Status};
 

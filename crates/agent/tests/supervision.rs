@@ -1,0 +1,301 @@
+//! Processes, without a daemon around them.
+
+#![cfg(unix)]
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use fs_err as fs;
+use tempfile::TempDir;
+use winstead_agent::supervision::{
+    Attachment, End, Event, KeeperFailure, Offsets, Order, Process, Settings, StartError, SupervisionError,
+    Supervisor, Vault, spool::Bounds,
+};
+
+const SMALL: Bounds = Bounds { memory: 4096, file: 64 * 1024 };
+
+fn settings(folder: &Path) -> Settings {
+    Settings::new(folder.join("processes"), env!("CARGO_BIN_EXE_winstead-agent").into())
+}
+
+async fn supervisor() -> (TempDir, Supervisor) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let supervisor = Supervisor::open(settings(folder.path())).await.expect("it opens");
+    (folder, supervisor)
+}
+
+fn shell(script: &str) -> Order {
+    Order {
+        file: "/bin/sh".to_owned(),
+        program: "/bin/sh".to_owned(),
+        arguments: vec!["-c".to_owned(), script.to_owned()],
+        ..Order::default()
+    }
+}
+
+/// All that comes until the end.
+async fn all(attachment: &mut Attachment) -> (Vec<u8>, Vec<u8>, End) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    loop {
+        match tokio::time::timeout(Duration::from_secs(30), attachment.next()).await.expect("in time") {
+            Ok(Event::Stdout { offset, data }) => {
+                assert_eq!(offset, out.len() as u64, "no gap");
+                out.extend_from_slice(&data);
+            }
+            Ok(Event::Stderr { offset, data }) => {
+                assert_eq!(offset, err.len() as u64, "no gap");
+                err.extend_from_slice(&data);
+            }
+            Ok(Event::Ended(end)) => return (out, err, end),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn attach(process: &Arc<Process>) -> Attachment {
+    process.attach(Offsets::default()).expect("it can be attached to")
+}
+
+#[tokio::test]
+async fn a_program_runs_with_a_clean_environment_and_its_code_comes_back() {
+    let (_folder, supervisor) = supervisor().await;
+    let mut order = shell("env | sort; pwd; umask; echo bad >&2; exit 7");
+    order.environment = vec![("NAME".to_owned(), "a value".to_owned())];
+    let process = supervisor.start(order).await.expect("it starts");
+    let (out, err, end) = all(&mut attach(&process)).await;
+    let out = String::from_utf8(out).expect("text");
+    assert_eq!(
+        out,
+        "HOME=/\nLANG=C.UTF-8\nNAME=a value\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
+         PWD=/\n/\n0022\n"
+    );
+    assert_eq!((err.as_slice(), end), (&b"bad\n"[..], End::Code(7)));
+    supervisor.remove(process.id()).expect("it is over");
+    assert!(supervisor.list().is_empty());
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_be_run_is_told_apart_from_one_that_fails() {
+    let (folder, supervisor) = supervisor().await;
+    let text = folder.path().join("text");
+    fs::write(&text, "no program").expect("it is written");
+    let file = |path: &Path| Order { file: path.display().to_string(), ..shell("true") };
+    let why = |order| {
+        let supervisor = supervisor.clone();
+        async move {
+            match supervisor.start(order).await {
+                Err(StartError::Keeper { source, .. }) => source,
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    assert_eq!(why(file(Path::new("/no/such/program"))).await, KeeperFailure::Missing);
+    assert_eq!(why(file(&text)).await, KeeperFailure::NotExecutable);
+    fs::set_permissions(&text, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("it is ours");
+    assert_eq!(why(file(&text)).await, KeeperFailure::BadFormat);
+    let nowhere = Order { folder: Some("/no/such/folder".to_owned()), ..shell("true") };
+    assert!(matches!(why(nowhere).await, KeeperFailure::Folder(_)));
+    let left = fs::read_dir(folder.path().join("processes")).expect("it is there").count();
+    assert_eq!(left, 0, "nothing is left of what did not run");
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn input_reaches_the_program_byte_by_byte_and_ends() {
+    let (_folder, supervisor) = supervisor().await;
+    let process = supervisor.start(Order { stdin: true, ..shell("cat") }).await.expect("it starts");
+    let mut attachment = attach(&process);
+    attachment.trust();
+    let data: Vec<u8> = (0..=255).cycle().take(3_000_000).collect();
+    let writer = {
+        let (process, data) = (Arc::clone(&process), data.clone());
+        tokio::spawn(async move {
+            process.write(data.into()).await.expect("it reads");
+            process.end_input().await.expect("its keeper hears");
+        })
+    };
+    let (out, _, end) = all(&mut attachment).await;
+    assert!(out == data, "{} of {} bytes came back", out.len(), data.len());
+    assert_eq!(end, End::Code(0));
+    writer.await.expect("all was written");
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_behind_ends_with_it() {
+    let (folder, supervisor) = supervisor().await;
+    let pid = folder.path().join("pid");
+    let script = format!("setsid sh -c 'setsid sleep 1000 & echo $! > {}' & sleep 0.3", pid.display());
+    let process = supervisor.start(shell(&script)).await.expect("it starts");
+    let (_, _, end) = all(&mut attach(&process)).await;
+    assert_eq!(end, End::Code(0));
+    let pid = fs::read_to_string(pid).expect("the grandchild was there");
+    assert!(!Path::new("/proc").join(pid.trim()).exists(), "a grandchild outlived its program");
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn stopping_asks_first_and_then_takes_the_whole_tree() {
+    let (folder, supervisor) = supervisor().await;
+    let process = supervisor.start(shell("sleep 1000")).await.expect("it starts");
+    let stopped = supervisor.stop(process.id(), Duration::from_secs(20)).await.expect("it ends");
+    assert_eq!((stopped.end, stopped.forced), (End::Signal(15), false));
+
+    let pid = folder.path().join("pid");
+    let script = format!(
+        "trap '' TERM; setsid sh -c \"trap '' TERM; echo \\$\\$ > {}; while :; do sleep 0.1; done\" & \
+         while :; do sleep 0.1; done",
+        pid.display()
+    );
+    let process = supervisor.start(shell(&script)).await.expect("it starts");
+    while fs::read_to_string(&pid).map_or(true, |text| text.is_empty()) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let stopped = supervisor.stop(process.id(), Duration::from_millis(300)).await.expect("it ends");
+    assert_eq!((stopped.end, stopped.forced), (End::Signal(9), true));
+    let pid = fs::read_to_string(pid).expect("the child was there");
+    assert!(!Path::new("/proc").join(pid.trim()).exists(), "a child outlived a stop by force");
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn what_nobody_takes_is_kept_and_then_holds_the_program() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = Settings { spool: SMALL, ..settings(folder.path()) };
+    let supervisor = Supervisor::open(settings.clone()).await.expect("it opens");
+    // More than the spool and the pipe hold.
+    let script = "i=0; while [ $i -lt 400000 ]; do echo $i; i=$((i+1)); done; echo done >&2";
+    let process = supervisor.start(Order { keep: true, ..shell(script) }).await.expect("it starts");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(process.status().said.stdout, SMALL.file, "the spool is full");
+    assert_eq!(process.end(), None, "the program waits");
+    let kept = fs::metadata(folder.path().join("processes").join(process.id()).join("stdout.spool"));
+    assert!(kept.expect("it is there").len() <= SMALL.file);
+    let expected: String = (0..400_000).map(|line| format!("{line}\n")).collect();
+    // Another agent takes over in the middle.
+    supervisor.close().await;
+    let supervisor = Supervisor::open(settings).await.expect("it opens again");
+    let process = supervisor.get(process.id()).expect("it is found");
+    let mut attachment = attach(&process);
+    let mut out = Vec::new();
+    let end = loop {
+        match attachment.next().await.expect("it is read") {
+            Event::Stdout { offset, data } => {
+                assert_eq!(offset, out.len() as u64, "no gap");
+                out.extend_from_slice(&data);
+                attachment.received(Offsets { stdout: out.len() as u64, stderr: 0 });
+            }
+            Event::Stderr { .. } => {}
+            Event::Ended(end) => break end,
+        }
+    };
+    assert_eq!(end, End::Code(0));
+    assert!(out == expected.as_bytes(), "{} of {} bytes", out.len(), expected.len());
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn a_client_that_claims_too_much_is_refused() {
+    let (_folder, supervisor) = supervisor().await;
+    let process = supervisor.start(shell("true")).await.expect("it starts");
+    let refused = process.attach(Offsets { stdout: 9, stderr: 0 }).expect_err("it said nothing");
+    assert!(matches!(refused, SupervisionError::Offset { asked: 9, there: 0 }));
+    process.ended().await;
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn a_program_that_was_exchanged_after_it_was_looked_at_is_not_run() {
+    let (folder, supervisor) = supervisor().await;
+    let program = folder.path().join("program");
+    fs::write(&program, "#!/bin/sh\necho good\n").expect("it is written");
+    fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
+    let vault = Vault::open(&folder.path().join("vault")).expect("a vault");
+    let kept = vault.take(&program).expect("it is taken");
+    fs::write(&program, "#!/bin/sh\necho evil\n").expect("it is exchanged");
+    let order = Order { file: kept.path.display().to_string(), ..shell("") };
+    let order = Order { arguments: Vec::new(), ..order };
+    let process = supervisor.start(order).await.expect("it starts");
+    let (out, _, _) = all(&mut attach(&process)).await;
+    assert_eq!(out, b"good\n");
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn a_killed_keeper_takes_its_program_along_and_nobody_claims_to_know_its_code() {
+    let (_folder, supervisor) = supervisor().await;
+    let process = supervisor.start(shell("echo $PPID; exec sleep 1000")).await.expect("it starts");
+    let mut attachment = attach(&process);
+    let Ok(Event::Stdout { data, .. }) = attachment.next().await else { panic!("it says its keeper") };
+    let keeper = String::from_utf8_lossy(&data).trim().parse().expect("a number");
+    let keeper = rustix::process::Pid::from_raw(keeper).expect("a process");
+    rustix::process::kill_process(keeper, rustix::process::Signal::KILL).expect("it is ours");
+    let (_, _, end) = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            if let Ok(Event::Ended(end)) = attachment.next().await {
+                break ((), (), end);
+            }
+        }
+    })
+    .await
+    .expect("its end is seen");
+    assert_eq!(end, End::Lost);
+    let program = Path::new("/proc").join(process.pid().to_string()).join("exe");
+    for _ in 0..500 {
+        if !program.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!program.exists(), "the program outlived its keeper");
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn there_are_no_more_than_there_may_be_and_old_ones_are_forgotten() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = Settings { most: 1, retained: 1, ..settings(folder.path()) };
+    let supervisor = Supervisor::open(settings).await.expect("it opens");
+    let first = supervisor.start(shell("sleep 1000")).await.expect("it starts");
+    assert!(matches!(supervisor.start(shell("true")).await, Err(StartError::TooMany(1))));
+    supervisor.stop(first.id(), Duration::ZERO).await.expect("it ends");
+    let mut second = None;
+    for _ in 0..2 {
+        let process = supervisor.start(shell("true")).await.expect("there is room again");
+        process.ended().await;
+        second = Some(process);
+    }
+    for _ in 0..500 {
+        if supervisor.list().len() == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let left: Vec<String> = supervisor.list().into_iter().map(|status| status.record.id).collect();
+    assert_eq!(left, [second.expect("the last").id()]);
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn an_account_that_does_not_exist_is_said() {
+    let (_folder, supervisor) = supervisor().await;
+    let order = Order { account: Some("nobody-of-that-name".to_owned()), ..shell("true") };
+    assert!(matches!(supervisor.start(order).await, Err(StartError::Account { .. })));
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn a_program_runs_as_another_account_with_that_ones_groups_only() {
+    if !rustix::process::geteuid().is_root() {
+        return winstead_testing::skip("only root can take another's account");
+    }
+    let (_folder, supervisor) = supervisor().await;
+    let order = Order { account: Some("nobody".to_owned()), ..shell("id -u; id -G; echo $HOME $USER") };
+    let process = supervisor.start(order).await.expect("it starts");
+    let (out, _, _) = all(&mut attach(&process)).await;
+    let out = String::from_utf8(out).expect("text");
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!((lines[0], lines[1]), ("65534", "65534"), "{out}");
+    assert!(lines[2].ends_with(" nobody"), "{out}");
+    supervisor.close().await;
+}
