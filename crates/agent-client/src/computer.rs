@@ -35,10 +35,17 @@ impl Clocks {
 pub enum RebootError {
     /// It was not restarted.
     #[error("have the computer restarted: {:?}: {:?}", .0.code(), .0.message().chars().take(500).collect::<String>())]
-    Refused(#[from] Status),
+    Refused(Status),
     /// It did not come back in time.
     #[error("see the computer again within {0:?}: {1}")]
     Away(Duration, String),
+}
+
+// Not as a cause: its text is in ours, made harmless.
+impl From<Status> for RebootError {
+    fn from(status: Status) -> Self {
+        Self::Refused(status)
+    }
 }
 
 impl Connection {

@@ -50,7 +50,10 @@ pub enum Fault {
     #[error("use {0:?} as the name of a Debian package or suite")]
     NotAPackage(String),
     /// The image is to have an agent, and none is found.
-    #[error("find winstead-agent, which the image is to have, in {}", shown(looked))]
+    #[error(
+        "find winstead-agent, which the image is to have, in {}; put the static one there, or name its folder with `--artifacts DIR`",
+        shown(looked)
+    )]
     NoAgent {
         /// Where was looked.
         looked: Vec<PathBuf>,

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What this agent can do.
-const FEATURES: &[&str] = &["files", "facts", "reboot"];
+const FEATURES: &[&str] = &["processes", "files", "facts", "reboot"];
 /// The answer to a request for a restart comes before it.
 const BEFORE_REBOOT: Duration = Duration::from_millis(500);
 

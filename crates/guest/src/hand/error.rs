@@ -57,7 +57,7 @@ pub enum HandFailure {
     },
     /// A call that the agent refuses, or that was cut.
     #[error("have the agent do it: {:?}: {:?}", .0.code(), .0.message().chars().take(500).collect::<String>())]
-    Refused(#[from] tonic::Status),
+    Refused(tonic::Status),
     /// A standard stream of this side cannot be read.
     #[error("read the standard input")]
     Input(#[source] io::Error),
@@ -78,6 +78,13 @@ pub enum HandFailure {
     /// A word or a file's name that the protocol cannot carry.
     #[error("pass {} on: it is no text", .0.display())]
     NotText(PathBuf),
+}
+
+// Not as a cause: its text is in ours, made harmless.
+impl From<tonic::Status> for HandFailure {
+    fn from(status: tonic::Status) -> Self {
+        Self::Refused(status)
+    }
 }
 
 impl HandFailure {

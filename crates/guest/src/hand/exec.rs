@@ -20,6 +20,8 @@ const CHUNK: usize = 64 * 1024;
 const WAITING: usize = 8;
 /// After how many bytes the agent is told that it may forget them.
 const ACKNOWLEDGED: u64 = 256 * 1024;
+/// Where programs run: the home folder of root, as whom they do.
+const HOME: &str = "/root";
 /// What a login by SSH has too: an agent's own environment is nobody's business.
 const ENVIRONMENT: [&str; 5] = [
     "HOME=/root",
@@ -88,11 +90,16 @@ fn start(argv: &[OsString]) -> Result<StartRequest, HandFailure> {
         word.to_str().map(str::to_owned).ok_or_else(|| HandFailure::NotText(PathBuf::from(word)))
     };
     let mut words = argv.iter().map(text);
+    let mut program = words.next().transpose()?.unwrap_or_default();
+    // As a shell in the home folder has it: a name is looked for, a path begins there.
+    if program.contains('/') && !program.starts_with('/') {
+        program = format!("{HOME}/{}", program.trim_start_matches("./"));
+    }
     Ok(StartRequest {
-        program: words.next().transpose()?.unwrap_or_default(),
+        program,
         arguments: words.collect::<Result<_, _>>()?,
         environment: ENVIRONMENT.map(str::to_owned).to_vec(),
-        folder: "/root".to_owned(),
+        folder: HOME.to_owned(),
         on_disconnect: OnDisconnect::Stop.into(),
         stdin: true,
         ..StartRequest::default()

@@ -84,3 +84,43 @@ fn an_agent_that_is_killed_is_there_again_and_whoever_spoke_with_it_is_told() {
             == Some(0)
     });
 }
+
+#[test]
+fn programs_run_in_a_machine_whose_network_is_down_and_streams_and_exit_codes_are_theirs() {
+    let lab = Lab::new();
+    let machine = unplugged(&lab);
+    let ran = lab.run(&["exec", machine, "--", "sh", "-c", "echo out; echo err >&2; exit 7"]);
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(7), "out\n", "err\n"));
+    assert_eq!(lab.exec(machine, "kill -9 $$").code, Some(137));
+    let missing = lab.run(&["exec", machine, "--", "no-such-program"]);
+    assert_eq!(missing.code, Some(127), "{missing:?}");
+    // Bytes of all kinds, more than fits between here and there.
+    let sent = lab.folder().join("sent");
+    let content: Vec<u8> =
+        (0..6_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    fs_err::write(&sent, &content).expect("a file");
+    let mut cat = lab.command(&["exec", machine, "--", "cat"]);
+    cat.stdin(std::process::Stdio::from(fs_err::File::open(&sent).expect("the file").into_parts().0));
+    let echoed = cat.output().expect("start winstead");
+    assert_eq!(echoed.status.code(), Some(0), "{}", String::from_utf8_lossy(&echoed.stderr));
+    assert!(echoed.stdout == content, "{} bytes came back as others", echoed.stdout.len());
+}
+
+#[test]
+fn four_programs_run_at_the_same_time_and_a_fifth_waits() {
+    let lab = Lab::new();
+    let machine = unplugged(&lab);
+    let run = |number: usize| {
+        let script = format!("sleep 1; echo {number}");
+        lab.command(&["exec", "--via", "agent", machine, "--", "sh", "-c", &script])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("start winstead")
+    };
+    let running: Vec<_> = (0..5).map(run).collect();
+    for (number, child) in running.into_iter().enumerate() {
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{number}\n"));
+        assert_eq!(output.status.code(), Some(0));
+    }
+}
