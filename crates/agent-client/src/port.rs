@@ -18,6 +18,11 @@ use winstead_protocol::port::{Decoder, Mark, Nonce, Piece, put_data, put_mark};
 /// What is read at once, and what waits between port and session.
 const BUFFER: usize = 128 * 1024;
 
+/// After this a session is begun again, then after twice as long, and so on. A guest hears of a host on one queue and of
+/// its bytes on another: it may read our first words while it still believes that nobody is there, and take the silence
+/// after them for our end.
+const AGAIN: Duration = Duration::from_millis(250);
+
 /// The reading side of a port, cut into pieces.
 #[derive(Debug)]
 pub struct PortReader<R> {
@@ -190,9 +195,23 @@ async fn accepted<T: AsyncRead + AsyncWrite>(
     writer: &mut WriteHalf<T>,
     nonce: Nonce,
 ) -> Result<(), SessionError> {
-    let mut mark = Vec::new();
-    put_mark(Mark::Begin(nonce), &mut mark);
-    writer.write_all(&mark).await?;
+    let (mut nonce, mut patience) = (nonce, AGAIN);
+    loop {
+        let mut mark = Vec::new();
+        put_mark(Mark::Begin(nonce), &mut mark);
+        writer.write_all(&mark).await?;
+        match timeout(patience, acceptance(port, nonce)).await {
+            Ok(accepted) => return accepted,
+            // Another number: an answer to the first question that comes now must not be taken for one to the second.
+            Err(_) => (nonce, patience) = (Nonce(nonce.0.wrapping_add(1)), patience * 2),
+        }
+    }
+}
+
+async fn acceptance<R: AsyncRead + Unpin>(
+    port: &mut PortReader<R>,
+    nonce: Nonce,
+) -> Result<(), SessionError> {
     loop {
         match port.mark().await? {
             Some(Mark::Accept(found)) if found == nonce => return Ok(()),
@@ -290,6 +309,29 @@ mod tests {
         let (host, _guest) = tokio::io::duplex(4096);
         let error = Session::begin(host, Nonce(5), LONG).await.expect_err("nobody is there");
         assert!(matches!(error, SessionError::Silent(LONG)));
+    }
+
+    #[tokio::test]
+    async fn a_beginning_that_was_lost_is_said_again_and_an_answer_to_the_first_is_none_to_the_second() {
+        let (host, guest) = tokio::io::duplex(4096);
+        let (reader, mut writer) = tokio::io::split(guest);
+        let mut port = PortReader::new(reader);
+        let guest = async {
+            let mut answers = Vec::new();
+            for _ in 0..2 {
+                let Some(Mark::Begin(nonce)) = port.mark().await.expect("a mark") else {
+                    panic!("no beginning")
+                };
+                put_mark(Mark::Accept(nonce), &mut answers);
+                put_data(b"x", &mut answers);
+            }
+            put_mark(Mark::End, &mut answers);
+            writer.write_all(&answers).await.expect("written");
+        };
+        let (session, ()) = tokio::join!(Session::begin(host, Nonce(5), LONG), guest);
+        let mut words = Vec::new();
+        session.expect("a session").read_to_end(&mut words).await.expect("read");
+        assert_eq!(words, b"x", "of the second session only");
     }
 
     #[tokio::test]
