@@ -70,11 +70,24 @@ struct List {
 /// # Errors
 /// When cargo fails.
 pub(crate) fn static_probe() -> anyhow::Result<PathBuf> {
-    let build = Command::new(["cargo", "probe"]);
+    built("probe")
+}
+
+/// Builds the agent as one file that runs in any Linux guest; returns its path.
+///
+/// # Errors
+/// When cargo fails.
+#[cfg(feature = "bench")]
+pub(crate) fn static_agent() -> anyhow::Result<PathBuf> {
+    built("agent")
+}
+
+/// What the alias `name` in .cargo/config.toml builds, where it says.
+fn built(name: &str) -> anyhow::Result<PathBuf> {
+    let build = Command::new(["cargo", name]);
     report::line(format_args!("$ {build}"));
     build.run()?;
-    // As the alias in .cargo/config.toml says.
-    Ok(place::root().join("target/probe/x86_64-unknown-linux-gnu/release/winstead-probe"))
+    Ok(place::root().join(format!("target/{name}/x86_64-unknown-linux-gnu/release/winstead-{name}")))
 }
 
 /// Builds the agent for numbers; returns its path.

@@ -3,9 +3,11 @@
 use std::{
     fmt, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 use winstead_protocol::v1::{
@@ -54,6 +56,11 @@ impl fmt::Display for Address {
     }
 }
 
+/// Whether the other side is asked now and then if it is still there, while calls are under way: after the first time
+/// without a word, for the second time. A local socket needs none of it; it ends with the other side.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Alive(pub Option<(Duration, Duration)>);
+
 /// A connection; cheap to clone, and each clone can be used at the same time.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -69,6 +76,17 @@ impl Connection {
         let stream = stream(address)
             .await
             .map_err(|source| ConnectError::Unreachable { address: address.to_string(), source })?;
+        Self::over(stream, &address.to_string(), &Alive::default()).await
+    }
+
+    /// Speaks over a stream that leads to an agent; `name` is for errors.
+    ///
+    /// # Errors
+    /// When the other side speaks something else.
+    pub async fn over<T>(stream: T, name: &str, alive: &Alive) -> Result<Self, ConnectError>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         // The one connection: when it ends, calls fail, and whoever wants another one opens it.
         let mut once = Some(stream);
         let connector = service_fn(move |_: Uri| {
@@ -76,13 +94,17 @@ impl Connection {
             async move { stream.map(TokioIo::new) }
         });
         // The name is in each request and means nothing.
-        let channel = Endpoint::from_static("http://agent")
+        let mut endpoint = Endpoint::from_static("http://agent")
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(FRAME)
+            .max_frame_size(FRAME);
+        if let Some((ask, give_up)) = alive.0 {
+            endpoint = endpoint.http2_keep_alive_interval(ask).keep_alive_timeout(give_up);
+        }
+        let channel = endpoint
             .connect_with_connector(connector)
             .await
-            .map_err(|source| ConnectError::Handshake { address: address.to_string(), source })?;
+            .map_err(|source| ConnectError::Handshake { address: name.to_owned(), source })?;
         Ok(Self { channel })
     }
 

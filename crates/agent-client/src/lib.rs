@@ -3,13 +3,18 @@
 //! Knows the way to it and its protocol, nothing of the daemon itself. What an agent in a guest says is not trusted:
 //! every message is bounded.
 
+mod computer;
 mod connect;
 mod error;
+mod files;
 pub mod flow;
+pub mod port;
 mod processes;
 pub mod socket;
 pub mod tunnel;
 
-pub use connect::{Address, Connection, wins_socket};
+pub use computer::{Clocks, RebootError, come_back};
+pub use connect::{Address, Alive, Connection, wins_socket};
 pub use error::ConnectError;
+pub use files::FileError;
 pub use processes::{CallError, Listening, ProcessInput, Said};

@@ -15,6 +15,7 @@
 pub mod access;
 pub mod configuration;
 pub mod door;
+pub mod facts;
 pub mod folder;
 pub mod metrics;
 pub mod serve;

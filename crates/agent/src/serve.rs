@@ -13,16 +13,18 @@ use tonic::transport::{Server, server::Router};
 use tonic_health::{ServingStatus, server::health_reporter};
 use tower::layer::util::{Identity, Stack};
 use winstead_agent_client::flow::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
-use winstead_protocol::v1::{DoorStatus, agent_server::AgentServer, processes_server::ProcessesServer};
+use winstead_protocol::v1::{
+    DoorStatus, agent_server::AgentServer, files_server::FilesServer, processes_server::ProcessesServer,
+};
 use winstead_spec::{Agent, AgentDoor};
 
 use crate::{
     access::{Access, Audit, AuditError, Door},
     configuration::{Configuration, ConfigurationError},
-    door::{Lobby, Seats, UnixDoor},
+    door::{GuestDoor, Lobby, Seats, UnixDoor},
     folder::{Readers, guard, lock_down},
     metrics::{CountCalls, EndpointError, Metrics, MetricsEndpoint},
-    services::{AgentService, ProcessService, TunnelsService},
+    services::{AgentService, FilesService, ProcessService, TunnelsService},
     status::Overview,
     supervision::{self, SupervisionError, Supervisor, Vault},
     tunnel::{Registry, TunnelLimits},
@@ -134,7 +136,10 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
     let serving = router(&overview, processes, message_limit(&agent), &signals.stop).await;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), door = %door.path().display(), "serves");
     let outcome = tokio::select! {
-        served = serving.serve_with_incoming_shutdown(door, leave(&signals.stop, &supervisor)) => served,
+        served = async { tokio::try_join!(
+            serving.clone().serve_with_incoming_shutdown(door, leave(&signals.stop, &supervisor)),
+            serving.serve_with_incoming_shutdown(GuestDoor::open(), signals.stop.cancelled()),
+        ) } => served.map(drop),
         () = follow(&settings.files, &overview, &signals.reload) => Ok(()),
         () = publish(endpoint, &overview) => Ok(()),
         () = patience(&signals.stop) => {
@@ -187,6 +192,7 @@ async fn router(
         .add_service(health_service)
         .add_service(agent)
         .add_service(ProcessesServer::new(processes).max_decoding_message_size(largest))
+        .add_service(FilesServer::new(FilesService::new(Arc::clone(&overview.access))))
         .add_service(TunnelsService::new(Arc::clone(&overview.access), tunnels, stop.clone()))
 }
 

@@ -14,6 +14,7 @@ pub(crate) fn reference(version: &Version) -> ImageRef {
         disk_digest: Some(version.disk_digest.clone()),
         os: version.os,
         seed: version.seed,
+        agent: version.agent,
         disk: version.disk.clone(),
         format: version.format,
         virtual_size: version.virtual_size,

@@ -145,6 +145,7 @@ pub(crate) fn qemu(
             SeedKind::NoCloud => SeedConfig::Cdrom(PathBuf::from("../seed.iso")),
             SeedKind::None => SeedConfig::None,
         },
+        agent: record.image.agent,
         accelerator: facts.accelerator.accelerator,
         run_as,
     }

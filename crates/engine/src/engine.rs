@@ -110,7 +110,8 @@ impl Engine {
     pub async fn open(options: Options) -> Result<Self, EngineError> {
         let home = Home::open(&options.home)?;
         let journal = Journal::open(&home.journal(), options.faults.clone()).await?;
-        let catalog = Catalog::open(&home.images(), &home.cache(), options.artifacts.as_deref());
+        let catalog = Catalog::open(&home.images(), &home.cache(), options.artifacts.as_deref())
+            .with_programs(options.program.parent());
         Ok(Self { home, journal, catalog, options })
     }
 

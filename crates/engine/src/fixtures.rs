@@ -46,6 +46,7 @@ pub(crate) fn image(byte: u8) -> ImageRef {
         disk_digest: None,
         os: GuestOs::Linux,
         seed: SeedKind::FwCfg,
+        agent: false,
         disk: PathBuf::from("/home/images/debian/070707070707/disk.qcow2"),
         format: DiskFormat::Qcow2,
         virtual_size: ByteSize::from_mib(4096),

@@ -19,6 +19,7 @@ mod facts;
 mod faults;
 #[cfg(test)]
 mod fixtures;
+mod hand;
 mod heal;
 mod home;
 pub mod journal;

@@ -114,6 +114,9 @@ pub struct ImageRef {
     pub os: GuestOs,
     /// How it takes its identity.
     pub seed: SeedKind,
+    /// Whether `winstead-agent` runs in it.
+    #[serde(default)]
+    pub agent: bool,
     /// Its disk in the catalogue.
     pub disk: PathBuf,
     /// The disk's format.

@@ -40,6 +40,8 @@ pub(crate) struct Building<'a> {
     pub(crate) folder: PathBuf,
     pub(crate) cache: &'a Path,
     pub(crate) artifacts: Option<&'a Path>,
+    /// Where our own programs are.
+    pub(crate) programs: Option<&'a Path>,
     pub(crate) listener: Listener<'a>,
     pub(crate) stop: &'a CancellationToken,
 }

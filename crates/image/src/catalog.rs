@@ -42,6 +42,8 @@ pub struct Catalog {
     folder: PathBuf,
     cache: PathBuf,
     artifacts: Option<PathBuf>,
+    /// Where our own programs are.
+    programs: Option<PathBuf>,
 }
 
 impl Catalog {
@@ -49,7 +51,14 @@ impl Catalog {
     /// read or made yet.
     #[must_use]
     pub fn open(folder: &Path, cache: &Path, artifacts: Option<&Path>) -> Self {
-        Self { folder: folder.to_owned(), cache: cache.to_owned(), artifacts: artifacts.map(Path::to_owned) }
+        let artifacts = artifacts.map(Path::to_owned);
+        Self { folder: folder.to_owned(), cache: cache.to_owned(), artifacts, programs: None }
+    }
+
+    /// The same, which looks for `winstead-agent` in the folder `programs` too, after the artefacts.
+    #[must_use]
+    pub fn with_programs(self, programs: Option<&Path>) -> Self {
+        Self { programs: programs.map(Path::to_owned), ..self }
     }
 
     /// The newest version that this very recipe made: a cache hit. Takes milliseconds, content is not checked.
@@ -236,6 +245,7 @@ impl Catalog {
             folder: build::new_folder(&parent)?,
             cache: &self.cache,
             artifacts: self.artifacts.as_deref(),
+            programs: self.programs.as_deref(),
             listener: progress,
             stop,
         };
@@ -354,6 +364,7 @@ fn record(
         recipe,
         os: image.os,
         seed: image.seed,
+        agent: image.agent,
         disk: produced.disk,
         disk_format: produced.format,
         virtual_size: produced.virtual_size,
@@ -424,6 +435,7 @@ mod tests {
             recipe: Recipe::Debian(DebianRecipe { suite: "trixie".into(), packages: Vec::new() }),
             disk: None,
             seed: SeedKind::FwCfg,
+            agent: false,
         };
         let scratch = home.path().join("scratch");
         let full = Fault::Io(io::ErrorKind::StorageFull.into());

@@ -49,6 +49,15 @@ pub enum Fault {
     /// A word in the recipe that is no package or suite.
     #[error("use {0:?} as the name of a Debian package or suite")]
     NotAPackage(String),
+    /// The image is to have an agent, and none is found.
+    #[error(
+        "find winstead-agent, which the image is to have, in {}; put the static one there, or name its folder with `--artifacts DIR`",
+        shown(looked)
+    )]
+    NoAgent {
+        /// Where was looked.
+        looked: Vec<PathBuf>,
+    },
     /// The disk cannot hold the system.
     #[error("put the system on a disk of {size}: it needs at least {smallest}")]
     TooSmall {
@@ -98,6 +107,13 @@ impl fmt::Display for Need {
             Self::AtLeast(size) => write!(f, "at least {size}"),
             Self::AtMost(size) => write!(f, "at most {size}"),
         }
+    }
+}
+
+fn shown(folders: &[PathBuf]) -> String {
+    match folders {
+        [] => "any folder: none was named".to_owned(),
+        _ => folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(" or "),
     }
 }
 

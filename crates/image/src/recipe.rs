@@ -25,9 +25,13 @@ pub(crate) fn digest_of(image: &Image) -> Option<Sha256> {
         Recipe::File(recipe) => json!({"file": file(recipe)?}),
         Recipe::Url(recipe) => json!({"url": {"sha256": recipe.sha256, "format": recipe.format}}),
     };
-    let recipe = json!({
+    let mut recipe = json!({
         "builder": BUILDER_VERSION, "os": image.os, "seed": image.seed, "disk": image.disk, "from": from,
     });
+    // Without, the digest is the one that it was before there were agents.
+    if image.agent {
+        recipe["agent"] = debian::agent_ingredients().into();
+    }
     Some(digest::of_bytes(sorted(recipe).to_string().as_bytes()))
 }
 
@@ -92,6 +96,7 @@ mod tests {
             recipe: Recipe::Debian(DebianRecipe { suite: "trixie".into(), packages }),
             disk: None,
             seed: SeedKind::FwCfg,
+            agent: false,
         }
     }
 
@@ -100,9 +105,11 @@ mod tests {
         let digest = digest_of(&debian(&["curl", "git"])).unwrap();
         assert_eq!(digest_of(&debian(&["git", "curl", "git"])).unwrap(), digest);
         let other_size = Image { disk: Some(ByteSize::from_mib(8192)), ..debian(&["curl", "git"]) };
+        let with_agent = Image { agent: true, ..debian(&["curl", "git"]) };
         let other_name = Image { name: "other".parse().unwrap(), ..debian(&["curl", "git"]) };
         assert_ne!(digest_of(&debian(&["curl"])).unwrap(), digest);
         assert_ne!(digest_of(&other_size).unwrap(), digest);
+        assert_ne!(digest_of(&with_agent).unwrap(), digest);
         assert_eq!(digest_of(&other_name).unwrap(), digest, "a name is no ingredient");
     }
 

@@ -40,6 +40,9 @@ pub struct Version {
     pub os: GuestOs,
     /// How it takes its identity.
     pub seed: SeedKind,
+    /// Whether `winstead-agent` runs in it.
+    #[serde(default)]
+    pub agent: bool,
     /// The disk file's container.
     pub format: DiskFormat,
     /// The disk file, absolute.
@@ -111,6 +114,9 @@ pub(crate) struct Record {
     pub(crate) recipe: Sha256,
     pub(crate) os: GuestOs,
     pub(crate) seed: SeedKind,
+    /// Records of release 0.1 have none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) agent: bool,
     pub(crate) disk: String,
     pub(crate) disk_format: DiskFormat,
     pub(crate) virtual_size: ByteSize,
@@ -158,7 +164,11 @@ impl Record {
             return disk.clone();
         }
         let command_line = self.kernel.as_ref().map(|kernel| &kernel.command_line);
-        let whole = serde_json::json!([&self.digests, command_line, self.os, self.seed]);
+        let mut whole = serde_json::json!([&self.digests, command_line, self.os, self.seed]);
+        // A version without keeps the digest that it had before there were agents.
+        if let (true, Some(parts)) = (self.agent, whole.as_array_mut()) {
+            parts.push("agent".into());
+        }
         digest::of_bytes(whole.to_string().as_bytes())
     }
 
@@ -193,6 +203,7 @@ impl Record {
             recipe: self.recipe,
             os: self.os,
             seed: self.seed,
+            agent: self.agent,
             format: self.disk_format,
             virtual_size: self.virtual_size,
             built_at: self.built_at,

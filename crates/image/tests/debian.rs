@@ -21,6 +21,7 @@ fn debian(packages: &[&str]) -> Image {
         recipe: Recipe::Debian(DebianRecipe { suite: "trixie".into(), packages }),
         disk: Some(ByteSize::from_mib(2048)),
         seed: SeedKind::FwCfg,
+        agent: false,
     }
 }
 

@@ -57,7 +57,14 @@ impl Home {
 }
 
 fn image(recipe: Recipe) -> Image {
-    Image { name: "disk".parse().unwrap(), os: GuestOs::Linux, recipe, disk: None, seed: SeedKind::NoCloud }
+    Image {
+        name: "disk".parse().unwrap(),
+        os: GuestOs::Linux,
+        recipe,
+        disk: None,
+        seed: SeedKind::NoCloud,
+        agent: false,
+    }
 }
 
 fn file(path: &Path) -> FileRecipe {

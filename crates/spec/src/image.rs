@@ -20,6 +20,9 @@ pub struct Image {
     pub disk: Option<ByteSize>,
     /// How the guest takes its identity.
     pub seed: SeedKind,
+    /// Whether `winstead-agent` runs in it.
+    #[serde(default)]
+    pub agent: bool,
 }
 
 /// The operating system inside.

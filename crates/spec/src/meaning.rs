@@ -66,7 +66,7 @@ pub(crate) fn image(origin: &Origin<'_>, spec: &ImageSpec, problems: &mut Vec<Pr
         "at least 1GiB",
     );
     let disk = size.or(debian.then_some(DEBIAN_DISK));
-    Image { name: origin.name.clone(), os: spec.os, recipe, disk, seed }
+    Image { name: origin.name.clone(), os: spec.os, recipe, disk, seed, agent: spec.agent }
 }
 
 fn recipe(origin: &Origin<'_>, spec: &ImageSpec) -> Recipe {

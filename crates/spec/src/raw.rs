@@ -82,6 +82,9 @@ pub(crate) struct ImageSpec {
     pub(crate) disk: Option<Size>,
     /// How the guest takes its host name, keys and addresses at first boot. Default: `fw-cfg` for `debian`, else `no-cloud`.
     pub(crate) seed: Option<SeedKind>,
+    /// Whether `winstead-agent` runs in the guest: `debian` puts it there, other images have it already. `exec` and `cp` then need no network in the guest.
+    #[serde(default)]
+    pub(crate) agent: bool,
 }
 
 /// A Debian system, built with mmdebstrap from the mirror that this computer is configured for.

@@ -4,17 +4,17 @@
 //! The tiny guest is an ordinary image with an ordinary `file:` recipe, so that tests take the product's own path.
 
 mod apt;
+mod built;
 mod debian;
 mod kept;
-mod probe;
 mod programs;
 mod scratch;
 mod skip;
 mod tiny;
 
+pub use built::{static_agent, static_probe};
 pub use debian::{DEBIAN_IMAGE, debian_images_or_skip};
-pub use probe::static_probe;
 pub use programs::{Program, program_or_skip};
 pub use scratch::{lab_folder, scratch};
 pub use skip::skip;
-pub use tiny::{tiny_image, tiny_image_or_skip};
+pub use tiny::{tiny_image, tiny_image_or_skip, tiny_image_with_agent};

@@ -4,6 +4,7 @@ use std::{error::Error, fmt::Write, io, path::PathBuf};
 
 use winstead_bench::BenchError;
 use winstead_engine::{EngineError, Kind};
+use winstead_guest::hand::{HandError, HandFailure};
 use winstead_spec::Problems;
 
 use crate::interrupt::INTERRUPTED;
@@ -17,6 +18,9 @@ pub(crate) enum CliError {
     /// The engine said no.
     #[error(transparent)]
     Engine(Box<EngineError>),
+    /// A machine's agent did not do it.
+    #[error(transparent)]
+    Hand(Box<HandError>),
     /// An experiment could not be done.
     #[error(transparent)]
     Bench(Box<BenchError>),
@@ -47,6 +51,10 @@ pub(crate) enum CliError {
     /// A command that was to be run for the user in a guest never ran.
     #[error(transparent)]
     CouldNotRun(Box<CliError>),
+    /// A command that was to be run for the user in a guest and is not there, or may not be run: with the code that a shell
+    /// has for it.
+    #[error(transparent)]
+    NotStarted(Box<HandError>),
     /// Data cannot be written as JSON or YAML.
     #[error("write the answer")]
     Render(#[source] Box<dyn Error + Send + Sync>),
@@ -61,6 +69,12 @@ pub(crate) enum CliError {
 impl From<EngineError> for CliError {
     fn from(error: EngineError) -> Self {
         Self::Engine(Box::new(error))
+    }
+}
+
+impl From<HandError> for CliError {
+    fn from(error: HandError) -> Self {
+        Self::Hand(Box::new(error))
     }
 }
 
@@ -96,8 +110,9 @@ impl CliError {
             Self::Bench(error) => code(error.kind()),
             Self::Problems { .. } | Self::Read { .. } | Self::Usage { .. } | Self::NoHome => 2,
             Self::NoMeasurement { .. } | Self::Unlike { .. } => 2,
-            Self::System { .. } | Self::Program { .. } | Self::Render(_) => 1,
+            Self::Hand(_) | Self::System { .. } | Self::Program { .. } | Self::Render(_) => 1,
             Self::CouldNotRun(_) => COULD_NOT_RUN,
+            Self::NotStarted(error) => error.failure.not_started().unwrap_or(COULD_NOT_RUN),
             Self::NobodyReads => 0,
             Self::Stopped => INTERRUPTED,
         }
@@ -116,6 +131,10 @@ impl CliError {
             }
             Self::Engine(error) => engine_hints(error),
             Self::Bench(error) => error.hints(),
+            Self::Hand(error) => vec![hand_hint(error)],
+            Self::NotStarted(_) => {
+                vec!["write `sh -c '…'` when the guest's shell shall read the command".to_owned()]
+            }
             Self::System { source, hints, .. } if hints.is_empty() => vec![system_hint(source).to_owned()],
             Self::Usage { hints, .. } | Self::System { hints, .. } => hints.clone(),
             Self::Program { .. } => vec![
@@ -165,6 +184,18 @@ fn system_hint(source: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => "run it as the user whom it belongs to",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space there, then run it again",
         _ => "run it again with -vv to see what is done",
+    }
+}
+
+/// What to do when a machine's agent did not do something.
+fn hand_hint(error: &HandError) -> String {
+    match &error.failure {
+        HandFailure::Busy(..) => "wait until another command in that machine has ended".to_owned(),
+        HandFailure::Kind { found: "a folder", .. } => "folders need -r".to_owned(),
+        HandFailure::Outside(_) => {
+            format!("do not trust {}: `winstead reset {0}` puts it back to golden", error.machine)
+        }
+        _ => format!("`--via ssh` goes another way; `winstead logs {}` shows its console", error.machine),
     }
 }
 

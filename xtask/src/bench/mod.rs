@@ -4,6 +4,7 @@
 mod agent;
 mod contention;
 mod growth;
+mod guest;
 mod guests;
 mod host;
 mod lab;
@@ -86,6 +87,12 @@ const BENCHES: &[Entry] = &[
         name: "contention",
         what: "`bench contention` with 1, 2, 4 and 8 machines: how long all of it takes",
         run: contention::run,
+        usual: false,
+    },
+    Entry {
+        name: "guest",
+        what: "`exec` and `cp` by a machine's agent against SSH",
+        run: guest::run,
         usual: false,
     },
     Entry {

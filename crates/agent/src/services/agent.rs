@@ -3,7 +3,7 @@
 use std::{
     env::consts,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tonic::{Request, Response, Status};
@@ -14,9 +14,15 @@ use winstead_protocol::v1::{
 
 use crate::{
     access::{self, Query},
+    facts,
     services::caller,
     status::Overview,
 };
+
+/// What this agent can do.
+const FEATURES: &[&str] = &["processes", "tunnels", "files", "facts", "reboot"];
+/// The answer to a request for a restart comes before it.
+const BEFORE_REBOOT: Duration = Duration::from_millis(500);
 
 /// Answers for this computer.
 #[derive(Debug)]
@@ -39,8 +45,8 @@ impl Agent for AgentService {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             os: consts::OS.to_owned(),
             arch: consts::ARCH.to_owned(),
-            boot_id: String::new(),
-            features: Vec::new(),
+            boot_id: facts::boot_id(),
+            features: FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
             instance_id: self.overview.instance.to_string(),
         }))
     }
@@ -51,12 +57,24 @@ impl Agent for AgentService {
         Ok(Response::new(ClockResponse { unix_nanos: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX) }))
     }
 
-    async fn facts(&self, _: Request<FactsRequest>) -> Result<Response<FactsResponse>, Status> {
-        Err(Status::unimplemented("this agent does not know facts yet"))
+    async fn facts(&self, request: Request<FactsRequest>) -> Result<Response<FactsResponse>, Status> {
+        self.overview.access.decide(caller(&request)?, access::Request::Query(Query::Host))?;
+        let gathered = tokio::task::spawn_blocking(facts::gather).await;
+        Ok(Response::new(gathered.map_err(|_| Status::internal("a thread broke"))?))
     }
 
-    async fn reboot(&self, _: Request<RebootRequest>) -> Result<Response<RebootResponse>, Status> {
-        Err(Status::unimplemented("this agent does not restart computers yet"))
+    async fn reboot(&self, request: Request<RebootRequest>) -> Result<Response<RebootResponse>, Status> {
+        let caller = caller(&request)?;
+        self.overview.access.decide(caller, access::Request::Reboot)?;
+        tracing::warn!(%caller, "restarting the computer");
+        // Nobody waits for it: it ends with the computer.
+        tokio::spawn(async {
+            tokio::time::sleep(BEFORE_REBOOT).await;
+            if let Err(error) = facts::reboot() {
+                tracing::error!(%error, "the computer cannot be restarted");
+            }
+        });
+        Ok(Response::new(RebootResponse { boot_id: facts::boot_id() }))
     }
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {

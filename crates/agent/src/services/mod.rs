@@ -2,18 +2,24 @@
 
 mod agent;
 mod event_stream;
+mod files;
 mod input;
 mod order;
 mod processes;
 mod tunnels;
 
 pub use agent::AgentService;
+pub use files::FilesService;
 pub use processes::ProcessService;
 pub use tunnels::TunnelsService;
 
 use tonic::{Request, Status};
 
 use crate::access::{Caller, Denied};
+
+/// Bytes in one message of a stream of a file: large enough that messages cost nothing beside the bytes, small enough that
+/// several may wait.
+pub(crate) const CHUNK: usize = 512 * 1024;
 
 /// Who sent this request: the door put it there.
 ///

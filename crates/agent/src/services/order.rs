@@ -126,9 +126,11 @@ fn program(asked: &str, folders: &[&str]) -> Result<PathBuf, Status> {
     let (Some(Component::Normal(name)), None) = (parts.next(), parts.next()) else {
         return Err(Status::invalid_argument("a program is an absolute path or a name without folders"));
     };
-    folders.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file()).ok_or_else(|| {
-        Status::failed_precondition(format!("failed to run {asked}: there is no such program"))
-    })
+    folders
+        .iter()
+        .map(|folder| Path::new(folder).join(name))
+        .find(|path| path.is_file())
+        .ok_or_else(|| Status::not_found(format!("failed to run {asked}: there is no such program")))
 }
 
 /// Without `.` and `..`, which would make a rule for one path hold for another.

@@ -18,7 +18,9 @@ use crate::{
         input::Inputs,
         order::Orders,
     },
-    supervision::{self, End, Offsets, Process, StartError, SupervisionError, Supervisor, Vault},
+    supervision::{
+        self, End, KeeperFailure, Offsets, Process, StartError, SupervisionError, Supervisor, Vault,
+    },
 };
 
 /// Runs processes for callers.
@@ -182,6 +184,11 @@ impl From<StartError> for Status {
         let text = chain(&error);
         match error {
             StartError::TooMany(_) => Self::resource_exhausted(text),
+            StartError::Keeper { source: KeeperFailure::Missing, .. } => Self::not_found(text),
+            // A shell has one exit code for both, and so has whoever wants to be as one.
+            StartError::Keeper {
+                source: KeeperFailure::NotExecutable | KeeperFailure::BadFormat, ..
+            } => Self::permission_denied(text),
             StartError::Account { .. } | StartError::Keeper { .. } => Self::failed_precondition(text),
             StartError::Io(_) => Self::internal(text),
         }

@@ -7,5 +7,6 @@ mod cli;
 #[path = "../common/mod.rs"]
 mod common;
 mod doors;
+mod files;
 mod local;
 mod policy;

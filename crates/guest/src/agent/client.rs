@@ -1,8 +1,6 @@
 //! The connection: one question, one answer, always in step.
 
 use std::{
-    io,
-    os::fd::AsRawFd,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,7 +14,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{AgentError, AgentFailure, Decoder, Frame, Info, answers, codec::DELIMITER};
+use crate::{
+    agent::{AgentError, AgentFailure, Decoder, Frame, Info, answers, codec::DELIMITER},
+    socket::open,
+};
 
 /// What is read at once.
 const BUFFER: usize = 16 * 1024;
@@ -160,22 +161,6 @@ impl Agent {
             }
         }
     }
-}
-
-/// Longest path that a socket's address holds (unix(7): 108 bytes with the end).
-const ADDRESS_LIMIT: usize = 107;
-
-/// A longer path is reached through an open descriptor of its folder.
-async fn open(socket: &Path) -> io::Result<UnixStream> {
-    let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
-        return UnixStream::connect(socket).await;
-    };
-    if socket.as_os_str().len() <= ADDRESS_LIMIT {
-        return UnixStream::connect(socket).await;
-    }
-    let folder = fs_err::File::open(folder)?;
-    let short = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
-    UnixStream::connect(short.join(name)).await
 }
 
 async fn bounded<T, E: Into<AgentFailure>>(

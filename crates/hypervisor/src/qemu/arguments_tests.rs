@@ -41,6 +41,7 @@ fn linux() -> MachineConfig {
             backend: Backend::User { ssh_port: 40022, host_name: "web-0".to_owned() },
         },
         seed: SeedConfig::FwCfg("../seed.tar".into()),
+        agent: false,
         accelerator: Accelerator::Tcg,
         run_as: Some(RunAs { uid: 2_013_265_920, gid: 2_013_265_920, groups: vec![] }),
     }
@@ -50,6 +51,7 @@ fn linux_uefi() -> MachineConfig {
     MachineConfig {
         firmware: FirmwareConfig::Uefi,
         seed: SeedConfig::Cdrom("../seed.iso".into()),
+        agent: false,
         nic: NicConfig { backend: Backend::Tap { name: "wt0123456789".to_owned() }, ..linux().nic },
         disk: DiskConfig {
             direct: false,
@@ -69,6 +71,7 @@ pub(crate) fn windows() -> MachineConfig {
         firmware: FirmwareConfig::SecureBoot,
         tpm: true,
         seed: SeedConfig::Cdrom("../seed.iso".into()),
+        agent: false,
         accelerator: Accelerator::Kvm,
         ..linux()
     }

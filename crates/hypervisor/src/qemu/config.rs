@@ -17,6 +17,8 @@ pub const COMMAND_SOCKET: &str = "qmp.sock";
 pub const SUPERVISOR_SOCKET: &str = "supervisor.sock";
 /// The guest agent's port.
 pub const AGENT_SOCKET: &str = "agent.sock";
+/// The ports of `winstead-agent`, if it runs in the guest: each serves one client.
+pub const HAND_SOCKETS: [&str; 4] = ["hand-0.sock", "hand-1.sock", "hand-2.sock", "hand-3.sock"];
 /// The serial console, both ways.
 pub const CONSOLE_SOCKET: &str = "console.sock";
 /// All that the serial console ever said.
@@ -83,6 +85,9 @@ pub struct MachineConfig {
     pub nic: NicConfig,
     /// What it takes its identity from.
     pub seed: SeedConfig,
+    /// Whether `winstead-agent` runs in it and gets its ports.
+    #[serde(default)]
+    pub agent: bool,
     /// How it runs.
     pub accelerator: Accelerator,
     /// The user that its processes run as; `None`: ours.

@@ -7,7 +7,9 @@ use winstead_spec::{DiskFormat, Flush, GuestOs};
 
 use super::{
     Backend, FirmwareConfig, MachineConfig, Ram, SeedConfig,
-    config::{self, AGENT_SOCKET, COMMAND_SOCKET, CONSOLE_LOG, CONSOLE_SOCKET, SUPERVISOR_SOCKET},
+    config::{
+        self, AGENT_SOCKET, COMMAND_SOCKET, CONSOLE_LOG, CONSOLE_SOCKET, HAND_SOCKETS, SUPERVISOR_SOCKET,
+    },
     line::{Line, path, value},
 };
 
@@ -133,6 +135,15 @@ pub(crate) fn seed(line: &mut Line, config: &MachineConfig) {
     line.option("-device", device);
 }
 
+/// The ports of `winstead-agent`: several, because each serves one client and there is no daemon on the host.
+fn hand(line: &mut Line) {
+    for (number, socket) in HAND_SOCKETS.iter().enumerate() {
+        line.option("-chardev", format!("socket,id=hand{number},path={socket},server=on,wait=off"));
+        let name = format!("name=dev.winstead.agent.{number},id=port{number}");
+        line.option("-device", format!("virtserialport,bus=ports.0,chardev=hand{number},{name}"));
+    }
+}
+
 /// Random numbers, the guest agent's port, the panic device, and what Windows needs besides.
 pub(crate) fn small_ones(line: &mut Line, config: &MachineConfig) {
     line.option("-object", "rng-builtin,id=random");
@@ -140,6 +151,9 @@ pub(crate) fn small_ones(line: &mut Line, config: &MachineConfig) {
     line.option("-device", "virtio-serial-pci,id=ports");
     line.option("-chardev", format!("socket,id=agent,path={AGENT_SOCKET},server=on,wait=off"));
     line.option("-device", "virtserialport,bus=ports.0,chardev=agent,name=org.qemu.guest_agent.0,id=agent0");
+    if config.agent {
+        hand(line);
+    }
     line.option("-device", "pvpanic");
     if config.os == GuestOs::Windows {
         // A new generation at each start: Windows then knows that it was put back.

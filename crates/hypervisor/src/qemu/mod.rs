@@ -29,7 +29,8 @@ pub use adopt::{AdoptError, adopt, pause, resume, set_link};
 pub use arguments::{arguments, translation_buffer};
 pub use config::{
     AGENT_SOCKET, Accelerator, Backend, COMMAND_SOCKET, CONSOLE_SOCKET, DiskConfig, FirmwareConfig,
-    MachineConfig, NicConfig, Ram, RunAs, SUPERVISOR_SOCKET, SeedConfig, console_log, cut_logs, machine_log,
+    HAND_SOCKETS, MachineConfig, NicConfig, Ram, RunAs, SUPERVISOR_SOCKET, SeedConfig, console_log, cut_logs,
+    machine_log,
 };
 pub use processes::{find_process, find_tpm, is_machine};
 pub use qmp::RunState;

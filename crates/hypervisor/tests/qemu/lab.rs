@@ -113,6 +113,7 @@ fn config() -> MachineConfig {
             backend: Backend::User { ssh_port: free_port(), host_name: "web-0".to_owned() },
         },
         seed: SeedConfig::FwCfg("../seed.tar".into()),
+        agent: false,
         accelerator: Accelerator::Tcg,
         run_as: None,
     }

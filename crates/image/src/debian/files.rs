@@ -19,6 +19,8 @@ pub(crate) struct TreeFile {
 pub(crate) enum Contents {
     /// A text, mode 0644.
     Text(&'static str),
+    /// A program, mode 0755.
+    Program(Vec<u8>),
     /// A symbolic link.
     Link(String),
 }
@@ -236,11 +238,8 @@ pub(crate) fn archive(files: &[TreeFile]) -> io::Result<Vec<u8>> {
         header.set_gid(0);
         header.set_mtime(0);
         match &file.contents {
-            Contents::Text(text) => {
-                header.set_mode(0o644);
-                header.set_size(text.len() as u64);
-                builder.append_data(&mut header, &file.path, text.as_bytes())?;
-            }
+            Contents::Text(text) => append(&mut builder, &mut header, 0o644, &file.path, text.as_bytes())?,
+            Contents::Program(bytes) => append(&mut builder, &mut header, 0o755, &file.path, bytes)?,
             Contents::Link(target) => {
                 header.set_mode(0o777);
                 header.set_size(0);
@@ -250,6 +249,18 @@ pub(crate) fn archive(files: &[TreeFile]) -> io::Result<Vec<u8>> {
         }
     }
     builder.into_inner()
+}
+
+fn append(
+    builder: &mut Builder<Vec<u8>>,
+    header: &mut Header,
+    mode: u32,
+    path: &str,
+    bytes: &[u8],
+) -> io::Result<()> {
+    header.set_mode(mode);
+    header.set_size(bytes.len() as u64);
+    builder.append_data(header, path, bytes)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! [`hook`]); make our initial RAM disk; add the partition table and the EFI system partition; convert to qcow2.
 //! Works as root and, in a user name space, as a normal user; the two differ in [`Workshop`] only.
 
+mod agent;
 mod archives;
 mod files;
 mod hook;
@@ -26,6 +27,7 @@ use crate::{
     kernel, modules,
     tools::{self, Tool},
 };
+pub(crate) use agent::ingredients as agent_ingredients;
 pub use archives::keyring;
 use archives::{Line, Proxies};
 use sources::{Archives, without_passwords};
@@ -181,7 +183,8 @@ async fn install(
 ) -> Result<(), Fault> {
     let log = building.folder.join(leftovers::LOG);
     let files = building.folder.join("files.tar");
-    fs::write(&files, files::archive(&files::tree_files())?)?;
+    let tree: Vec<_> = files::tree_files().into_iter().chain(agent::files(building)?).collect();
+    fs::write(&files, files::archive(&tree)?)?;
     workshop.write_hook(&hook::customize(&workshop.exchange, layout))?;
     let place = Place { building: &building.folder, files: &files, workshop };
     let command = origin.proxies.apply(mmdebstrap(recipe, &origin.lines, &place));

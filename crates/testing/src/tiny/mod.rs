@@ -4,6 +4,7 @@
 //! dropbear, not OpenSSH: its key exchange is the smallest part of a login under emulation, and it starts at once. It
 //! cannot read OpenSSH's host keys, so the guest converts its key at boot.
 
+mod agent;
 mod packages;
 mod tree;
 
@@ -20,6 +21,8 @@ use winstead_process::Command;
 use winstead_spec::{DirectKernel, DiskFormat, FileRecipe, GuestOs, Image, Recipe, SeedKind};
 
 use crate::kept;
+
+pub use agent::tiny_image_with_agent;
 
 /// The tiny guest as an image document named `tiny`, its files kept in `cache` (see [`crate::lab_folder`]).
 ///
@@ -71,6 +74,7 @@ fn image(folder: &Path) -> Image {
         recipe: Recipe::File(recipe),
         disk: None,
         seed: SeedKind::FwCfg,
+        agent: false,
     }
 }
 

@@ -29,6 +29,7 @@ const DEPENDENCIES: &[&str] = &[
     "kernel/drivers/block/virtio_blk.ko.xz:",
     "kernel/drivers/firmware/qemu_fw_cfg.ko.xz:",
     "kernel/drivers/char/hw_random/virtio-rng.ko.xz:",
+    "kernel/drivers/char/virtio_console.ko.xz:",
     "kernel/net/core/failover.ko.xz:",
     "kernel/drivers/net/net_failover.ko.xz: kernel/net/core/failover.ko.xz",
     "kernel/drivers/net/virtio_net.ko.xz: kernel/drivers/net/net_failover.ko.xz kernel/net/core/failover.ko.xz",

@@ -24,6 +24,7 @@ const FOLDERS: &[&str] = &[
     "usr/bin",
     "usr/sbin",
     "usr/lib",
+    "var/lib",
     "var/log",
 ];
 const PROGRAMS: &[(&str, &str)] = &[
@@ -53,6 +54,22 @@ const TEXTS: &[(&str, u32, &str)] = &[
     ("etc/init.d/rcS", 0o755, RC),
     ("etc/udhcpc", 0o755, UDHCPC),
 ];
+
+/// The same with winstead-agent, which is put in when a test asks for it.
+pub(super) const INITTAB_WITH_AGENT: &str = "\
+::sysinit:/etc/init.d/rcS
+::respawn:/etc/init.d/agent
+::respawn:/usr/sbin/dropbear -F -E -s -j -k -r /etc/dropbear/host_key
+::ctrlaltdel:/bin/busybox reboot
+::shutdown:/bin/busybox umount -a -r
+";
+
+/// What systemd does for a service elsewhere.
+pub(super) const START_AGENT: &str = "\
+#!/bin/sh
+mkdir -p /run/winstead-agent /var/lib/winstead-agent
+exec /usr/sbin/winstead-agent serve
+";
 
 const INITTAB: &str = "\
 ::sysinit:/etc/init.d/rcS

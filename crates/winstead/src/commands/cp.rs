@@ -8,10 +8,22 @@ use std::{
 };
 
 use clap::Args;
-use winstead_guest::ssh::Copy;
+use winstead_guest::{
+    hand::{Hand, copy_in, copy_out},
+    ssh::Copy,
+};
 use winstead_spec::MachineName;
 
-use crate::{commands::ssh::missing, context::Context, error::CliError, selection::machine_name, ui::Ui};
+use crate::{
+    commands::{
+        channel::{self, Via},
+        ssh::missing,
+    },
+    context::Context,
+    error::CliError,
+    selection::machine_name,
+    ui::Ui,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,6 +46,9 @@ pub(crate) struct CpArgs {
     /// Copies folders with everything in them.
     #[arg(short, long)]
     recursive: bool,
+    /// The way into the machine. Default: its agent where one answers, else ssh.
+    #[arg(long, value_name = "WAY")]
+    via: Option<Via>,
 }
 
 /// Runs `cp`.
@@ -42,6 +57,13 @@ pub(crate) struct CpArgs {
 /// When the machine cannot be reached, or a file not be copied.
 pub(crate) async fn run(context: &Context, args: &CpArgs) -> Result<(), CliError> {
     let (machine, copy) = copy(&args.from, &args.to)?;
+    if let Some(plan) = by_agent(&copy) {
+        if let Some(hand) = channel::hand(context, &machine, args.via).await? {
+            return through(context, &hand, &plan, args.recursive).await;
+        }
+    } else if args.via == Some(Via::Agent) {
+        return Err(CliError::usage("copy by the agent: the path is no text", "leave `--via` out"));
+    }
     let engine = context.engine().await?;
     let endpoint = engine.endpoint(&machine).await?;
     let command = engine.ssh().copy(&endpoint, &copy, args.recursive);
@@ -52,6 +74,53 @@ pub(crate) async fn run(context: &Context, args: &CpArgs) -> Result<(), CliError
         return Ok(());
     }
     Err(CliError::Program { what: format!("copy {} to {}", shown(&args.from), shown(&args.to)), status })
+}
+
+/// A copy as a machine's agent can do it: paths in the machine are absolute texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Plan<'a> {
+    In(&'a Path, String),
+    Out(String, &'a Path),
+}
+
+fn by_agent(copy: &Copy) -> Option<Plan<'_>> {
+    match copy {
+        Copy::ToGuest { from, to } => Some(Plan::In(from, absolute(to)?)),
+        Copy::FromGuest { from, to } => Some(Plan::Out(absolute(from)?, to)),
+    }
+}
+
+/// Relative paths begin in the home folder of root, as whom both ways log in. `.` and `..` mean what they say.
+fn absolute(path: &OsStr) -> Option<String> {
+    let path = path.to_str()?;
+    let whole = if path.starts_with('/') { path.to_owned() } else { format!("/root/{path}") };
+    let mut parts: Vec<&str> = Vec::new();
+    for part in whole.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    // A slash at the end asks for a folder.
+    let end = if whole.ends_with('/') && !parts.is_empty() { "/" } else { "" };
+    Some(format!("/{}{end}", parts.join("/")))
+}
+
+async fn through(context: &Context, hand: &Hand, plan: &Plan<'_>, recursive: bool) -> Result<(), CliError> {
+    let copied = match plan {
+        Plan::In(from, to) => copy_in(hand, from, to, recursive).await?,
+        Plan::Out(from, to) => copy_out(hand, from, to, recursive).await?,
+    };
+    for left_out in &copied.left_out {
+        context.ui.warn(&format!("left out: {}", left_out.escape_debug()));
+    }
+    context.ui.note(&format!("copied {} ({} bytes)", files(copied.files), copied.bytes));
+    Ok(())
+}
+
+fn files(count: u64) -> String {
+    if count == 1 { "1 file".to_owned() } else { format!("{count} files") }
 }
 
 /// Where scp draws its meter: not on standard output, which is for data.
@@ -113,6 +182,21 @@ mod tests {
         assert_eq!(at("./odd:name"), Place::Here("./odd:name".into()));
         assert_eq!(at("plain"), Place::Here("plain".into()));
         assert_eq!(place(OsStr::new("nothing:x")).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn paths_in_a_machine_begin_in_the_home_folder_and_lead_nowhere_else_for_the_agent() {
+        for (text, path) in [
+            ("", "/root/"),
+            ("a", "/root/a"),
+            ("./a/../b/", "/root/b/"),
+            ("/", "/"),
+            ("/a//b", "/a/b"),
+            ("../../../x", "/x"),
+        ] {
+            assert_eq!(absolute(OsStr::new(text)).as_deref(), Some(path), "{text:?}");
+        }
+        assert_eq!(absolute(OsStr::from_bytes(b"\xff")), None);
     }
 
     #[test]

@@ -1,10 +1,20 @@
 //! `winstead exec`: one command in a machine.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::Args;
 
-use crate::{commands::ssh::become_ssh, context::Context, error::CliError};
+use winstead_guest::hand::{Hand, HandError, HandFailure, Streams};
+
+use crate::{
+    commands::{
+        channel::{self, Via},
+        ssh::become_ssh,
+    },
+    context::Context,
+    error::CliError,
+    selection::machine_name,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,15 +37,52 @@ pub(crate) struct ExecArgs {
     /// Gives the command a terminal.
     #[arg(short, long)]
     tty: bool,
+    /// The way into the machine. Default: its agent where one answers and no terminal is asked for, else ssh.
+    #[arg(long, value_name = "WAY", conflicts_with = "tty")]
+    via: Option<Via>,
     /// The command and its arguments.
     #[arg(value_name = "COMMAND", last = true, required = true)]
     command: Vec<OsString>,
 }
 
-/// Runs `exec`. Returns only when that could not be done.
+/// Runs `exec`, and returns the command's own exit code.
 ///
 /// # Errors
 /// When the machine cannot be reached; exit code 255.
-pub(crate) async fn run(context: &Context, args: &ExecArgs) -> Result<(), CliError> {
-    become_ssh(context, &args.name, &args.command, args.tty).await
+pub(crate) async fn run(context: &Context, args: &ExecArgs) -> Result<ExitCode, CliError> {
+    if !args.tty {
+        let machine = machine_name(&args.name).map_err(CliError::could_not_run)?;
+        let hand = channel::hand(context, &machine, args.via).await.map_err(CliError::could_not_run)?;
+        if let Some(hand) = hand
+            && let Some(code) = through(&hand, args).await?
+        {
+            return Ok(code);
+        }
+    }
+    let never = become_ssh(context, &args.name, &args.command, args.tty).await;
+    never.map(|()| ExitCode::SUCCESS)
+}
+
+/// By the agent; `None` when it cannot run programs.
+async fn through(hand: &Hand, args: &ExecArgs) -> Result<Option<ExitCode>, CliError> {
+    let streams =
+        Streams { input: tokio::io::stdin(), output: tokio::io::stdout(), errors: tokio::io::stderr() };
+    match hand.exec(&args.command, streams).await {
+        // An exit code is what a process can say: its lowest byte.
+        Ok(code) => Ok(Some(ExitCode::from(u8::try_from(code & 0xff).unwrap_or(u8::MAX)))),
+        Err(error) if error.failure.is_unknown_there() && args.via.is_none() => Ok(None),
+        Err(error) => Err(not_run(error)),
+    }
+}
+
+fn not_run(error: HandError) -> CliError {
+    match &error.failure {
+        HandFailure::Output(source) if source.kind() == std::io::ErrorKind::BrokenPipe => {
+            CliError::NobodyReads
+        }
+        failure => match failure.not_started() {
+            Some(_) => CliError::NotStarted(Box::new(error)),
+            None => CliError::from(error).could_not_run(),
+        },
+    }
 }

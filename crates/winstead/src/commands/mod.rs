@@ -1,6 +1,7 @@
 //! The commands, one file each. Each takes its arguments and the context and returns the exit code.
 
 pub(crate) mod bench;
+pub(crate) mod channel;
 pub(crate) mod completions;
 pub(crate) mod console;
 pub(crate) mod cp;
@@ -37,7 +38,7 @@ pub(crate) async fn run(context: Context, command: Command) -> Result<ExitCode, 
         Command::Get(args) => get::run(&context, args).await,
         Command::Describe(args) => describe::run(&context, args).await,
         Command::Ssh(args) => ssh::run(&context, args).await,
-        Command::Exec(args) => exec::run(&context, args).await,
+        Command::Exec(args) => return exec::run(&context, args).await,
         Command::Cp(args) => cp::run(&context, args).await,
         Command::Console(args) => console::run(&context, args).await,
         Command::Logs(args) => logs::run(&context, args).await,

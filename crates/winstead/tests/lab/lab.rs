@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use winstead_spec::{FileRecipe, Recipe};
+use winstead_spec::{FileRecipe, Image, Recipe};
 
 const ACCELERATOR: &str = "cache/accelerator.json";
 /// How long what must happen may take on a computer that has much else to do.
@@ -85,7 +85,16 @@ impl Lab {
 
     /// The same with another parameter for the guest's kernel.
     pub(crate) fn file_booting(&self, parameter: &str, pool: &str) -> PathBuf {
-        let text = format!("{}---\n{pool}", tiny(parameter));
+        self.write(&tiny(parameter), pool)
+    }
+
+    /// The same with winstead-agent in the image.
+    pub(crate) fn file_with_agent(&self, pool: &str) -> PathBuf {
+        self.write(&tiny_with_agent(), pool)
+    }
+
+    fn write(&self, image: &str, pool: &str) -> PathBuf {
+        let text = format!("{image}---\n{pool}");
         let path = self.folder.path().join("lab.yaml");
         fs_err::write(&path, text).expect("write the lab's file");
         path
@@ -263,14 +272,25 @@ impl Ran {
 fn tiny(parameter: &str) -> String {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let image = runtime.block_on(winstead_testing::tiny_image(&winstead_testing::lab_folder()));
-    let image = image.expect("make the tiny guest");
+    document(image.expect("make the tiny guest"), parameter)
+}
+
+/// The same with winstead-agent in it.
+fn tiny_with_agent() -> String {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let image = runtime.block_on(winstead_testing::tiny_image_with_agent(&winstead_testing::lab_folder()));
+    document(image.expect("make the tiny guest with an agent"), "")
+}
+
+fn document(image: Image, parameter: &str) -> String {
     let Recipe::File(FileRecipe { path, kernel: Some(kernel), .. }) = image.recipe else {
         panic!("the tiny guest is a file with a kernel")
     };
     let initrd = kernel.initrd.expect("the tiny guest has an initial RAM disk");
     format!(
-        "apiVersion: winstead.dev/v1alpha1\nkind: Image\nmetadata: {{name: tiny}}\nspec:\n  seed: fw-cfg\n  file:\n    \
-         path: {}\n    format: raw\n    kernel: {{path: {}, initrd: {}, commandLine: \"{} {parameter}\"}}\n",
+        "apiVersion: winstead.dev/v1alpha1\nkind: Image\nmetadata: {{name: tiny}}\nspec:\n  seed: fw-cfg\n  \
+         agent: {}\n  file:\n    path: {}\n    format: raw\n    kernel: {{path: {}, initrd: {}, commandLine: \"{} {parameter}\"}}\n",
+        image.agent,
         path.display(),
         kernel.kernel.display(),
         initrd.display(),

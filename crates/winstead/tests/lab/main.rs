@@ -1,6 +1,7 @@
 //! The product as a user runs it, with real QEMU guests: a tiny Linux that boots in seconds, seeded and reached by
 //! SSH like any other. One file for each promise.
 
+mod agent;
 mod bench;
 mod faults;
 mod flood;

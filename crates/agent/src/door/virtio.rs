@@ -1,0 +1,170 @@
+//! Virtio-serial ports of a Linux guest, found by their names without udev.
+//!
+//! As long as no host is connected, poll(2) says `POLLHUP` of a port all the time, so whoever waits by it spins; and
+//! tokio's own readiness never forgets a hang-up. Edges are what is needed: the kernel wakes a port's waiters when the host
+//! comes or goes, when bytes come, and when there is room again. So the port is watched by an epoll of its own, edge
+//! triggered, and that epoll, which never hangs up, by tokio: a guest that nobody is connected to sleeps.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::Path,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use fs_err as fs;
+use rustix::{
+    event::{Timespec, epoll},
+    fs::{Mode, OFlags},
+    io::Errno,
+};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
+use winstead_protocol::port::{Mark, PORTS, port_name, put_mark};
+
+/// Where the kernel says what its ports are called.
+const CLASS: &str = "/sys/class/virtio-ports";
+
+/// Finds the host's ports.
+#[derive(Debug, Default)]
+pub(crate) struct Finder {
+    found: [bool; PORTS],
+}
+
+impl Finder {
+    /// Whether all are found.
+    pub(crate) fn has_all(&self) -> bool {
+        self.found.iter().all(|found| *found)
+    }
+
+    /// Opens those that have appeared since the last time.
+    pub(crate) fn find(&mut self) -> Vec<(String, VirtioPort)> {
+        let mut opened = Vec::new();
+        for entry in fs::read_dir(CLASS).into_iter().flatten().flatten() {
+            let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
+            let Some(number) = (0..PORTS).find(|number| port_name(*number) == name.trim()) else { continue };
+            if self.found[number] {
+                continue;
+            }
+            match VirtioPort::open(&Path::new("/dev").join(entry.file_name())) {
+                Ok(port) => {
+                    self.found[number] = true;
+                    opened.push((port_name(number), port));
+                }
+                Err(error) => tracing::debug!(%error, "a port cannot be opened now"),
+            }
+        }
+        opened
+    }
+}
+
+/// A port. What is cloned is the same port: to be read and written by one task.
+#[derive(Clone, Debug)]
+pub(crate) struct VirtioPort(Arc<Port>);
+
+#[derive(Debug)]
+struct Port {
+    file: OwnedFd,
+    /// An epoll that watches `file`.
+    changes: AsyncFd<OwnedFd>,
+    /// Whether the reader knows that no host is there.
+    away: AtomicBool,
+}
+
+impl VirtioPort {
+    fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+        let file = rustix::fs::open(path, flags, Mode::empty())?;
+        let changes = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let edges = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
+        epoll::add(&changes, &file, epoll::EventData::new_u64(0), edges)?;
+        #[expect(unsafe_code, reason = "tokio cannot know which descriptors stay what they are")]
+        // SAFETY: an `OwnedFd` is open, and the same descriptor, until it is dropped.
+        let changes = unsafe { AsyncFd::register_with_interest(changes, Interest::READABLE) }?;
+        let port = Self(Arc::new(Port { file, changes, away: AtomicBool::new(false) }));
+        port.say_that_all_before_is_over();
+        Ok(port)
+    }
+
+    /// A host that speaks with an agent that was killed learns it by this. Without a host it goes nowhere.
+    fn say_that_all_before_is_over(&self) {
+        let mut mark = Vec::new();
+        put_mark(Mark::End, &mut mark);
+        if let Err(error) = rustix::io::write(&self.0.file, &mark) {
+            tracing::debug!(%error, "nobody is there");
+        }
+    }
+
+    /// Waits until something has happened to the port since the last time.
+    fn poll_change(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut guard = ready!(self.0.changes.poll_read_ready(context))?;
+        let mut events =
+            [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        epoll::wait(&self.0.changes, events.as_mut_slice(), Some(&now))?;
+        guard.clear_ready();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for VirtioPort {
+    /// Never ends: a host that goes away is a [`Mark::End`], and then it is waited for the next one. The kernel gives one
+    /// of its buffers at a time, a page: all that have come are taken, or everybody behind us would work page by page.
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        loop {
+            let found = match buffer.remaining() {
+                0 => Err(Errno::AGAIN),
+                _ => rustix::io::read(&self.0.file, buffer.initialize_unfilled()),
+            };
+            match found {
+                Ok(0) | Err(Errno::AGAIN) if buffer.filled().len() > before => return Poll::Ready(Ok(())),
+                Ok(0) => {
+                    if !self.0.away.swap(true, Ordering::Relaxed) {
+                        let mut mark = Vec::new();
+                        put_mark(Mark::End, &mut mark);
+                        buffer.put_slice(&mark);
+                        return Poll::Ready(Ok(()));
+                    }
+                    ready!(self.poll_change(context))?;
+                }
+                Ok(length) => {
+                    self.0.away.store(false, Ordering::Relaxed);
+                    buffer.advance(length);
+                }
+                Err(Errno::AGAIN) => ready!(self.poll_change(context))?,
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for VirtioPort {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            match rustix::io::write(&self.0.file, bytes) {
+                Ok(length) => return Poll::Ready(Ok(length)),
+                Err(Errno::AGAIN) => ready!(self.poll_change(context))?,
+                Err(Errno::INTR) => {}
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

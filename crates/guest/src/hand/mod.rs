@@ -1,0 +1,17 @@
+//! Winstead's hand in a machine: its agent there, reached by a port that needs no network in the guest.
+//!
+//! What comes from a guest is not trusted: messages are bounded, every answer is waited for with a limit, and what it says
+//! about files decides nothing about where something is written here.
+
+mod copy;
+mod error;
+mod exec;
+#[cfg(test)]
+mod fake;
+mod inside;
+mod reach;
+
+pub use copy::{Copied, copy_in, copy_out};
+pub use error::{HandError, HandFailure};
+pub use exec::Streams;
+pub use reach::{Hand, Ports};

@@ -1,0 +1,126 @@
+//! Winstead's own agent in a machine: reached without a network, beside others, and after it was killed.
+
+use std::os::unix::fs::PermissionsExt;
+
+use crate::lab::{Lab, eventually, pool, ram};
+
+/// A machine with an agent and without an SSH server that answers.
+fn unplugged(lab: &Lab) -> &'static str {
+    let file = lab.file_with_agent(&pool("hand", 1, &ram("48MiB")));
+    lab.up(&file);
+    // No way in but the agent's.
+    let cut = lab.run(&[
+        "exec",
+        "--via",
+        "ssh",
+        "hand-0",
+        "--",
+        "sh",
+        "-c",
+        "(sleep 1; ip link set eth0 down) >/dev/null 2>&1 &",
+    ]);
+    assert_eq!(cut.code, Some(0), "{cut:?}");
+    "hand-0"
+}
+
+#[test]
+fn files_go_in_and_out_of_a_machine_whose_network_is_down() {
+    let lab = Lab::new();
+    let machine = unplugged(&lab);
+    let (sent, back) = (lab.folder().join("sent"), lab.folder().join("back"));
+    let content: Vec<u8> =
+        (0..3_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    fs_err::write(&sent, &content).expect("a file");
+    fs_err::set_permissions(&sent, std::fs::Permissions::from_mode(0o750)).expect("its mode");
+    let said = lab.run(&["-v", "cp", sent.to_str().expect("a path"), &format!("{machine}:/tmp/")]);
+    assert_eq!(said.code, Some(0), "{said:?}{}", lab.logs());
+    assert!(said.stderr.contains("by its agent"), "{said:?}");
+    lab.ok(&["cp", &format!("{machine}:/tmp/sent"), back.to_str().expect("a path")]);
+    assert!(fs_err::read(&back).expect("the copy") == content, "it is another");
+    let mode = fs_err::metadata(&back).expect("the copy").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o750);
+    lab.ok(&["down", "--all"]);
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn whole_folders_go_in_and_out_and_links_come_as_what_they_point_to() {
+    let lab = Lab::new();
+    let machine = unplugged(&lab);
+    let (there, back) = (lab.folder().join("there"), lab.folder().join("back"));
+    fs_err::create_dir_all(there.join("empty")).expect("a folder");
+    fs_err::create_dir_all(there.join("deep/er")).expect("a folder");
+    fs_err::write(there.join("deep/er/file"), b"\x00\xf5\xff").expect("a file");
+    std::os::unix::fs::symlink("deep/er/file", there.join("link")).expect("a link");
+    let refused = lab.run(&["cp", there.to_str().expect("a path"), &format!("{machine}:/tmp/x")]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("-r"), "{refused:?}");
+    lab.ok(&["cp", "-r", there.to_str().expect("a path"), &format!("{machine}:/tmp/x")]);
+    lab.ok(&["cp", "-r", &format!("{machine}:/tmp/x"), back.to_str().expect("a path")]);
+    assert!(back.join("empty").is_dir());
+    for name in ["deep/er/file", "link"] {
+        assert_eq!(fs_err::read(back.join(name)).expect(name), b"\x00\xf5\xff", "{name}");
+    }
+    assert!(!back.join("link").is_symlink());
+}
+
+#[test]
+fn an_agent_that_is_killed_is_there_again_and_whoever_spoke_with_it_is_told() {
+    let lab = Lab::new();
+    let file = lab.file_with_agent(&pool("hand", 1, &ram("48MiB")));
+    lab.up(&file);
+    let machine = "hand-0";
+    // As soon as a file is half there.
+    let script = "(until ls /tmp/.winstead-*; do usleep 5000; done; kill -9 $(pidof winstead-agent)) >/dev/null 2>&1 &";
+    let killer = lab.run(&["exec", "--via", "ssh", machine, "--", "sh", "-c", script]);
+    assert_eq!(killer.code, Some(0), "{killer:?}");
+    let large = lab.folder().join("large");
+    fs_err::write(&large, vec![7; 30_000_000]).expect("a file");
+    let cut = lab.run(&["cp", "--via", "agent", large.to_str().expect("a path"), "hand-0:/tmp/large"]);
+    assert_eq!(cut.code, Some(1), "{cut:?}");
+    let small = lab.folder().join("small");
+    fs_err::write(&small, "after").expect("a file");
+    eventually("the agent is there again", || {
+        lab.run(&["cp", "--via", "agent", small.to_str().expect("a path"), "hand-0:/tmp/after"]).code
+            == Some(0)
+    });
+}
+
+#[test]
+fn programs_run_in_a_machine_whose_network_is_down_and_streams_and_exit_codes_are_theirs() {
+    let lab = Lab::new();
+    let machine = unplugged(&lab);
+    let ran = lab.run(&["exec", machine, "--", "sh", "-c", "echo out; echo err >&2; exit 7"]);
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(7), "out\n", "err\n"));
+    assert_eq!(lab.exec(machine, "kill -9 $$").code, Some(137));
+    let missing = lab.run(&["exec", machine, "--", "no-such-program"]);
+    assert_eq!(missing.code, Some(127), "{missing:?}");
+    // Bytes of all kinds, more than fits between here and there.
+    let sent = lab.folder().join("sent");
+    let content: Vec<u8> =
+        (0..6_000_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    fs_err::write(&sent, &content).expect("a file");
+    let mut cat = lab.command(&["exec", machine, "--", "cat"]);
+    cat.stdin(std::process::Stdio::from(fs_err::File::open(&sent).expect("the file").into_parts().0));
+    let echoed = cat.output().expect("start winstead");
+    assert_eq!(echoed.status.code(), Some(0), "{}", String::from_utf8_lossy(&echoed.stderr));
+    assert!(echoed.stdout == content, "{} bytes came back as others", echoed.stdout.len());
+}
+
+#[test]
+fn four_programs_run_at_the_same_time_and_a_fifth_waits() {
+    let lab = Lab::new();
+    let machine = unplugged(&lab);
+    let run = |number: usize| {
+        let script = format!("sleep 1; echo {number}");
+        lab.command(&["exec", "--via", "agent", machine, "--", "sh", "-c", &script])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("start winstead")
+    };
+    let running: Vec<_> = (0..5).map(run).collect();
+    for (number, child) in running.into_iter().enumerate() {
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{number}\n"));
+        assert_eq!(output.status.code(), Some(0));
+    }
+}
