@@ -10,7 +10,7 @@ use winstead_protocol::v1::{
     tunnels_client::TunnelsClient,
 };
 
-use crate::error::ConnectError;
+use crate::{error::ConnectError, platform::stream};
 
 /// Enough for a fast local stream: HTTP/2's own 64 KiB would stop it for an answer again and again.
 const WINDOW: u32 = 4 * 1024 * 1024;
@@ -20,12 +20,15 @@ const WINDOW: u32 = 4 * 1024 * 1024;
 pub enum Address {
     /// A Unix socket of this computer.
     Unix(PathBuf),
+    /// A named pipe of this computer, which runs Windows: `\\\\.\\pipe\\winstead_agent`.
+    Pipe(String),
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(out, "{}", path.display()),
+            Self::Pipe(name) => out.write_str(name),
         }
     }
 }
@@ -83,12 +86,5 @@ impl Connection {
     #[must_use]
     pub fn files(&self) -> FilesClient<Channel> {
         FilesClient::new(self.channel.clone())
-    }
-}
-
-#[cfg(unix)]
-async fn stream(address: &Address) -> io::Result<tokio::net::UnixStream> {
-    match address {
-        Address::Unix(path) => tokio::net::UnixStream::connect(path).await,
     }
 }

@@ -5,6 +5,11 @@
 
 mod connect;
 mod error;
+#[cfg_attr(unix, path = "unix.rs")]
+#[cfg_attr(windows, path = "windows.rs")]
+mod platform;
 
 pub use connect::{Address, Connection};
 pub use error::ConnectError;
+#[cfg(windows)]
+pub use platform::PipeStream;

@@ -16,3 +16,5 @@ pub mod access;
 pub mod door;
 pub mod serve;
 pub mod services;
+#[cfg(windows)]
+mod windows;

@@ -7,11 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use winstead_protocol::v1::agent_server::AgentServer;
 
-use crate::{
-    access::{Access, Door},
-    door::UnixDoor,
-    services::AgentService,
-};
+use crate::{access::Access, door, services::AgentService};
 
 /// Enough for a fast local stream, as the client has it.
 const WINDOW: u32 = 4 * 1024 * 1024;
@@ -47,9 +43,8 @@ pub enum ServeError {
 /// When a door cannot be opened, or breaks.
 pub async fn serve(places: &Places, stop: &CancellationToken) -> Result<(), ServeError> {
     let access = Arc::new(Access::default());
-    let path = places.runtime.join("agent.sock");
-    let door =
-        UnixDoor::open(Door::Local, &path, 0o666).map_err(|source| ServeError::Door { path, source })?;
+    let door = door::local(&places.runtime)
+        .map_err(|source| ServeError::Door { path: places.runtime.clone(), source })?;
     let visitors = tokio_stream::iter(std::iter::repeat(())).then(|()| door.accept());
     Server::builder()
         .initial_stream_window_size(WINDOW)

@@ -20,11 +20,11 @@ impl Agent {
     async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let places = Places { runtime: folder.path().to_owned(), state: folder.path().to_owned() };
-        let address = Address::Unix(folder.path().join("agent.sock"));
+        let path = folder.path().join("agent.sock");
+        let address = Address::Unix(path.clone());
         let stop = CancellationToken::new();
         let asked = stop.clone();
         let task = tokio::spawn(async move { serve(&places, &asked).await.expect("it serves") });
-        let Address::Unix(path) = &address;
         while !path.exists() {
             tokio::task::yield_now().await;
         }

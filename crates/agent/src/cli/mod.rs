@@ -1,5 +1,8 @@
 //! The command line: reads arguments, prints, sets exit codes. It decides nothing.
 
+#[cfg_attr(unix, path = "unix.rs")]
+#[cfg_attr(windows, path = "windows.rs")]
+mod platform;
 mod serve;
 
 use std::{error::Error, io::Write, process::ExitCode};

@@ -6,16 +6,19 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 use winstead_agent::serve::{Places, serve};
 
-use crate::cli::Failure;
+use crate::cli::{
+    Failure,
+    platform::{RUNTIME, STATE, asked_to_stop},
+};
 
 /// Runs the daemon in the foreground, until Ctrl-C or SIGTERM.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// The folder of its sockets.
-    #[arg(long, value_name = "DIR", default_value = "/run/winstead-agent")]
+    /// The folder of its sockets; on Windows the name of its pipe.
+    #[arg(long, value_name = "DIR", default_value = RUNTIME)]
     runtime: PathBuf,
     /// The folder of what outlives it.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/winstead-agent")]
+    #[arg(long, value_name = "DIR", default_value = STATE)]
     state: PathBuf,
 }
 
@@ -30,11 +33,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         let stop = CancellationToken::new();
         let asked = stop.clone();
         let signals = tokio::spawn(async move {
-            let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-            tokio::select! {
-                _ = term.recv() => {}
-                outcome = tokio::signal::ctrl_c() => outcome?,
-            }
+            asked_to_stop().await?;
             asked.cancel();
             Ok::<(), std::io::Error>(())
         });

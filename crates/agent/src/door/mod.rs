@@ -2,6 +2,10 @@
 
 #[cfg(unix)]
 mod unix;
+#[cfg(windows)]
+mod windows;
 
 #[cfg(unix)]
-pub use unix::{UnixDoor, UnixVisitor};
+pub use unix::{UnixDoor, UnixVisitor, local};
+#[cfg(windows)]
+pub use windows::{ADMINISTRATORS_ONLY, Pipe, PipeDoor, PipeVisitor, local};

@@ -26,6 +26,14 @@ pub struct UnixDoor {
     path: PathBuf,
 }
 
+/// The agent's own door, `agent.sock` in the folder `runtime`. Who asks for what is decided later, so anybody may connect.
+///
+/// # Errors
+/// As [`UnixDoor::open`].
+pub fn local(runtime: &Path) -> io::Result<UnixDoor> {
+    UnixDoor::open(Door::Local, &runtime.join("agent.sock"), 0o666)
+}
+
 impl UnixDoor {
     /// Listens at `path` for those who `mode` lets in. A file that a dead agent left there is replaced.
     ///

@@ -1,0 +1,96 @@
+//! The way to an agent on a computer with Windows.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::windows::named_pipe::{ClientOptions, NamedPipeClient},
+    time::{Instant, sleep},
+};
+use windows_sys::Win32::{Foundation::ERROR_PIPE_BUSY, Storage::FileSystem::SECURITY_IDENTIFICATION};
+
+use crate::connect::Address;
+
+/// Between one client and the next a pipe has no free instance for a moment.
+const BUSY: Duration = Duration::from_secs(10);
+/// As often as Go's clients ask.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Connects.
+///
+/// # Errors
+/// As the system has them, and for an address that only another system has. Cancel safe.
+pub(crate) async fn stream(address: &Address) -> io::Result<PipeStream> {
+    match address {
+        Address::Pipe(name) => PipeStream::open(name).await,
+        Address::Unix(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "here agents have named pipes")),
+    }
+}
+
+/// A connection to a named pipe, of either type.
+#[derive(Debug)]
+pub struct PipeStream {
+    pipe: NamedPipeClient,
+}
+
+impl PipeStream {
+    /// Opens `name`. A pipe that is busy is asked again for ten seconds; one that is not there is an error at once.
+    ///
+    /// The other side may learn who we are and no more: it cannot act in our place.
+    ///
+    /// # Errors
+    /// As the system has them. Cancel safe.
+    pub async fn open(name: &str) -> io::Result<Self> {
+        let mut options = ClientOptions::new();
+        options.security_qos_flags(SECURITY_IDENTIFICATION);
+        let until = Instant::now() + BUSY;
+        loop {
+            match options.open(name) {
+                Ok(pipe) => return Ok(Self { pipe }),
+                Err(error) if is_busy(&error) && Instant::now() < until => sleep(PAUSE).await,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    error.raw_os_error() == i32::try_from(ERROR_PIPE_BUSY).ok()
+}
+
+impl AsyncRead for PipeStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for PipeStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        // On a pipe of messages an empty one is the end to whoever reads it.
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        Pin::new(&mut self.pipe).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_shutdown(context)
+    }
+}
