@@ -15,6 +15,7 @@
 pub mod access;
 pub mod door;
 pub mod serve;
+pub mod service;
 pub mod services;
 #[cfg(windows)]
-mod windows;
+pub mod windows;

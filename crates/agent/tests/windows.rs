@@ -8,8 +8,12 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep};
+use winstead_agent::{
+    serve::{Places, serve_as},
+    service::Control,
+};
 use winstead_agent_client::{Address, Connection};
-use winstead_protocol::v1::HelloRequest;
+use winstead_protocol::v1::{HelloRequest, HelloResponse};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_winstead-agent");
 
@@ -27,17 +31,32 @@ impl Agent {
         command.args(["serve", "--runtime", &pipe]).stdin(Stdio::null());
         Self { child: command.spawn().expect("it starts"), pipe }
     }
+}
 
-    async fn connection(&self) -> Connection {
-        let until = Instant::now() + Duration::from_secs(30);
-        loop {
-            match Connection::open(&Address::Pipe(self.pipe.clone())).await {
-                Ok(connection) => return connection,
-                Err(error) if Instant::now() > until => panic!("{error:?}"),
-                Err(_) => sleep(Duration::from_millis(20)).await,
-            }
+async fn connection(pipe: &str) -> Connection {
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        match Connection::open(&Address::Pipe(pipe.to_owned())).await {
+            Ok(connection) => return connection,
+            Err(error) if Instant::now() > until => panic!("{error:?}"),
+            Err(_) => sleep(Duration::from_millis(20)).await,
         }
     }
+}
+
+async fn hello(pipe: &str) -> HelloResponse {
+    let connection = connection(pipe).await;
+    let hello = HelloRequest { version: "test".to_owned() };
+    connection.agent().hello(hello).await.expect("it answers").into_inner()
+}
+
+/// What `winstead-agent service` says, which must succeed.
+#[expect(clippy::disallowed_methods, reason = "the program under test, whose end is waited for")]
+fn service(arguments: &[&str]) -> String {
+    let output = Command::new(PROGRAM).arg("service").args(arguments).output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8(output.stdout).expect("text")
 }
 
 impl Drop for Agent {
@@ -50,8 +69,66 @@ impl Drop for Agent {
 #[tokio::test]
 async fn an_agent_says_over_its_pipe_who_it_is() {
     let agent = Agent::start("hello");
-    let connection = agent.connection().await;
-    let hello =
-        connection.agent().hello(HelloRequest { version: "test".to_owned() }).await.expect("it answers");
-    assert_eq!(hello.get_ref().os, "windows");
+    assert_eq!(hello(&agent.pipe).await.os, "windows");
+}
+
+#[tokio::test]
+async fn an_agent_ends_when_it_is_asked_to_whoever_is_connected() {
+    let pipe = format!(r"\\.\pipe\winstead-test-end-{}", std::process::id());
+    let control = Control::default();
+    let places = Places { runtime: pipe.clone().into(), state: std::env::temp_dir() };
+    let asked = control.clone();
+    let agent = tokio::spawn(async move { serve_as(&places, &asked).await });
+    control.ready.cancelled().await;
+    hello(&pipe).await;
+    let stays = connection(&pipe).await;
+    control.stop.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(10), agent).await.expect("it ends");
+    ended.expect("without a panic").expect("without an error");
+    drop(stays);
+}
+
+/// Taken away also when its test fails.
+struct Installed(&'static str);
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        service(&["uninstall", "--name", self.0]);
+    }
+}
+
+#[tokio::test]
+async fn a_service_is_installed_started_asked_stopped_and_taken_away() {
+    let name = "winstead-test";
+    let pipe = r"\\.\pipe\winstead-test-service";
+    let phase = || service(&["status", "--name", name, "-o", "json"]);
+    assert!(phase().contains(r#""phase":"not-installed""#), "{}", phase());
+    let installed = Installed(name);
+    // A second time changes what is there.
+    for _ in 0..2 {
+        service(&["install", "--name", name, "--runtime", pipe]);
+    }
+    assert!(phase().contains(r#""phase":"stopped""#), "{}", phase());
+    for _ in 0..2 {
+        service(&["start", "--name", name]);
+    }
+    assert!(phase().contains(r#""phase":"running""#), "{}", phase());
+    let first = hello(pipe).await;
+    // Nothing here reads the pipe while it stops: such a client is cut off.
+    service(&["stop", "--name", name]);
+    assert!(phase().contains(r#""phase":"stopped""#), "{}", phase());
+    Connection::open(&Address::Pipe(pipe.to_owned())).await.expect_err("nobody listens");
+    service(&["start", "--name", name]);
+    assert_ne!(hello(pipe).await.instance_id, first.instance_id);
+    drop(installed);
+    assert!(phase().contains(r#""phase":"not-installed""#), "{}", phase());
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_serve_is_not_running() {
+    let name = "winstead-test-broken";
+    let _installed = Installed(name);
+    service(&["install", "--name", name, "--runtime", r"\\.\no-pipe\at-all"]);
+    let started = std::panic::catch_unwind(|| service(&["start", "--name", name]));
+    assert!(started.is_err(), "it listens nowhere");
 }

@@ -18,7 +18,7 @@ fn the_windows_program_does_what_the_linux_one_does() {
     let tests: Vec<&Executable> = built.iter().filter(|executable| executable.is_test).collect();
     assert_eq!(tests.len(), 2, "{built:?}");
     for test in tests {
-        let output = wine.run(Path::new(env!("CARGO_MANIFEST_DIR")), &test.path, ["--test-threads=4"]);
+        let output = wine.run(Path::new(env!("CARGO_MANIFEST_DIR")), &test.path, ["--test-threads=1"]);
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{}: {said}{}", test.name, String::from_utf8_lossy(&output.stderr));
         assert!(said.contains(" passed; 0 failed; 0 ignored"), "{}: {said}", test.name);

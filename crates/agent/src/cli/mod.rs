@@ -4,6 +4,7 @@
 #[cfg_attr(windows, path = "windows.rs")]
 mod platform;
 mod serve;
+mod service;
 
 use std::{error::Error, io::Write, process::ExitCode};
 
@@ -20,6 +21,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    Service(service::ServiceArgs),
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -29,6 +31,7 @@ pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(&args),
+        Command::Service(args) => service::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

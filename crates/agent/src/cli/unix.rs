@@ -3,6 +3,15 @@
 use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
+use winstead_agent::service::{self, Control};
+
+use crate::cli::{
+    Failure,
+    serve::{self, ServeArgs},
+};
+
+/// What systemd runs.
+pub(crate) const SERVICE: [&str; 1] = ["serve"];
 
 /// Where sockets are.
 pub(crate) const RUNTIME: &str = "/run/winstead-agent";
@@ -19,4 +28,26 @@ pub(crate) async fn asked_to_stop() -> io::Result<()> {
         _ = term.recv() => Ok(()),
         outcome = tokio::signal::ctrl_c() => outcome,
     }
+}
+
+/// Tells the system what becomes of the daemon, if it wants to hear it. Never ends by itself; cancel safe.
+pub(crate) async fn accompany(control: &Control) {
+    control.ready.cancelled().await;
+    if let Err(error) = service::ready() {
+        tracing::warn!(%error, "systemd does not know that we are ready");
+    }
+    service::alive().await;
+}
+
+/// The command line says no more: a unit is found by its file.
+pub(crate) fn named(_: &str) -> Vec<String> {
+    Vec::new()
+}
+
+/// Under systemd a service is the daemon in the foreground.
+///
+/// # Errors
+/// When it cannot serve.
+pub(crate) fn be_a_service(_: &str, args: &ServeArgs) -> Result<(), Failure> {
+    serve::run(args)
 }

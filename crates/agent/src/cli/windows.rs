@@ -3,6 +3,19 @@
 use std::io;
 
 use tokio::signal::windows::{ctrl_break, ctrl_close};
+use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use winstead_agent::{
+    service::{self, Control},
+    windows::{EventLog, LIFE},
+};
+
+use crate::cli::{
+    Failure,
+    serve::{self, ServeArgs},
+};
+
+/// What the service manager runs.
+pub(crate) const SERVICE: [&str; 2] = ["service", "run"];
 
 /// The agent's own pipe.
 pub(crate) const RUNTIME: &str = r"\\.\pipe\winstead_agent";
@@ -20,4 +33,29 @@ pub(crate) async fn asked_to_stop() -> io::Result<()> {
         _ = close.recv() => Ok(()),
         outcome = tokio::signal::ctrl_c() => outcome,
     }
+}
+
+/// Only services have somebody who wants to hear what becomes of them. Never ends.
+pub(crate) async fn accompany(_: &Control) {
+    std::future::pending::<()>().await;
+}
+
+/// A service is told its name.
+pub(crate) fn named(name: &str) -> Vec<String> {
+    vec!["--name".to_owned(), name.to_owned()]
+}
+
+/// Runs the daemon as the service `name`; what it has to say goes to the event log.
+///
+/// # Errors
+/// When the service manager did not start us.
+pub(crate) fn be_a_service(name: &str, args: &ServeArgs) -> Result<(), Failure> {
+    tracing_subscriber::registry().with(EventLog::open(name)?).try_init()?;
+    let (shown, args) = (name.to_owned(), args.clone());
+    Ok(service::run(name, move |control| {
+        tracing::info!(target: LIFE, version = env!("CARGO_PKG_VERSION"), "{shown} starts");
+        let outcome = serve::until_stopped(&args, &control);
+        tracing::info!(target: LIFE, "{shown} stops");
+        outcome
+    })?)
 }

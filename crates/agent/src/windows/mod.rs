@@ -1,11 +1,13 @@
 //! Windows' own calls, each behind a function that cannot be misused. The only place of this crate without Rust's
 //! guarantees; nothing here decides anything.
 
+mod events;
 mod identity;
 mod memory;
 mod process;
 mod security;
 
+pub use events::{EventLog, LIFE};
 pub(crate) use identity::Token;
 pub(crate) use process::{ClientProcess, client_of, now};
 pub(crate) use security::{Descriptor, read_as_bytes};
