@@ -21,6 +21,8 @@ pub(crate) enum Need {
     Rootless,
     /// Features that the tests exercise and the demo does not.
     Tests,
+    /// `./x package`, and its tests.
+    Packages,
     /// The comparison with libvirt.
     Libvirt,
     /// The comparison with fio.
@@ -50,6 +52,8 @@ pub(crate) struct Package {
 const fn package(name: &'static str, sign: Sign, need: Need, why: &'static str) -> Package {
     Package { name, sign, why, need }
 }
+
+const MINGW: &str = "x86_64-w64-mingw32-gcc";
 
 /// Names are the same on Debian 12, 13 and Ubuntu 24.04. Package managers of other systems are not driven.
 const PACKAGES: &[Package] = &[
@@ -91,11 +95,13 @@ const PACKAGES: &[Package] = &[
     ),
     package(
         "gcc-mingw-w64-x86-64-win32",
-        Sign::Program("x86_64-w64-mingw32-gcc"),
+        Sign::Program(MINGW),
         Need::Tests,
-        "links the Windows program of the probe",
+        "links the Windows programs of the probe and the agent",
     ),
-    package("wine64", Sign::AnyFile(&["/usr/lib/wine/wine64"]), Need::Tests, "runs it"),
+    package("wine64", Sign::AnyFile(&["/usr/lib/wine/wine64"]), Need::Tests, "runs them"),
+    package("gcc-mingw-w64-x86-64-win32", Sign::Program(MINGW), Need::Packages, "links the Windows agent"),
+    package("wixl", Sign::Program("wixl"), Need::Packages, "makes the MSI"),
     package("swtpm", Sign::Program("swtpm"), Need::Tests, "is the TPM of Windows machines"),
     package("fio", Sign::Program("fio"), Need::Fio, "is what the probe is compared with"),
     package("libvirt-daemon", Sign::Program("libvirtd"), Need::Libvirt, "is what Winstead is compared with"),

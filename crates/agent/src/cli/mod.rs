@@ -1,5 +1,6 @@
 //! The command line: reads arguments, prints, sets exit codes. It decides nothing.
 
+mod hello;
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(windows, path = "windows.rs")]
 mod platform;
@@ -21,6 +22,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    Hello(hello::HelloArgs),
     Service(service::ServiceArgs),
 }
 
@@ -31,6 +33,7 @@ pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(&args),
+        Command::Hello(args) => hello::run(&args),
         Command::Service(args) => service::run(args),
     };
     match outcome {

@@ -1,9 +1,10 @@
 //! What only Unix computers have: signals.
 
-use std::io;
+use std::{io, path::Path};
 
 use tokio::signal::unix::{SignalKind, signal};
 use winstead_agent::service::{self, Control};
+use winstead_agent_client::Address;
 
 use crate::cli::{
     Failure,
@@ -17,6 +18,11 @@ pub(crate) const SERVICE: [&str; 1] = ["serve"];
 pub(crate) const RUNTIME: &str = "/run/winstead-agent";
 /// Where all that outlives the agent is.
 pub(crate) const STATE: &str = "/var/lib/winstead-agent";
+
+/// Where the agent with this folder listens.
+pub(crate) fn address(runtime: &Path) -> Address {
+    Address::Unix(runtime.join("agent.sock"))
+}
 
 /// Waits for Ctrl-C or SIGTERM.
 ///

@@ -1,6 +1,6 @@
 //! What only Windows has: the console's events.
 
-use std::io;
+use std::{io, path::Path};
 
 use tokio::signal::windows::{ctrl_break, ctrl_close};
 use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -8,6 +8,7 @@ use winstead_agent::{
     service::{self, Control},
     windows::{EventLog, LIFE},
 };
+use winstead_agent_client::Address;
 
 use crate::cli::{
     Failure,
@@ -21,6 +22,11 @@ pub(crate) const SERVICE: [&str; 2] = ["service", "run"];
 pub(crate) const RUNTIME: &str = r"\\.\pipe\winstead_agent";
 /// Where all that outlives the agent is.
 pub(crate) const STATE: &str = r"C:\ProgramData\Winstead\agent";
+
+/// Where the agent with this pipe listens.
+pub(crate) fn address(runtime: &Path) -> Address {
+    Address::Pipe(runtime.to_string_lossy().into_owned())
+}
 
 /// Waits for Ctrl-C, Ctrl-Break or the console's end.
 ///
