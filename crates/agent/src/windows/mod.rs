@@ -3,11 +3,15 @@
 
 mod events;
 mod identity;
+mod job;
 mod memory;
 mod process;
 mod security;
+mod spawn;
 
 pub use events::{EventLog, LIFE};
 pub(crate) use identity::Token;
+pub use job::Job;
 pub(crate) use process::{ClientProcess, client_of, now};
 pub(crate) use security::{Descriptor, read_as_bytes};
+pub use spawn::{Login, Program, Started};
