@@ -14,6 +14,7 @@
 
 pub mod access;
 pub mod door;
+pub mod selftest;
 pub mod serve;
 pub mod service;
 pub mod services;

@@ -124,6 +124,22 @@ async fn a_service_is_installed_started_asked_stopped_and_taken_away() {
     assert!(phase().contains(r#""phase":"not-installed""#), "{}", phase());
 }
 
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the program under test, whose end is waited for")]
+fn the_selftest_says_of_each_item_what_came_of_it() {
+    let output = Command::new(PROGRAM).args(["selftest", "-o", "json"]).output().expect("it starts");
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let items = said.as_array().expect("a list");
+    let result = |name: &str| {
+        let item = items.iter().find(|item| item["name"] == name).expect("an item");
+        item["result"].as_str().expect("a word").to_owned()
+    };
+    assert_eq!(result("job end"), "passed", "{said:#}");
+    // A real Windows passes or fails them; Wine can only skip them.
+    assert_ne!(result("pipe rights"), "failed", "{said:#}");
+    assert!(output.status.success(), "{said:#}");
+}
+
 #[tokio::test]
 async fn a_service_that_cannot_serve_is_not_running() {
     let name = "winstead-test-broken";

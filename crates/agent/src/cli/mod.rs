@@ -4,6 +4,7 @@ mod hello;
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(windows, path = "windows.rs")]
 mod platform;
+mod selftest;
 mod serve;
 mod service;
 
@@ -24,6 +25,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Hello(hello::HelloArgs),
     Service(service::ServiceArgs),
+    Selftest(selftest::SelftestArgs),
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -35,6 +37,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Hello(args) => hello::run(&args),
         Command::Service(args) => service::run(args),
+        Command::Selftest(args) => selftest::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -60,6 +60,12 @@ pub(crate) fn be_a_service(name: &str, args: &ServeArgs) -> Result<(), Failure> 
     let (shown, args) = (name.to_owned(), args.clone());
     Ok(service::run(name, move |control| {
         tracing::info!(target: LIFE, version = env!("CARGO_PKG_VERSION"), "{shown} starts");
+        if let Err(error) = service::settle(&shown) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "nobody may start it again when it fails"
+            );
+        }
         let outcome = serve::until_stopped(&args, &control);
         tracing::info!(target: LIFE, "{shown} stops");
         outcome

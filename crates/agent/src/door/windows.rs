@@ -43,8 +43,8 @@ pub struct Pipe {
     pub name: String,
     /// Whether what is written keeps its bounds, as on rancher/wins' pipe. It is read as a stream of bytes all the same.
     pub messages: bool,
-    /// Who may open it besides administrators and the system: entries of SDDL, such as `(A;;GRGW;;;S-1-5-93-2-2)`.
-    pub also: String,
+    /// Who may open it, in SDDL. [`ADMINISTRATORS_ONLY`] with entries behind it, such as `(A;;GRGW;;;S-1-5-93-2-2)`.
+    pub sddl: String,
     /// How many may be connected at the same time.
     pub most: usize,
 }
@@ -53,13 +53,7 @@ impl Pipe {
     /// A pipe of bytes for administrators and the system.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), messages: false, also: String::new(), most: 256 }
-    }
-
-    /// Its rights.
-    #[must_use]
-    pub fn sddl(&self) -> String {
-        format!("{ADMINISTRATORS_ONLY}{}", self.also)
+        Self { name: name.into(), messages: false, sddl: ADMINISTRATORS_ONLY.to_owned(), most: 256 }
     }
 }
 
@@ -88,7 +82,7 @@ impl PipeDoor {
     /// # Errors
     /// When somebody else has a pipe of this name, its SDDL says nothing, or the system refuses.
     pub fn open(door: Door, pipe: Pipe) -> io::Result<Self> {
-        let descriptor = Descriptor::from_sddl(&pipe.sddl())?;
+        let descriptor = Descriptor::from_sddl(&pipe.sddl)?;
         let next = instance(&pipe, &descriptor, true)?;
         let free = Arc::new(Semaphore::new(pipe.most));
         Ok(Self { door, pipe, descriptor, free, next: Mutex::new(next) })
@@ -240,8 +234,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_pipe_has_the_rights_that_were_asked_for() {
-        let also = "(A;;GRGW;;;LS)".to_owned();
-        let door = PipeDoor::open(Door::Local, Pipe { also, ..pipe("rights") }).expect("a pipe");
+        let sddl = format!("{ADMINISTRATORS_ONLY}(A;;GRGW;;;LS)");
+        let door = PipeDoor::open(Door::Local, Pipe { sddl, ..pipe("rights") }).expect("a pipe");
         let sddl = door.sddl().await.expect("a descriptor");
         for part in ["D:P", ";;;SY)", ";;;BA)", ";;;LS)"] {
             assert!(sddl.contains(part), "{sddl}");

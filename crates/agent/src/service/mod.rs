@@ -17,4 +17,6 @@ pub use definition::{Phase, Service, ServiceError, Status};
 pub use platform::{Systemd, alive, ready};
 pub use platform::{install, start, status, stop, uninstall};
 #[cfg(windows)]
+pub use platform::{recovers, settle};
+#[cfg(windows)]
 pub use program::{Outcome, run};

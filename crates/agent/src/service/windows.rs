@@ -129,7 +129,7 @@ pub async fn uninstall(name: &str) -> Result<(), ServiceError> {
 }
 
 /// When it failed: again after five, ten and thirty seconds, and then every thirty seconds.
-pub(crate) fn failure_actions() -> ServiceFailureActions {
+fn failure_actions() -> ServiceFailureActions {
     let restart = |delay| ServiceAction { action_type: ServiceActionType::Restart, delay };
     ServiceFailureActions {
         reset_period: ServiceFailureResetPeriod::After(RESET),
@@ -139,11 +139,40 @@ pub(crate) fn failure_actions() -> ServiceFailureActions {
     }
 }
 
+/// Whether the manager would start it again as [`install`] said; nothing where there is none.
+///
+/// # Errors
+/// When the manager does not say.
+pub fn recovers(name: &str) -> Result<Option<bool>, ServiceError> {
+    match open(name, ServiceAccess::QUERY_CONFIG).and_then(|service| service.get_failure_actions()) {
+        Ok(actions) => Ok(Some(actions.actions == failure_actions().actions)),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(ServiceError::refused("look at", name)(error)),
+    }
+}
+
+/// Says how it is to be started again, if nobody has said anything yet: an MSI cannot. What an administrator chose stays.
+///
+/// # Errors
+/// When the manager refuses.
+pub fn settle(name: &str) -> Result<(), ServiceError> {
+    let rights = ServiceAccess::QUERY_CONFIG | ServiceAccess::CHANGE_CONFIG | ServiceAccess::START;
+    let settled = open(name, rights).and_then(|service| {
+        if service.get_failure_actions()?.actions.is_some_and(|actions| !actions.is_empty()) {
+            return Ok(());
+        }
+        service.update_failure_actions(failure_actions())?;
+        service.set_failure_actions_on_non_crash_failures(true)?;
+        service.set_delayed_auto_start(true)
+    });
+    settled.map_err(ServiceError::refused("change", name))
+}
+
 /// Opens a service.
 ///
 /// # Errors
 /// When there is none, or we may not.
-pub(crate) fn open(name: &str, access: ServiceAccess) -> Result<service::Service, Error> {
+fn open(name: &str, access: ServiceAccess) -> Result<service::Service, Error> {
     ServiceManager::local_computer(None::<&str>, ServiceManagerAccess::CONNECT)?.open_service(name, access)
 }
 

@@ -14,7 +14,8 @@ use tracing::{
 };
 use tracing_subscriber::{Layer, layer::Context};
 use windows_sys::Win32::System::EventLog::{
-    DeregisterEventSource, EVENTLOG_ERROR_TYPE, EVENTLOG_INFORMATION_TYPE, EVENTLOG_WARNING_TYPE,
+    CloseEventLog, DeregisterEventSource, EVENTLOG_ERROR_TYPE, EVENTLOG_INFORMATION_TYPE,
+    EVENTLOG_WARNING_TYPE, GetNumberOfEventLogRecords, GetOldestEventLogRecord, OpenEventLogW,
     RegisterEventSourceW, ReportEventW,
 };
 
@@ -66,6 +67,27 @@ impl EventLog {
         let done = unsafe { ReportEventW(self.0, kind, 0, number, null_mut(), 1, 0, texts.as_ptr(), null()) };
         if done == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
+}
+
+/// The number of the newest entry of the log that all sources of ours write to.
+///
+/// # Errors
+/// As the system has them.
+pub(crate) fn newest_event() -> io::Result<u32> {
+    let name = wide("Application");
+    let (mut oldest, mut count) = (0, 0);
+    // SAFETY: the name ends with a zero, there is room for two numbers, and the handle is closed before the end.
+    let done = unsafe {
+        let log = OpenEventLogW(null(), name.as_ptr());
+        if log.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        let done = GetOldestEventLogRecord(log, &raw mut oldest) != 0
+            && GetNumberOfEventLogRecords(log, &raw mut count) != 0;
+        CloseEventLog(log);
+        done
+    };
+    if done { Ok(oldest.wrapping_add(count)) } else { Err(io::Error::last_os_error()) }
 }
 
 impl Drop for EventLog {

@@ -9,9 +9,10 @@ mod process;
 mod security;
 mod spawn;
 
+pub(crate) use events::newest_event;
 pub use events::{EventLog, LIFE};
 pub(crate) use identity::Token;
 pub use job::Job;
-pub(crate) use process::{ClientProcess, client_of, now};
+pub(crate) use process::{ClientProcess, client_of, is_wine, now};
 pub(crate) use security::{Descriptor, read_as_bytes};
 pub use spawn::{Login, Program, Started};

@@ -15,6 +15,7 @@ use windows_sys::Win32::{
     Foundation::{FILETIME, WAIT_TIMEOUT},
     Storage::FileSystem::SYNCHRONIZE,
     System::{
+        LibraryLoader::{GetModuleHandleW, GetProcAddress},
         Pipes::GetNamedPipeClientProcessId,
         SystemInformation::GetSystemTimePreciseAsFileTime,
         Threading::{
@@ -50,6 +51,16 @@ pub(crate) fn now() -> u64 {
     // SAFETY: there is room for it.
     unsafe { GetSystemTimePreciseAsFileTime(&raw mut now) };
     ticks(now)
+}
+
+/// Whether this is Wine, which says that it did what it does not do.
+pub(crate) fn is_wine() -> bool {
+    let library = crate::windows::memory::wide("ntdll.dll");
+    // SAFETY: both names end with a zero; the library is never unloaded, and nothing of it is called.
+    unsafe {
+        let library = GetModuleHandleW(library.as_ptr());
+        !library.is_null() && GetProcAddress(library, c"wine_get_version".as_ptr().cast()).is_some()
+    }
 }
 
 impl ClientProcess {

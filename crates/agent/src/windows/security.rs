@@ -4,6 +4,7 @@
 use std::{
     io,
     os::windows::io::{AsRawHandle as _, BorrowedHandle},
+    path::Path,
     ptr::{null, null_mut},
 };
 
@@ -13,8 +14,8 @@ use windows_sys::Win32::{
     Security::{
         Authorization::{
             ConvertSecurityDescriptorToStringSecurityDescriptorW,
-            ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1,
-            SE_KERNEL_OBJECT,
+            ConvertStringSecurityDescriptorToSecurityDescriptorW, GetNamedSecurityInfoW, GetSecurityInfo,
+            SDDL_REVISION_1, SE_FILE_OBJECT, SE_KERNEL_OBJECT,
         },
         DACL_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION, SECURITY_ATTRIBUTES,
     },
@@ -62,6 +63,28 @@ impl Descriptor {
                 pipe.as_raw_handle(),
                 SE_KERNEL_OBJECT,
                 DACL_SECURITY_INFORMATION,
+                null_mut(),
+                null_mut(),
+                null_mut(),
+                null_mut(),
+                &raw mut descriptor,
+            )
+        };
+        Self::handed_over(error, descriptor)
+    }
+
+    /// The one that a file or folder really has, with its owner.
+    ///
+    /// # Errors
+    /// As the system has them.
+    pub(crate) fn of_path(path: &Path) -> io::Result<Self> {
+        let (path, mut descriptor) = (wide(path), null_mut());
+        // SAFETY: the path ends with a zero, and there is room for a pointer.
+        let error = unsafe {
+            GetNamedSecurityInfoW(
+                path.as_ptr(),
+                SE_FILE_OBJECT,
+                DACL_SECURITY_INFORMATION | OWNER_SECURITY_INFORMATION,
                 null_mut(),
                 null_mut(),
                 null_mut(),
