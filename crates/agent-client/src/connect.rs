@@ -64,6 +64,12 @@ impl Connection {
         Ok(Self { channel })
     }
 
+    /// The connection itself, for services that are not ours.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// Who is there.
     #[must_use]
     pub fn agent(&self) -> AgentClient<Channel> {

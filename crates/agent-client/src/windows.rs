@@ -1,7 +1,9 @@
 //! The way to an agent on a computer with Windows.
 
 use std::{
+    fs::{File, OpenOptions},
     io,
+    os::windows::{fs::OpenOptionsExt as _, io::IntoRawHandle as _},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -9,10 +11,16 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::windows::named_pipe::{ClientOptions, NamedPipeClient},
+    net::windows::named_pipe::NamedPipeClient,
     time::{Instant, sleep},
 };
-use windows_sys::Win32::{Foundation::ERROR_PIPE_BUSY, Storage::FileSystem::SECURITY_IDENTIFICATION};
+use windows_sys::Win32::{
+    Foundation::ERROR_PIPE_BUSY,
+    Storage::FileSystem::{
+        FILE_APPEND_DATA, FILE_FLAG_OVERLAPPED, FILE_GENERIC_READ, FILE_GENERIC_WRITE,
+        SECURITY_IDENTIFICATION,
+    },
+};
 
 use crate::connect::Address;
 
@@ -20,6 +28,10 @@ use crate::connect::Address;
 const BUSY: Duration = Duration::from_secs(10);
 /// As often as Go's clients ask.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// To read and write, and not to make an instance of the same pipe, which is what `FILE_APPEND_DATA` is on one: not
+/// everybody who may connect may do that.
+const ACCESS: u32 = FILE_GENERIC_READ | FILE_GENERIC_WRITE & !FILE_APPEND_DATA;
 
 /// Connects.
 ///
@@ -46,16 +58,26 @@ impl PipeStream {
     /// # Errors
     /// As the system has them. Cancel safe.
     pub async fn open(name: &str) -> io::Result<Self> {
-        let mut options = ClientOptions::new();
+        let mut options = OpenOptions::new();
+        options.access_mode(ACCESS).share_mode(0).custom_flags(FILE_FLAG_OVERLAPPED);
         options.security_qos_flags(SECURITY_IDENTIFICATION);
         let until = Instant::now() + BUSY;
         loop {
             match options.open(name) {
-                Ok(pipe) => return Ok(Self { pipe }),
+                Ok(pipe) => return Self::new(pipe),
                 Err(error) if is_busy(&error) && Instant::now() < until => sleep(PAUSE).await,
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+impl PipeStream {
+    #[expect(unsafe_code, reason = "tokio's own way to open a pipe asks for more than a client needs")]
+    fn new(pipe: File) -> io::Result<Self> {
+        // SAFETY: it is open, for overlapped I/O, and nobody else's any more.
+        let pipe = unsafe { NamedPipeClient::from_raw_handle(pipe.into_raw_handle())? };
+        Ok(Self { pipe })
     }
 }
 

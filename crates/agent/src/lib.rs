@@ -13,10 +13,14 @@
 //! Everything but `door`, `supervision` and `facts` is the same on Linux and Windows.
 
 pub mod access;
+pub mod configuration;
 pub mod door;
+pub mod folder;
+pub mod metrics;
 pub mod selftest;
 pub mod serve;
 pub mod service;
 pub mod services;
+pub mod status;
 #[cfg(windows)]
 pub mod windows;

@@ -2,15 +2,27 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio_stream::StreamExt as _;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
-use winstead_protocol::v1::agent_server::AgentServer;
+use tonic::transport::{Server, server::Router};
+use tonic_health::{ServingStatus, server::health_reporter};
+use tower::layer::util::{Identity, Stack};
+use winstead_protocol::v1::{DoorStatus, agent_server::AgentServer};
 
-use crate::{access::Access, door, service::Control, services::AgentService};
+use crate::{
+    access::{Access, Audit, AuditError, Door},
+    configuration::{Configuration, ConfigurationError},
+    door::{self, Lobby, Seats, SystemDoor},
+    folder::{Readers, lock_down},
+    metrics::{CountCalls, EndpointError, Metrics, MetricsEndpoint},
+    services::AgentService,
+    status::Overview,
+};
 
 /// Enough for a fast local stream, as the client has it.
 const WINDOW: u32 = 4 * 1024 * 1024;
+/// Calls at the same time on one connection: a tunnel is one, and a client may have a thousand.
+const CALLS: u32 = 4096;
 
 /// How long clients may take to go when the agent ends: one that is stuck must not keep it.
 const GOING: Duration = Duration::from_secs(3);
@@ -18,15 +30,49 @@ const GOING: Duration = Duration::from_secs(3);
 /// Where an agent keeps what.
 #[derive(Clone, Debug)]
 pub struct Places {
-    /// Sockets.
+    /// Sockets. Everybody may look into it.
     pub runtime: PathBuf,
-    /// What outlives the agent.
+    /// What outlives the agent. Nobody else may look into it.
     pub state: PathBuf,
+}
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where what is kept.
+    pub places: Places,
+    /// Files with an `Agent` and `AgentPolicy` documents; none: the defaults.
+    pub files: Vec<PathBuf>,
+}
+
+/// What an agent and its system tell each other, outside of its doors. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Signals {
+    /// To stop.
+    pub stop: CancellationToken,
+    /// To read its files again.
+    pub reload: Arc<Notify>,
+    /// Cancelled by the agent, when it serves: services tell their system.
+    pub ready: CancellationToken,
 }
 
 /// The agent cannot serve. Display is a fragment after "failed to".
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
+    /// Its files are no use.
+    #[error(transparent)]
+    Configuration(#[from] ConfigurationError),
+    /// A folder is not ours alone.
+    #[error("lock down {}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Decisions cannot be written down.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// A door cannot be opened.
     #[error("listen at {}", path.display())]
     Door {
@@ -35,43 +81,116 @@ pub enum ServeError {
         /// Why not.
         source: io::Error,
     },
+    /// Metrics cannot be read.
+    #[error(transparent)]
+    Metrics(#[from] EndpointError),
     /// The transport.
     #[error("serve")]
     Transport(#[from] tonic::transport::Error),
 }
 
-/// Serves until `stop` is cancelled.
+/// Serves until it is asked to stop.
 ///
 /// # Errors
-/// When a door cannot be opened, or breaks.
-pub async fn serve(places: &Places, stop: &CancellationToken) -> Result<(), ServeError> {
-    serve_as(places, &Control { stop: stop.clone(), ..Control::default() }).await
-}
-
-/// As [`serve`], for whoever wants to know when it serves: then `ready` is cancelled.
-///
-/// # Errors
-/// As [`serve`].
-pub async fn serve_as(places: &Places, control: &Control) -> Result<(), ServeError> {
-    let access = Arc::new(Access::default());
-    let door = door::local(&places.runtime)
-        .map_err(|source| ServeError::Door { path: places.runtime.clone(), source })?;
-    control.ready.cancel();
-    let visitors = tokio_stream::iter(std::iter::repeat(())).then(|()| door.accept());
-    let serving = Server::builder()
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
-        .add_service(AgentServer::new(AgentService::new(Arc::clone(&access))))
-        .serve_with_incoming_shutdown(visitors, control.stop.cancelled());
+/// When its files are wrong, a folder is not ours alone, or a door cannot be opened, or breaks.
+pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeError> {
+    let Configuration { agent, policy } = Configuration::read(&settings.files)?;
+    let places = locked_down(&settings.places)?;
+    let (metrics, audit) = (Metrics::default(), Audit::open(&places.state)?);
+    let access = Arc::new(Access::new(policy, audit, agent.limits.arguments, metrics.decisions.clone()));
+    let seats = Seats::new(agent.limits.clients);
+    let lobby = Lobby {
+        seats: Arc::clone(&seats),
+        access: Arc::clone(&access),
+        handshake: agent.limits.handshake.duration(),
+    };
+    let mut overview = Overview::new(access, seats, metrics);
+    let path = agent.doors.local.path.clone().unwrap_or_else(|| door::address(&places.runtime));
+    let door = SystemDoor::open(Door::Local, &path, &agent.doors.local.connect, lobby)
+        .map_err(|source| ServeError::Door { path, source })?;
+    overview.doors.push(described(&door));
+    let endpoint = match agent.metrics {
+        Some(address) => Some(MetricsEndpoint::open(address).await?),
+        None => None,
+    };
+    overview.metrics_address = endpoint.as_ref().and_then(|endpoint| endpoint.address().ok());
+    let overview = Arc::new(overview);
+    let serving = router(&overview, message_limit(&agent)).await;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), door = %door.path().display(), "serves");
+    signals.ready.cancel();
     tokio::select! {
-        outcome = serving => outcome?,
-        () = late(&control.stop) => tracing::warn!("clients that did not go in time are cut off"),
+        served = serving.serve_with_incoming_shutdown(door, signals.stop.cancelled()) => served?,
+        () = late(&signals.stop) => tracing::warn!("clients that did not go in time are cut off"),
+        () = follow(&settings.files, &overview, &signals.reload) => {}
+        () = publish(endpoint, &overview) => {}
     }
     Ok(())
+}
+
+/// All services of the agent's own protocol, and that of health.
+async fn router(overview: &Arc<Overview>, largest: usize) -> Router<Stack<CountCalls, Identity>> {
+    let (health, health_service) = health_reporter();
+    health.set_service_status("", ServingStatus::Serving).await;
+    let agent = AgentServer::new(AgentService::new(Arc::clone(overview))).max_decoding_message_size(largest);
+    Server::builder()
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_concurrent_streams(CALLS)
+        .layer(CountCalls(overview.metrics.calls.clone()))
+        .add_service(health_service)
+        .add_service(agent)
+}
+
+fn locked_down(places: &Places) -> Result<Places, ServeError> {
+    let lock = |path: &PathBuf, readers| {
+        lock_down(path, readers).map_err(|source| ServeError::Folder { path: path.clone(), source })
+    };
+    let runtime = lock(&places.runtime, Readers::Everybody)?;
+    Ok(Places { runtime, state: lock(&places.state, Readers::Nobody)? })
+}
+
+fn described(door: &SystemDoor) -> DoorStatus {
+    let permissions = door.permissions().unwrap_or_else(|error| error.to_string());
+    DoorStatus { name: door.door().to_string(), address: door.path().display().to_string(), permissions }
+}
+
+fn message_limit(agent: &winstead_spec::Agent) -> usize {
+    usize::try_from(agent.limits.message.bytes()).unwrap_or(usize::MAX)
+}
+
+/// Reads the files again whenever that is asked for, for ever. What is wrong changes nothing, and is said.
+async fn follow(files: &[PathBuf], overview: &Overview, reload: &Notify) {
+    loop {
+        reload.notified().await;
+        match Configuration::read(files) {
+            Ok(read) => {
+                overview.access.replace(read.policy);
+                overview.policy_read(Ok(()));
+                tracing::info!(
+                    "follows the policy as it is now; an Agent document counts from the next start on"
+                );
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "keeps the old policy");
+                overview.policy_read(Err(&error));
+            }
+        }
+    }
 }
 
 /// Until a client that was asked to go has had its time.
 async fn late(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(GOING).await;
+}
+
+/// Answers Prometheus for ever, if anybody wants that.
+async fn publish(endpoint: Option<MetricsEndpoint>, overview: &Overview) {
+    match endpoint {
+        Some(endpoint) => {
+            let clients = |metrics: &Metrics| _ = metrics.clients.set(i64::from(overview.seats.taken()));
+            match endpoint.serve(overview.metrics.clone(), clients).await {}
+        }
+        None => std::future::pending().await,
+    }
 }

@@ -8,10 +8,7 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep};
-use winstead_agent::{
-    serve::{Places, serve_as},
-    service::Control,
-};
+use winstead_agent::serve::{Places, Settings, Signals, serve};
 use winstead_agent_client::{Address, Connection};
 use winstead_protocol::v1::{HelloRequest, HelloResponse};
 
@@ -21,6 +18,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_winstead-agent");
 struct Agent {
     child: Child,
     pipe: String,
+    _state: tempfile::TempDir,
 }
 
 impl Agent {
@@ -28,8 +26,12 @@ impl Agent {
     fn start(name: &str) -> Self {
         let pipe = format!(r"\\.\pipe\winstead-test-{name}-{}", std::process::id());
         let mut command = Command::new(PROGRAM);
-        command.args(["serve", "--runtime", &pipe]).stdin(Stdio::null());
-        Self { child: command.spawn().expect("it starts"), pipe }
+        let state = tempfile::tempdir().expect("a folder");
+        command
+            .args(["serve", "--runtime", &pipe, "--state"])
+            .arg(state.path().join("state"))
+            .stdin(Stdio::null());
+        Self { child: command.spawn().expect("it starts"), pipe, _state: state }
     }
 }
 
@@ -75,14 +77,14 @@ async fn an_agent_says_over_its_pipe_who_it_is() {
 #[tokio::test]
 async fn an_agent_ends_when_it_is_asked_to_whoever_is_connected() {
     let pipe = format!(r"\\.\pipe\winstead-test-end-{}", std::process::id());
-    let control = Control::default();
-    let places = Places { runtime: pipe.clone().into(), state: std::env::temp_dir() };
-    let asked = control.clone();
-    let agent = tokio::spawn(async move { serve_as(&places, &asked).await });
-    control.ready.cancelled().await;
+    let (signals, state) = (Signals::default(), tempfile::tempdir().expect("a folder"));
+    let places = Places { runtime: pipe.clone().into(), state: state.path().join("state") };
+    let (settings, asked) = (Settings { places, files: Vec::new() }, signals.clone());
+    let agent = tokio::spawn(async move { serve(&settings, &asked).await });
+    signals.ready.cancelled().await;
     hello(&pipe).await;
     let stays = connection(&pipe).await;
-    control.stop.cancel();
+    signals.stop.cancel();
     let ended = tokio::time::timeout(Duration::from_secs(10), agent).await.expect("it ends");
     ended.expect("without a panic").expect("without an error");
     drop(stays);

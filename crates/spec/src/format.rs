@@ -2,10 +2,10 @@
 //!
 //! The schema names an entry by `format`; its `pattern` is for editors, [`Format::check`] is the judge.
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use crate::{
-    ByteSize, Name, Sha256, Span, Subnet, UnitError,
+    ByteSize, IpNet, Name, PortRange, PortTarget, Sha256, Span, Subnet, UnitError,
     problem::{Complaint, nearest, quoted},
 };
 
@@ -23,6 +23,13 @@ pub(crate) enum Format {
     Suite,
     Package,
     CommandLine,
+    Absolute,
+    Word,
+    Variable,
+    Cidr,
+    Ports,
+    Target,
+    Socket,
 }
 
 /// Longer than any text that makes sense, short enough for every place that it may end up in.
@@ -43,6 +50,13 @@ impl Format {
             "debian-suite" => Self::Suite,
             "debian-package" => Self::Package,
             "kernel-command-line" => Self::CommandLine,
+            "absolute-path" => Self::Absolute,
+            "word" => Self::Word,
+            "variable" => Self::Variable,
+            "ip-network" => Self::Cidr,
+            "port-range" => Self::Ports,
+            "port-target" => Self::Target,
+            "socket-address" => Self::Socket,
             _ => return None,
         })
     }
@@ -61,6 +75,15 @@ impl Format {
             Self::Suite => "^[a-z][a-z0-9-]{0,39}$",
             Self::Package => "^[a-z0-9][a-z0-9+.-]+$",
             Self::CommandLine => r"^[^\x00-\x1f\x7f]*$",
+            Self::Absolute => r"^(/|[A-Za-z]:[/\\])[^\x00-\x1f\x7f]*$",
+            Self::Word => r"^[^\x00-\x1f\x7f]+$",
+            Self::Variable => r"^[A-Za-z_(][A-Za-z0-9_.()-]*\*?$",
+            Self::Cidr => "^[0-9A-Fa-f:.]+/[0-9]{1,3}$",
+            Self::Ports => "^(tcp|udp)/[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$",
+            Self::Target => {
+                r"^(tcp|udp)/(\*|[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$"
+            }
+            Self::Socket => r"^([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]{1,5}$",
         }
     }
 
@@ -78,6 +101,13 @@ impl Format {
             Self::Suite => "a suite like trixie",
             Self::Package => "the name of a Debian package",
             Self::CommandLine => "one line of kernel parameters",
+            Self::Absolute => "a whole path like /usr/bin/tool or C:\\tools\\tool.exe, without `.` and `..`",
+            Self::Word => "one line of text",
+            Self::Variable => "a variable's name like PATH, or the beginning of names like PROXY_*",
+            Self::Cidr => "a network like 10.0.0.0/8 or 169.254.169.254/32",
+            Self::Ports => "ports like tcp/9796 or udp/4789-4800",
+            Self::Target => "ports of a host like tcp/localhost:9796 or udp/10.0.0.1:4789-4800",
+            Self::Socket => "an address with a port like 127.0.0.1:9797",
         }
     }
 
@@ -99,6 +129,21 @@ impl Format {
             Self::Package => self.unless(is_package(text), text, "a package", || lower(text, is_package)),
             Self::CommandLine => {
                 self.unless(!text.contains(|c: char| c.is_ascii_control()), text, "one line", || None)
+            }
+            Self::Absolute => self.unless(is_absolute(text), text, "a whole path", || None),
+            Self::Word => {
+                let line = !text.is_empty() && !text.contains(|c: char| c.is_ascii_control());
+                self.unless(line, text, "one line of text", || None)
+            }
+            Self::Variable => self.unless(is_variable(text), text, "a variable's name", || None),
+            Self::Cidr => self.unless(is_network(text), text, "a network", || network_like(text)),
+            Self::Ports => self.unless(text.parse::<PortRange>().is_ok(), text, "a range of ports", || None),
+            Self::Target => {
+                self.unless(text.parse::<PortTarget>().is_ok(), text, "a host with ports", || None)
+            }
+            Self::Socket => {
+                let good = text.parse::<SocketAddr>().is_ok();
+                self.unless(good, text, "an address with a port", || None)
             }
         }
     }
@@ -234,6 +279,32 @@ fn is_package(text: &str) -> bool {
         && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
 }
 
+/// Of Linux or of Windows, as it would be written there; `.` and `..` would make it another one.
+fn is_absolute(text: &str) -> bool {
+    let drive = |rest: &str| rest.starts_with([':']) && rest[1..].starts_with(['/', '\\']);
+    let letter = text.starts_with(|c: char| c.is_ascii_alphabetic());
+    let rooted = text.starts_with('/') || (letter && drive(&text[1..]));
+    let plain = text.split(['/', '\\']).all(|part| part != "." && part != "..");
+    rooted && plain && !text.contains(|c: char| c.is_ascii_control())
+}
+
+fn is_variable(text: &str) -> bool {
+    let name = text.strip_suffix('*').unwrap_or(text);
+    // `ProgramFiles(x86)` is a name of Windows' own.
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"_.()-".contains(&byte);
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '(') && name.bytes().all(inner)
+}
+
+fn is_network(text: &str) -> bool {
+    text.parse::<IpNet>().is_ok_and(|network| network == network.trunc())
+}
+
+/// `10.77.0.1/24` → `10.77.0.0/24`, `10.0.0.1` → `10.0.0.1/32`.
+fn network_like(text: &str) -> Option<String> {
+    let alone = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
+    text.parse::<IpNet>().ok().or_else(alone).map(|network| network.trunc().to_string())
+}
+
 fn lower(text: &str, good: fn(&str) -> bool) -> Option<String> {
     Some(text.trim().to_ascii_lowercase()).filter(|guess| good(guess))
 }
@@ -291,6 +362,17 @@ mod tests {
             (Format::Suite, "Trixie", Some("trixie")),
             (Format::Package, "--option", None),
             (Format::CommandLine, "a\nb", None),
+            (Format::Absolute, "bin/tool", None),
+            (Format::Absolute, "/usr/../bin/tool", None),
+            (Format::Absolute, r"C:tool.exe", None),
+            (Format::Absolute, r"\\server\share\tool.exe", None),
+            (Format::Variable, "A=B", None),
+            (Format::Variable, "*", None),
+            (Format::Cidr, "10.77.0.1/24", Some("10.77.0.0/24")),
+            (Format::Cidr, "169.254.169.254", Some("169.254.169.254/32")),
+            (Format::Ports, "80", None),
+            (Format::Target, "localhost:80", None),
+            (Format::Socket, "localhost:80", None),
         ] {
             let (message, nearest) = said(format, text).unwrap_or_else(|| panic!("{text} passed"));
             assert_eq!(nearest.as_deref(), guess, "{text}: {message}");
@@ -303,7 +385,7 @@ mod tests {
         assert!(!message.contains("hunter2"), "{message}");
     }
 
-    const ALL: [Format; 11] = [
+    const ALL: [Format; 18] = [
         Format::Size,
         Format::Time,
         Format::Name,
@@ -315,6 +397,13 @@ mod tests {
         Format::Suite,
         Format::Package,
         Format::CommandLine,
+        Format::Absolute,
+        Format::Word,
+        Format::Variable,
+        Format::Cidr,
+        Format::Ports,
+        Format::Target,
+        Format::Socket,
     ];
 
     /// Texts like those of a format's pattern.
@@ -369,6 +458,15 @@ mod tests {
             (Format::Suite, "bookworm-backports"),
             (Format::Package, "g++"),
             (Format::CommandLine, "root=/dev/vda1 rw"),
+            (Format::Absolute, "/srv/**/*.log"),
+            (Format::Absolute, r"c:\Program Files\tool.exe"),
+            (Format::Word, r"NT AUTHORITY\SYSTEM"),
+            (Format::Variable, "ProgramFiles(x86)"),
+            (Format::Variable, "PROXY_*"),
+            (Format::Cidr, "fd00::/8"),
+            (Format::Ports, "udp/4789-4800"),
+            (Format::Target, "tcp/[::1]:22"),
+            (Format::Socket, "[::1]:9797"),
         ] {
             assert_eq!(format.check(text), None, "{text}");
         }

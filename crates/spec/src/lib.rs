@@ -1,7 +1,9 @@
-//! What the user wrote: `Image`, `Pool` and `Host` documents as validated types without invalid values.
+//! What the user wrote: `Image`, `Pool`, `Host`, `Agent` and `AgentPolicy` documents as validated types without invalid
+//! values.
 //!
 //! Pure: no I/O, no clock, no hypervisor. Reading files is the caller's; see [`parse()`].
 
+mod agent;
 mod check;
 mod digest;
 mod format;
@@ -10,6 +12,7 @@ mod image;
 mod meaning;
 mod name;
 mod parse;
+mod policy;
 mod pool;
 mod problem;
 mod raw;
@@ -19,6 +22,7 @@ mod together;
 mod tree;
 mod units;
 
+pub use agent::{Agent, AgentDoor, AgentDoors, AgentLimits, Connect, Door};
 pub use digest::{Sha256, Sha256Error};
 pub use host::{Growth, Host, HostStores, Overcommit, Reserve};
 pub use image::{
@@ -27,6 +31,10 @@ pub use image::{
 pub use meaning::TEMPLATES;
 pub use name::{MachineName, Name, NameError};
 pub use parse::{Documents, Source, parse};
+pub use policy::{
+    AgentPolicy, AgentQuery, AgentRule, CallerRule, IpNet, PortError, PortRange, PortTarget, Protocol,
+    RunRule,
+};
 pub use pool::{
     Bridge, Disk, Firmware, Flush, MachineShape, Network, Pool, Probe, Readiness, Start, StoreKind, Subnet,
     SubnetError,

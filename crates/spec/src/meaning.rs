@@ -3,6 +3,10 @@
 //! Each value alone is right already ([`crate::check`]). A document with a problem is returned all the same, so that the
 //! rules between documents can be checked in the same run; the caller drops it.
 
+mod agent;
+
+pub(crate) use agent::{agent, policy};
+
 use std::path::{Path, PathBuf};
 
 use crate::{

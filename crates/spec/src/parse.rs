@@ -11,9 +11,9 @@ use std::{collections::HashMap, path::PathBuf};
 use serde_json::Value;
 
 use crate::{
-    Host, Image, Name, Pool, check, meaning,
+    Agent, AgentPolicy, AgentRule, Host, Image, Name, Pool, check, meaning,
     problem::{Complaint, Place, Problem, Problems},
-    raw::{self, HostSpec, ImageSpec, Kind, PoolSpec},
+    raw::{self, AgentPolicySpec, AgentSpec, HostSpec, ImageSpec, Kind, PoolSpec},
     schema, together,
     tree::{self, Data, Node},
 };
@@ -38,6 +38,10 @@ pub struct Documents {
     pub pools: Vec<Pool>,
     /// `kind: Host`.
     pub hosts: Vec<Host>,
+    /// `kind: Agent`: at most one.
+    pub agents: Vec<Agent>,
+    /// `kind: AgentPolicy`.
+    pub policies: Vec<AgentPolicy>,
 }
 
 impl Documents {
@@ -46,6 +50,18 @@ impl Documents {
     pub fn host(&self) -> Host {
         let local = Host::local();
         self.hosts.iter().find(|host| host.name == local.name).cloned().unwrap_or(local)
+    }
+
+    /// Whether there is nothing but documents for winstead-agent, and at least one of them.
+    #[must_use]
+    pub fn are_for_an_agent(&self) -> bool {
+        let others = self.images.is_empty() && self.pools.is_empty() && self.hosts.is_empty();
+        others && !(self.agents.is_empty() && self.policies.is_empty())
+    }
+
+    /// The rules of all policies, in the order of the files.
+    pub fn rules(&self) -> impl Iterator<Item = &AgentRule> {
+        self.policies.iter().flat_map(|policy| &policy.rules)
     }
 }
 
@@ -95,13 +111,16 @@ struct Reading<'a> {
     images: Vec<(Origin<'a>, ImageSpec)>,
     pools: Vec<(Origin<'a>, PoolSpec)>,
     hosts: Vec<(Origin<'a>, HostSpec)>,
+    agents: Vec<(Origin<'a>, AgentSpec)>,
+    policies: Vec<(Origin<'a>, AgentPolicySpec)>,
 }
 
 impl<'a> Reading<'a> {
     fn source(&mut self, source: &'a Source) {
         let (nodes, problems) = tree::read(&source.name, &source.text);
         if nodes.is_empty() && problems.is_empty() {
-            let complaint = Complaint::new("holds no document").expected("an Image, a Pool or a Host");
+            let complaint = Complaint::new("holds no document")
+                .expected("an Image, a Pool, a Host, an Agent or an AgentPolicy");
             self.problems.push(complaint.at(&source.name, Place::START, String::new()));
         }
         self.problems.extend(problems);
@@ -148,6 +167,8 @@ impl<'a> Reading<'a> {
             Kind::Image => self.images.push((origin, serde_json::from_value(document.spec)?)),
             Kind::Pool => self.pools.push((origin, serde_json::from_value(document.spec)?)),
             Kind::Host => self.hosts.push((origin, serde_json::from_value(document.spec)?)),
+            Kind::Agent => self.agents.push((origin, serde_json::from_value(document.spec)?)),
+            Kind::AgentPolicy => self.policies.push((origin, serde_json::from_value(document.spec)?)),
         }
         Ok(())
     }
@@ -161,6 +182,13 @@ impl<'a> Reading<'a> {
         let hosts = self.hosts.iter().map(|(origin, spec)| meaning::host(origin, spec, problems)).collect();
         let origins = self.pools.iter().map(|(origin, _)| origin);
         problems.extend(together::bridges(&pools, origins));
-        Documents { images, pools, hosts }
+        let agents =
+            self.agents.iter().map(|(origin, spec)| meaning::agent(origin, spec, problems)).collect();
+        let policies: Vec<_> =
+            self.policies.iter().map(|(origin, spec)| meaning::policy(origin, spec, problems)).collect();
+        problems.extend(together::agents(self.agents.iter().map(|(origin, _)| origin)));
+        let origins = self.policies.iter().map(|(origin, _)| origin);
+        problems.extend(together::rules(&policies, origins));
+        Documents { images, pools, hosts, agents, policies }
     }
 }

@@ -9,11 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DiskFormat, Firmware, Flush, GuestOs, Name, Probe, SeedKind, Sha256, StoreKind, Subnet};
 
+mod agent;
 mod text;
 
-pub(crate) use text::{Size, Time};
+pub(crate) use agent::{
+    AgentDoor, AgentMetrics, AgentPolicySpec, AgentSpec, Connect, FileGlob, Rule, RuleCaller, RuleProgram,
+};
+pub(crate) use text::{Cidr, Size, Time};
 
-/// A Winstead document: an Image, a Pool or a Host. A file holds any number of them, with `---` between.
+/// A Winstead document: an Image, a Pool or a Host, or for winstead-agent an Agent or an AgentPolicy. A file holds any number of them, with `---` between.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Document {
@@ -45,6 +49,10 @@ pub(crate) enum Kind {
     Pool,
     /// A computer with a hypervisor, and how much of it Winstead may use.
     Host,
+    /// The winstead-agent of one computer.
+    Agent,
+    /// Who may do what through a winstead-agent.
+    AgentPolicy,
 }
 
 /// What a document is called.

@@ -7,7 +7,7 @@ use schemars::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::raw::{Document, HostSpec, ImageSpec, Kind, PoolSpec};
+use crate::raw::{AgentPolicySpec, AgentSpec, Document, HostSpec, ImageSpec, Kind, PoolSpec};
 
 /// Returns the JSON Schema (draft 2020-12) of one document of the file, as editors take it.
 ///
@@ -31,6 +31,8 @@ fn generate() -> Value {
         (Kind::Image, spec::<ImageSpec>(&mut generator)),
         (Kind::Pool, spec::<PoolSpec>(&mut generator)),
         (Kind::Host, spec::<HostSpec>(&mut generator)),
+        (Kind::Agent, spec::<AgentSpec>(&mut generator)),
+        (Kind::AgentPolicy, spec::<AgentPolicySpec>(&mut generator)),
     ];
     let mut root = generator.into_root_schema_for::<Document>();
     let branch = |(kind, spec): (Kind, Schema)| {

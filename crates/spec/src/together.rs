@@ -1,9 +1,9 @@
-//! Rules between documents: the bridges that pools share.
+//! Rules between documents: the bridges that pools share, the one agent of a computer, the names of a policy's rules.
 
 use std::collections::BTreeMap;
 
 use crate::{
-    Bridge, Network, Pool, Subnet,
+    AgentPolicy, Bridge, Network, Pool, Subnet,
     parse::Origin,
     problem::{Complaint, Problem},
 };
@@ -79,4 +79,33 @@ fn too_small(origin: &Origin<'_>, subnet: Subnet, machines: u32) -> Option<Probl
         || format!("{subnet} has addresses for {fits} machines; the pools of this bridge have {machines}");
     let complaint = || Complaint::new(message()).expected("a larger subnet or fewer replicas");
     (machines > fits).then(|| origin.problem(&format!("{BRIDGE}.subnet"), complaint()))
+}
+
+/// Returns what is wrong between agents: a computer has one.
+pub(crate) fn agents<'a>(mut origins: impl Iterator<Item = &'a Origin<'a>>) -> Vec<Problem> {
+    let Some(first) = origins.next() else { return Vec::new() };
+    let message = format!("a computer has one agent, and {} describes it already", first.place("kind"));
+    let complaint = || Complaint::new(&message).expected("one Agent in all files");
+    origins.map(|origin| origin.problem("kind", complaint())).collect()
+}
+
+/// Returns what is wrong between policies: two rules with one name, which the audit log could not tell apart.
+pub(crate) fn rules<'a>(
+    policies: &'a [AgentPolicy],
+    origins: impl Iterator<Item = &'a Origin<'a>>,
+) -> Vec<Problem> {
+    let mut known = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (policy, origin) in policies.iter().zip(origins) {
+        for (index, rule) in policy.rules.iter().enumerate() {
+            let key = format!("spec.rules[{index}].name");
+            if let Some(first) = known.get(&rule.name) {
+                let message = format!("there is a rule of this name already, in {first}");
+                problems.push(origin.problem(&key, Complaint::new(message).expected("another name")));
+            } else {
+                known.insert(&rule.name, origin.place(&key));
+            }
+        }
+    }
+    problems
 }

@@ -81,11 +81,12 @@ impl Node {
         matches!(&self.data, Data::Scalar(scalar) if scalar.kind() == ScalarKind::Null)
     }
 
-    /// Where the value at `path` stands; the deepest part of it that exists.
+    /// Where the value at `path` (`spec.rules[0].name`) stands; the deepest part of it that exists.
     pub(crate) fn place_of(&self, path: &str) -> Place {
         let mut place = self.place;
         let mut node = self;
-        for key in path.split('.') {
+        for step in path.split('.') {
+            let (key, items) = step.split_once('[').unwrap_or((step, ""));
             let Some(entry) = node.get(key) else { break };
             node = &entry.value;
             place = if matches!(node.data, Data::Mapping(_)) || node.is_empty() {
@@ -93,8 +94,20 @@ impl Node {
             } else {
                 node.place
             };
+            for index in items.split(['[', ']']).filter_map(|index| index.parse().ok()) {
+                let Some(item) = node.item(index) else { return place };
+                node = item;
+                place = item.place;
+            }
         }
         place
+    }
+
+    fn item(&self, index: usize) -> Option<&Self> {
+        match &self.data {
+            Data::Sequence(items) => items.get(index),
+            _ => None,
+        }
     }
 }
 

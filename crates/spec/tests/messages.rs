@@ -133,8 +133,8 @@ fn texts_of_a_format_are_told_the_format() {
 
 #[test]
 fn a_document_says_what_it_is() {
-    insta::assert_snapshot!(said(""), @"agents.yaml:1:1: holds no document; expected an Image, a Pool or a Host");
-    insta::assert_snapshot!(said("# only a remark\n"), @"agents.yaml:1:1: holds no document; expected an Image, a Pool or a Host");
+    insta::assert_snapshot!(said(""), @"agents.yaml:1:1: holds no document; expected an Image, a Pool, a Host, an Agent or an AgentPolicy");
+    insta::assert_snapshot!(said("# only a remark\n"), @"agents.yaml:1:1: holds no document; expected an Image, a Pool, a Host, an Agent or an AgentPolicy");
     insta::assert_snapshot!(said("hello"), @r#"agents.yaml:1:1: found "hello"; expected a mapping of keys to values"#);
     insta::assert_snapshot!(said("kind: pool\n"), @r#"
     agents.yaml:1:1: apiVersion: is missing; expected `winstead.dev/v1alpha1`
@@ -144,10 +144,10 @@ fn a_document_says_what_it_is() {
     "#);
     insta::assert_snapshot!(said("apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {}}\nspec: {containers: []}\n"), @r#"
     agents.yaml:1:13: apiVersion: unknown value "v1"; expected `winstead.dev/v1alpha1`
-    agents.yaml:2:7: kind: unknown value "Pod"; expected `Image`, `Pool` or `Host`
+    agents.yaml:2:7: kind: unknown value "Pod"; expected `Image`, `Pool`, `Host`, `Agent` or `AgentPolicy`
     agents.yaml:3:21: metadata.labels: unknown key; expected `name`
     "#);
-    insta::assert_snapshot!(said("apiVersion: winstead.dev/v1alpha1\nkind: Cluster\nmetadata: {name: a}\nspec: {}\n"), @r#"agents.yaml:2:7: kind: unknown value "Cluster"; expected `Image`, `Pool` or `Host`"#);
+    insta::assert_snapshot!(said("apiVersion: winstead.dev/v1alpha1\nkind: Cluster\nmetadata: {name: a}\nspec: {}\n"), @r#"agents.yaml:2:7: kind: unknown value "Cluster"; expected `Image`, `Pool`, `Host`, `Agent` or `AgentPolicy`"#);
 }
 
 #[test]
@@ -220,4 +220,44 @@ fn rules_between_documents_name_the_other_place() {
     b.yaml:4:18: metadata.name: this Pool exists already, in a.yaml:4
     b.yaml:12:1: not YAML: while parsing a node, did not find expected node content
     "#);
+}
+
+/// A policy whose one rule is `rule`, in flow style.
+fn rule(rule: &str) -> String {
+    said(&format!(
+        "apiVersion: winstead.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {{name: node}}\nspec:\n  rules:\n  - {rule}\n"
+    ))
+}
+
+#[test]
+fn a_rule_means_what_it_seems_to() {
+    assert_eq!(rule("{name: a, callers: []}"), "fine");
+    insta::assert_snapshot!(rule("{name: a, callers: [{}]}"), @"agents.yaml:6:25: spec.rules[0].callers[0]: an empty caller would be everybody; expected at least one key, like `door: local`");
+    insta::assert_snapshot!(rule("{name: a, callers: [], run: [{}]}"), @"agents.yaml:6:34: spec.rules[0].run[0]: any program at all; expected `sha256`, `path`, or both");
+    insta::assert_snapshot!(rule("{name: a, callers: [], run: [{path: /bin/true, sha256: []}]}"), @"agents.yaml:6:60: spec.rules[0].run[0].sha256: no digest is given; expected at least one digest, or no such key");
+    insta::assert_snapshot!(rule("{name: a, callers: [], run: [{path: /bin/true, arguments: [a, '**', b]}]}"), @"agents.yaml:6:67: spec.rules[0].run[0].arguments[1]: `**` is the rest, so nothing can stand behind it; expected `**` as the last argument");
+    insta::assert_snapshot!(rule("{name: a, callers: [], run: [{path: true}], tunnels: ['tcp/0.0.0.0']}"), @r#"
+    agents.yaml:6:41: spec.rules[0].run[0].path: true is not text; did you mean `"true"`?
+    agents.yaml:6:59: spec.rules[0].tunnels[0]: "tcp/0.0.0.0" is not a host with ports; expected ports of a host like tcp/localhost:9796 or udp/10.0.0.1:4789-4800
+    "#);
+    insta::assert_snapshot!(rule("{name: a, callers: [], routes: [10.0.0.1], files: {read: [/var/../etc]}}"), @r#"
+    agents.yaml:6:37: spec.rules[0].routes[0]: "10.0.0.1" is not a network; did you mean `10.0.0.1/32`?
+    agents.yaml:6:63: spec.rules[0].files.read[0]: "/var/../etc" is not a whole path; expected a whole path like /usr/bin/tool or C:\tools\tool.exe, without `.` and `..`
+    "#);
+    insta::assert_snapshot!(rule("{name: a, callers: []}\n  - {name: a, callers: []}"), @"agents.yaml:7:12: spec.rules[1].name: there is a rule of this name already, in agents.yaml:6; expected another name");
+}
+
+#[test]
+fn an_agent_is_one_and_listens_to_others_only_when_that_is_said() {
+    let agent = |spec: &str| {
+        said(&format!(
+            "apiVersion: winstead.dev/v1alpha1\nkind: Agent\nmetadata: {{name: node}}\nspec: {spec}\n"
+        ))
+    };
+    assert_eq!(agent("{metrics: {address: '[::1]:9797'}}"), "fine");
+    assert_eq!(agent("{metrics: {address: '0.0.0.0:9797', public: true}}"), "fine");
+    insta::assert_snapshot!(agent("{metrics: {address: '0.0.0.0:9797'}}"), @"agents.yaml:4:27: spec.metrics.address: other computers reach 0.0.0.0:9797; expected a loopback address, or `public: true` beside it");
+    insta::assert_snapshot!(agent("{doors: {local: {connect: everybody, group: docker}}}"), @"agents.yaml:4:51: spec.doors.local.group: everybody may connect already; expected no `group`");
+    let two = "{}\n---\napiVersion: winstead.dev/v1alpha1\nkind: Agent\nmetadata: {name: other}\nspec: {}";
+    insta::assert_snapshot!(agent(two), @"agents.yaml:7:7: kind: a computer has one agent, and agents.yaml:2 describes it already; expected one Agent in all files");
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use winstead_spec::{Documents, Problems, Source, parse};
 
-const EXAMPLES: [&str; 8] = [
+const EXAMPLES: [&str; 9] = [
     include_str!("../../../examples/quickstart.yaml"),
     include_str!("../../../examples/bridge.yaml"),
     include_str!("../../../examples/disk.yaml"),
@@ -13,6 +13,7 @@ const EXAMPLES: [&str; 8] = [
     include_str!("../../../examples/cloud-image.yaml"),
     include_str!("../../../examples/windows.yaml"),
     include_str!("../../../examples/host.yaml"),
+    include_str!("../../../examples/agent.yaml"),
     include_str!("terrible.yaml"),
 ];
 

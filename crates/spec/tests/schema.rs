@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use winstead_spec::{Documents, Host, Source, parse, schema};
+use winstead_spec::{Agent, Documents, Host, Source, parse, schema};
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -72,7 +72,8 @@ fn every_example_is_read_and_fits_the_schema() {
     for source in examples {
         let documents = parse(std::slice::from_ref(&source)).unwrap_or_else(|problems| panic!("{problems}"));
         let raw = as_json(&source.text);
-        assert_eq!(raw.len(), documents.images.len() + documents.pools.len() + documents.hosts.len());
+        let for_machines = documents.images.len() + documents.pools.len() + documents.hosts.len();
+        assert_eq!(raw.len(), for_machines + documents.agents.len() + documents.policies.len());
         for document in raw {
             assert_eq!(problem(&document), None, "{}", source.name);
         }
@@ -98,6 +99,8 @@ fn writing_out_the_defaults_of_the_schema_changes_nothing() {
     assert_eq!(accepted(&document("Pool", &pool)), Some(short));
     let host = accepted(&document("Host", &spec("HostSpec"))).unwrap();
     assert_eq!(host.hosts, [Host::local()]);
+    let agent = accepted(&document("Agent", &spec("AgentSpec"))).unwrap();
+    assert_eq!(agent.agents, [Agent { name: "local".parse().unwrap(), ..Agent::default() }]);
 }
 
 /// All the defaults that a schema node tells.
@@ -116,6 +119,7 @@ fn filled(root: &Value, node: &Value) -> Value {
 fn schema_and_reader_refuse_the_same_documents() {
     let image = |spec: Value| document("Image", &spec);
     let pool = |spec: Value| document("Pool", &spec);
+    let rule = |rule: Value| document("AgentPolicy", &json!({ "rules": [rule] }));
     for wrong in [
         json!([]),
         json!({}),
@@ -143,6 +147,22 @@ fn schema_and_reader_refuse_the_same_documents() {
         document("Host", &json!({ "overcommit": { "reserve": "1GiB" } })),
         document("Host", &json!({ "overcommit": { "measured": true } })),
         document("Host", &json!({ "overcommit": { "measured": false, "reserve": "1GiB" } })),
+        document("Agent", &json!({ "metrics": {} })),
+        document("Agent", &json!({ "metrics": { "address": "localhost:1" } })),
+        document("Agent", &json!({ "doors": { "local": { "connect": "nobody" } } })),
+        document("Agent", &json!({ "doors": { "guest": {} } })),
+        document("Agent", &json!({ "limits": { "clients": 0 } })),
+        rule(json!({ "callers": [] })),
+        rule(json!({ "name": "a" })),
+        rule(json!({ "name": "a", "callers": [], "everything": true })),
+        rule(json!({ "name": "a", "callers": [{ "door": "window" }] })),
+        rule(json!({ "name": "a", "callers": [], "run": [{ "sha256": ["abc"] }] })),
+        rule(json!({ "name": "a", "callers": [], "run": [{ "path": "tool" }] })),
+        rule(json!({ "name": "a", "callers": [], "run": [{ "path": "/t", "environment": ["*"] }] })),
+        rule(json!({ "name": "a", "callers": [], "tunnels": ["localhost:80"] })),
+        rule(json!({ "name": "a", "callers": [], "files": { "read": ["*.log"] } })),
+        rule(json!({ "name": "a", "callers": [], "queries": ["everything"] })),
+        rule(json!({ "name": "a", "callers": [], "routes": ["10.0.0.0"] })),
     ] {
         assert!(problem(&wrong).is_some(), "the schema lets pass: {wrong}");
         assert!(accepted(&wrong).is_none(), "the reader lets pass: {wrong}");
@@ -203,7 +223,13 @@ fn every_key_is_described_in_the_schema_and_named_in_the_reference() {
     let reference = fs_err::read_to_string(workspace().join("docs/file.md")).unwrap();
     let schema = schema();
     let mut keys = 0;
-    for (kind, spec) in [("Image", "ImageSpec"), ("Pool", "PoolSpec"), ("Host", "HostSpec")] {
+    for (kind, spec) in [
+        ("Image", "ImageSpec"),
+        ("Pool", "PoolSpec"),
+        ("Host", "HostSpec"),
+        ("Agent", "AgentSpec"),
+        ("AgentPolicy", "AgentPolicySpec"),
+    ] {
         let start = reference.find(&format!("\n## {kind}\n")).unwrap_or_else(|| panic!("no chapter {kind}"));
         let chapter = &reference[start + 1..];
         let chapter = &chapter[..chapter.find("\n## ").unwrap_or(chapter.len())];
@@ -213,12 +239,15 @@ fn every_key_is_described_in_the_schema_and_named_in_the_reference() {
             keys += 1;
         }
     }
-    assert!(keys > 30, "{keys}");
+    assert!(keys > 60, "{keys}");
 }
 
-/// Every key below a schema node that holds a value, with its description.
+/// Every key below a schema node that holds a value, with its description. What is in a list: `rules[].name`.
 fn described(root: &Value, node: &Value, path: &str) -> Vec<(String, Option<String>)> {
     let target = node["$ref"].as_str().map_or(node, |name| root.pointer(&name[1..]).unwrap());
+    if let Some(items) = target.get("items") {
+        return described(root, items, &format!("{path}[]"));
+    }
     let below = |(key, inner): (&String, &Value)| {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         let text = inner["description"].as_str().map(str::to_owned);

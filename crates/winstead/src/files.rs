@@ -53,11 +53,29 @@ fn documents(named: &[PathBuf]) -> Result<Documents, CliError> {
             }
         }
     }
-    parse(&sources).map_err(|problems| {
+    let documents = parse(&sources).map_err(|problems| {
         let wrong = |file: &&str| problems.0.iter().any(|problem| problem.file == **file);
         let files: Vec<&str> = sources.iter().map(|source| source.name.as_str()).filter(wrong).collect();
         CliError::Problems { files: files.join(", "), problems }
-    })
+    })?;
+    not_for_an_agent(&documents, &sources)?;
+    Ok(documents)
+}
+
+/// Refuses what only winstead-agent reads; beside other documents it is passed over, with a line that says so.
+fn not_for_an_agent(documents: &Documents, sources: &[Source]) -> Result<(), CliError> {
+    if documents.are_for_an_agent() {
+        let files: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
+        let message = format!("use {}: it holds nothing but documents for winstead-agent", files.join(", "));
+        return Err(CliError::usage(message, format!("winstead-agent serve -f {}", files.join(" -f "))));
+    }
+    for name in documents.agents.iter().map(|agent| &agent.name) {
+        tracing::warn!("the Agent `{name}` is for winstead-agent; nothing is done with it here");
+    }
+    for name in documents.policies.iter().map(|policy| &policy.name) {
+        tracing::warn!("the AgentPolicy `{name}` is for winstead-agent; nothing is done with it here");
+    }
+    Ok(())
 }
 
 fn read(named: &Path) -> Result<Vec<Source>, CliError> {
@@ -118,6 +136,21 @@ mod tests {
         let texts: Vec<&str> = sources.iter().map(|source| source.text.as_str()).collect();
         assert_eq!(texts, ["a.yml", "b.yaml"]);
         assert!(sources.iter().all(|source| source.folder == folder.path()));
+    }
+
+    #[test]
+    fn what_only_an_agent_reads_is_refused_with_the_command_that_reads_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.yaml");
+        let agent = "apiVersion: winstead.dev/v1alpha1\nkind: Agent\nmetadata: {name: a}\nspec: {}\n";
+        fs_err::write(&path, agent).unwrap();
+        let refused = documents(std::slice::from_ref(&path)).unwrap_err();
+        assert_eq!(refused.exit_code(), 2);
+        assert!(refused.to_string().ends_with("nothing but documents for winstead-agent"), "{refused}");
+        let host =
+            "\n---\napiVersion: winstead.dev/v1alpha1\nkind: Host\nmetadata: {name: local}\nspec: {}\n";
+        fs_err::write(&path, format!("{agent}{host}")).unwrap();
+        assert_eq!(documents(&[path]).unwrap().hosts.len(), 1);
     }
 
     #[tokio::test]

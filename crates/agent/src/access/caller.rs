@@ -2,20 +2,9 @@
 
 use std::{fmt, path::PathBuf};
 
-/// Where somebody came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Door {
-    /// The agent's own socket or pipe on its computer.
-    Local,
-    /// The old clients' pipe.
-    Wins,
-    /// The old clients' pipe for tunnels.
-    WinsProxy,
-    /// From the host into its guest: a virtio-serial port, a vsock.
-    Guest,
-    /// The network, with certificates on both sides.
-    Tcp,
-}
+use winstead_spec::Sha256;
+
+use crate::access::Door;
 
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,9 +26,9 @@ pub struct Account {
     pub name: String,
     /// A user id or a SID.
     pub id: String,
-    /// Groups by name or, where there is none, by id.
+    /// Groups: each by its name, where it has one, and by its id.
     pub groups: Vec<String>,
-    /// Whether it can do everything on this computer anyway.
+    /// Whether it can do everything on this computer anyway: not so for root in a container.
     pub administrator: bool,
 }
 
@@ -52,17 +41,20 @@ pub struct CallingProcess {
     pub started: u64,
     /// Its program, where the system shows it to us.
     pub program: Option<PathBuf>,
+    /// What that program hashes to; only where a rule asks for it.
+    pub sha256: Option<Sha256>,
 }
 
-impl fmt::Display for Door {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Local => "local",
-            Self::Wins => "wins",
-            Self::WinsProxy => "wins-proxy",
-            Self::Guest => "guest",
-            Self::Tcp => "tcp",
-        })
+impl Caller {
+    /// Whose a process is that this caller starts: the same text for the same account in the same container at the same door,
+    /// whichever process of theirs calls.
+    #[must_use]
+    pub fn owner(&self) -> String {
+        let name = if self.account.id.is_empty() { &self.account.name } else { &self.account.id };
+        match &self.container {
+            Some(container) => format!("{name} at {} in {container}", self.door),
+            None => format!("{name} at {}", self.door),
+        }
     }
 }
 

@@ -1,9 +1,25 @@
 //! Who may do what. One function decides, and each answer is written down.
+//!
+//! ```text
+//! door → Caller ─┐
+//! request ───────┴→ Access::decide ─ policy (pure) ─→ Terms, or Denied
+//!                                  └ audit: one line, or nothing is allowed
+//! ```
 
+mod audit;
 mod caller;
 mod decide;
+mod glob;
+mod paths;
+mod policy;
+#[cfg(test)]
+mod properties;
 mod request;
 
-pub use caller::{Account, Caller, CallingProcess, Door};
+pub use audit::{Audit, AuditError};
+pub use caller::{Account, Caller, CallingProcess};
 pub use decide::{Access, Denied, Terms};
-pub use request::{Limits, Port, Protocol, Query, Request, Run};
+pub use paths::Paths;
+pub use policy::{Policy, Verdict, Why};
+pub use request::{Limits, Port, Query, Request, Run};
+pub use winstead_spec::{Door, Protocol};

@@ -5,23 +5,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use winstead_spec::{ByteSize, Sha256};
+use winstead_spec::{ByteSize, Protocol, Sha256};
 
 /// What a caller asks for.
 #[derive(Clone, Copy, Debug)]
 pub enum Request<'a> {
     /// To run a program.
     Run(&'a Run),
-    /// To see, attach to, stop or forget a process that `owner` started ([`super::Caller`]'s line).
+    /// To see, attach to, stop or forget a process that `owner` started.
     Process {
-        /// Who started it.
+        /// Who started it: [`super::Caller::owner`].
         owner: &'a str,
     },
     /// To reach a port of this computer, or of what it can reach.
     Tunnel(&'a Port),
-    /// To read a file or a folder.
+    /// To read a file or a folder. The path is the file's own: whoever asks has followed links, and opens nothing else then.
     Read(&'a Path),
-    /// To write a file.
+    /// To write a file; its path as for reading.
     Write(&'a Path),
     /// To restart the computer.
     Reboot,
@@ -74,15 +74,6 @@ pub struct Port {
     pub number: u16,
 }
 
-/// A kind of port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
-    /// A stream.
-    Tcp,
-    /// Datagrams.
-    Udp,
-}
-
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Query {
@@ -94,6 +85,8 @@ pub enum Query {
     Network,
     /// Its container networks (Windows' HNS).
     Hns,
+    /// What the agent is at: its doors, its policy, who is there.
+    Status,
 }
 
 /// What is asked for, as the beginning of "… is not allowed".
@@ -119,15 +112,6 @@ impl fmt::Display for Port {
     }
 }
 
-impl fmt::Display for Protocol {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        })
-    }
-}
-
 impl fmt::Display for Query {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
@@ -135,6 +119,7 @@ impl fmt::Display for Query {
             Self::Host => "facts of this computer",
             Self::Network => "network adapters",
             Self::Hns => "container networks",
+            Self::Status => "the agent's status",
         })
     }
 }

@@ -1,37 +1,55 @@
 //! `winstead-agent serve`: the daemon, in the foreground.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
-use clap::Args;
-use winstead_agent::{
-    serve::{Places, serve_as},
-    service::Control,
-};
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+use winstead_agent::serve::{Places, Settings, Signals, serve};
 
 use crate::cli::{
     Failure,
-    platform::{RUNTIME, STATE, accompany, asked_to_stop},
+    platform::{RUNTIME, STATE, accompany, listen},
 };
 
-/// Runs the daemon in the foreground, until Ctrl-C or SIGTERM.
+/// Runs the daemon in the foreground, until Ctrl-C or SIGTERM. SIGHUP lets it read its policy again.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
+    /// A file with an Agent or AgentPolicy documents; nobody else may be able to change it. May be given several times.
+    #[arg(short, long = "file", value_name = "FILE")]
+    files: Vec<PathBuf>,
     /// The folder of its sockets; on Windows the name of its pipe.
     #[arg(long, value_name = "DIR", default_value = RUNTIME)]
     runtime: PathBuf,
     /// The folder of what outlives it.
     #[arg(long, value_name = "DIR", default_value = STATE)]
     state: PathBuf,
+    /// What a line of the log looks like.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// From which level on, and for which part: `debug`, or `info,winstead_agent::door=debug`.
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: EnvFilter,
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One object for each line.
+    Json,
 }
 
 impl ServeArgs {
-    /// As they stand on a command line, without what is the default.
+    /// As they stand on a service's command line, without what is the default.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let given = [("--runtime", &self.runtime, RUNTIME), ("--state", &self.state, STATE)];
-        given
-            .into_iter()
-            .filter(|(_, path, default)| path.as_os_str() != *default)
-            .flat_map(|(flag, path, _)| [flag.to_owned(), path.to_string_lossy().into_owned()])
+        let places = given.into_iter().filter(|(_, path, default)| path.as_os_str() != *default);
+        let files = self.files.iter().map(|file| ("--file", file));
+        places
+            .map(|(flag, path, _)| (flag, path))
+            .chain(files)
+            .flat_map(|(flag, path)| [flag.to_owned(), path.to_string_lossy().into_owned()])
             .collect()
     }
 }
@@ -41,25 +59,32 @@ impl ServeArgs {
 /// # Errors
 /// When it cannot serve.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    until_stopped(args, &Control::default())
+    log(args.log_format, args.log.clone());
+    until_stopped(args, &Signals::default())
 }
 
-/// Runs it until the system or a person asks it to stop.
+/// Runs it until its system or a person asks it to stop.
 ///
 /// # Errors
 /// When it cannot serve.
-pub(crate) fn until_stopped(args: &ServeArgs, control: &Control) -> Result<(), Failure> {
+pub(crate) fn until_stopped(args: &ServeArgs, signals: &Signals) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let places = Places { runtime: args.runtime.clone(), state: args.state.clone() };
+    let settings = Settings { places, files: args.files.clone() };
     runtime.block_on(async {
-        let serving = serve_as(&places, control);
-        tokio::pin!(serving);
         tokio::select! {
-            outcome = &mut serving => return Ok(outcome?),
-            () = accompany(control) => {}
-            asked = asked_to_stop() => asked?,
+            outcome = serve(&settings, signals) => outcome?,
+            outcome = listen(signals) => outcome?,
+            () = accompany(signals) => {}
         }
-        control.stop.cancel();
-        Ok(serving.await?)
+        Ok(())
     })
+}
+
+fn log(format: LogFormat, filter: EnvFilter) {
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
+    match format {
+        LogFormat::Text => lines.with_target(false).init(),
+        LogFormat::Json => lines.json().init(),
+    }
 }

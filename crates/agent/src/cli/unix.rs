@@ -3,7 +3,7 @@
 use std::{io, path::Path};
 
 use tokio::signal::unix::{SignalKind, signal};
-use winstead_agent::service::{self, Control};
+use winstead_agent::{door, serve::Signals, service};
 use winstead_agent_client::Address;
 
 use crate::cli::{
@@ -21,24 +21,36 @@ pub(crate) const STATE: &str = "/var/lib/winstead-agent";
 
 /// Where the agent with this folder listens.
 pub(crate) fn address(runtime: &Path) -> Address {
-    Address::Unix(runtime.join("agent.sock"))
+    Address::Unix(door::address(runtime))
 }
 
-/// Waits for Ctrl-C or SIGTERM.
+/// Hands the system's signals on, for ever: after the first one to stop, the second one ends it at once.
 ///
 /// # Errors
-/// When the system lets nobody wait for them. Cancel safe.
-pub(crate) async fn asked_to_stop() -> io::Result<()> {
+/// When the system lets nobody wait for them, and when it is asked to stop twice.
+pub(crate) async fn listen(signals: &Signals) -> io::Result<()> {
     let mut term = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = term.recv() => Ok(()),
-        outcome = tokio::signal::ctrl_c() => outcome,
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {
+                signals.reload.notify_one();
+                continue;
+            }
+        }
+        if signals.stop.is_cancelled() {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "it was asked to stop twice"));
+        }
+        signals.stop.cancel();
     }
 }
 
 /// Tells the system what becomes of the daemon, if it wants to hear it. Never ends by itself; cancel safe.
-pub(crate) async fn accompany(control: &Control) {
-    control.ready.cancelled().await;
+pub(crate) async fn accompany(signals: &Signals) {
+    signals.ready.cancelled().await;
     if let Err(error) = service::ready() {
         tracing::warn!(%error, "systemd does not know that we are ready");
     }

@@ -2,10 +2,11 @@
 
 use std::{io, path::Path};
 
-use tokio::signal::windows::{ctrl_break, ctrl_close};
+use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close};
 use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 use winstead_agent::{
-    service::{self, Control},
+    serve::Signals,
+    service,
     windows::{EventLog, LIFE},
 };
 use winstead_agent_client::Address;
@@ -28,21 +29,27 @@ pub(crate) fn address(runtime: &Path) -> Address {
     Address::Pipe(runtime.to_string_lossy().into_owned())
 }
 
-/// Waits for Ctrl-C, Ctrl-Break or the console's end.
+/// Hands the console's events on, for ever: after the first one, the second one ends it at once.
 ///
 /// # Errors
-/// When the system lets nobody wait for them. Cancel safe.
-pub(crate) async fn asked_to_stop() -> io::Result<()> {
-    let (mut pause, mut close) = (ctrl_break()?, ctrl_close()?);
-    tokio::select! {
-        _ = pause.recv() => Ok(()),
-        _ = close.recv() => Ok(()),
-        outcome = tokio::signal::ctrl_c() => outcome,
+/// When the system lets nobody wait for them, and when it is asked to stop twice.
+pub(crate) async fn listen(signals: &Signals) -> io::Result<()> {
+    let (mut interrupt, mut pause, mut close) = (ctrl_c()?, ctrl_break()?, ctrl_close()?);
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = pause.recv() => {}
+            _ = close.recv() => {}
+        }
+        if signals.stop.is_cancelled() {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "it was asked to stop twice"));
+        }
+        signals.stop.cancel();
     }
 }
 
 /// Only services have somebody who wants to hear what becomes of them. Never ends.
-pub(crate) async fn accompany(_: &Control) {
+pub(crate) async fn accompany(_: &Signals) {
     std::future::pending::<()>().await;
 }
 
@@ -58,7 +65,7 @@ pub(crate) fn named(name: &str) -> Vec<String> {
 pub(crate) fn be_a_service(name: &str, args: &ServeArgs) -> Result<(), Failure> {
     tracing_subscriber::registry().with(EventLog::open(name)?).try_init()?;
     let (shown, args) = (name.to_owned(), args.clone());
-    Ok(service::run(name, move |control| {
+    Ok(service::run(name, move |signals| {
         tracing::info!(target: LIFE, version = env!("CARGO_PKG_VERSION"), "{shown} starts");
         if let Err(error) = service::settle(&shown) {
             tracing::warn!(
@@ -66,7 +73,7 @@ pub(crate) fn be_a_service(name: &str, args: &ServeArgs) -> Result<(), Failure> 
                 "nobody may start it again when it fails"
             );
         }
-        let outcome = serve::until_stopped(&args, &control);
+        let outcome = serve::until_stopped(&args, &signals);
         tracing::info!(target: LIFE, "{shown} stops");
         outcome
     })?)

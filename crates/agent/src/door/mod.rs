@@ -1,11 +1,25 @@
 //! Where callers come in: sockets and pipes with explicit rights, and who stands at the other end.
+//!
+//! ```text
+//! connection → who is it? (peer: the system says) → is there a seat? → Visitor: a stream with its Caller
+//! ```
 
+mod lobby;
+mod seats;
 #[cfg(unix)]
 mod unix;
+mod visitor;
 #[cfg(windows)]
 mod windows;
 
+pub use lobby::Lobby;
+pub use seats::{Full, Seat, Seats};
 #[cfg(unix)]
-pub use unix::{UnixDoor, UnixVisitor, local};
+pub use unix::{UnixDoor, UnixDoor as SystemDoor, UnixVisitor, address, own_caller};
+pub use visitor::{TURNED_AWAY, Visitor};
 #[cfg(windows)]
-pub use windows::{ADMINISTRATORS_ONLY, Pipe, PipeDoor, PipeVisitor, local};
+pub use windows::{
+    ADMINISTRATORS_ONLY, Pipe, PipeDoor, PipeDoor as SystemDoor, PipeEnd, PipeVisitor, address, own_caller,
+};
+#[cfg(windows)]
+pub(crate) use windows::{CONTAINER_ACCOUNTS, Instances};

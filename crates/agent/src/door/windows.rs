@@ -1,16 +1,18 @@
 //! Named pipes: the pipe's own descriptor says who may open it, the system says which process did.
 //!
 //! An old client's handle lets nobody find out by impersonation who it is (it asks for `SECURITY_ANONYMOUS`), so for
-//! all of them it is: the pipe's client process, its token, the token's account. In which container that process is
-//! cannot be asked for by any call that is documented for programs (silos are shown to drivers only), so callers from
-//! containers have none here.
+//! all of them it is: the pipe's client process, its token, the token's account. What Windows does not say:
+//! - in which container a process is: silos are shown to drivers only. Container accounts are known by their SIDs, and never
+//!   count as administrators; the system's own account inside of a container cannot be told from the host's, so only the pipe
+//!   for old clients, where a policy decides on everybody, is for containers;
+//! - which file a running program was really started from: it may have been renamed since. So no caller has a digest, and a
+//!   rule that asks for one fits nobody.
 
 use std::{
-    io,
+    fmt, io,
     os::windows::io::AsHandle as _,
-    path::Path,
+    path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -18,23 +20,35 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::windows::named_pipe::{NamedPipeServer, PipeMode, ServerOptions},
-    sync::{Mutex, OwnedSemaphorePermit, Semaphore},
-    task::spawn_blocking,
-    time::timeout,
+    sync::mpsc,
+    task::{JoinSet, spawn_blocking},
+    time::{sleep, timeout},
 };
-use tonic::transport::server::Connected;
+use tokio_stream::Stream;
+use winstead_spec::Connect;
 
 use crate::{
     access::{Caller, CallingProcess, Door},
-    windows::{ClientProcess, Descriptor, Token, client_of, now, read_as_bytes},
+    door::{Lobby, TURNED_AWAY, Visitor},
+    windows::{ClientProcess, Descriptor, Token, account_sid, client_of, now, read_as_bytes},
 };
 
 /// What rancher/wins has, in each direction; large enough for HTTP/2's frames.
 const BUFFER: u32 = 64 * 1024;
+/// So many may be looked at at the same time; others wait at the door.
+const ARRIVING: usize = 64;
 /// An account's name may have to be asked for over the network.
-const WHO: Duration = Duration::from_secs(5);
+const IDENTIFICATION: Duration = Duration::from_secs(10);
+/// When the system has no further instance, the next one is not tried at once.
+const REST: Duration = Duration::from_millis(100);
 /// Administrators and the system itself, and nothing that the folder above would add.
 pub const ADMINISTRATORS_ONLY: &str = "D:P(A;;GA;;;SY)(A;;GA;;;BA)";
+/// Authenticated accounts may read and write, and not make instances of their own (`FILE_APPEND_DATA` on a pipe): those
+/// could catch other clients.
+const EVERYBODY: &str = "(A;;0x12019b;;;AU)";
+
+/// Somebody who came in by a pipe.
+pub type PipeVisitor = Visitor<PipeEnd>;
 
 /// A pipe as it is to be.
 #[derive(Clone, Debug)]
@@ -43,83 +57,125 @@ pub struct Pipe {
     pub name: String,
     /// Whether what is written keeps its bounds, as on rancher/wins' pipe. It is read as a stream of bytes all the same.
     pub messages: bool,
-    /// Who may open it, in SDDL. [`ADMINISTRATORS_ONLY`] with entries behind it, such as `(A;;GRGW;;;S-1-5-93-2-2)`.
+    /// Who may open it, in SDDL.
     pub sddl: String,
-    /// How many may be connected at the same time.
-    pub most: usize,
 }
 
 impl Pipe {
-    /// A pipe of bytes for administrators and the system.
-    #[must_use]
-    pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), messages: false, sddl: ADMINISTRATORS_ONLY.to_owned(), most: 256 }
+    /// The one of a door that lets these connect.
+    ///
+    /// # Errors
+    /// When the group is unknown.
+    pub fn new(door: Door, path: &Path, connect: &Connect) -> io::Result<Self> {
+        let also = match connect {
+            Connect::Administrators => String::new(),
+            Connect::Everybody => EVERYBODY.to_owned(),
+            // Old clients ask for all of writing.
+            Connect::Group(group) => format!("(A;;GRGW;;;{})", account_sid(group)?),
+        };
+        let name = path.to_string_lossy().into_owned();
+        Ok(Self { name, messages: door == Door::Wins, sddl: format!("{ADMINISTRATORS_ONLY}{also}") })
     }
 }
 
-/// A pipe that is listened at.
-#[derive(Debug)]
-pub struct PipeDoor {
-    door: Door,
-    pipe: Pipe,
-    descriptor: Descriptor,
-    free: Arc<Semaphore>,
-    /// The instance that the next one will get. Held while it is waited for: only one waits, so nobody is kept.
-    next: Mutex<NamedPipeServer>,
+/// Where the agent's own door is: on Windows its place is a pipe's name.
+#[must_use]
+pub fn address(runtime: &Path) -> PathBuf {
+    runtime.to_owned()
 }
 
-/// The agent's own door: `runtime` is the pipe's name.
-///
-/// # Errors
-/// As [`PipeDoor::open`].
-pub fn local(runtime: &Path) -> io::Result<PipeDoor> {
-    PipeDoor::open(Door::Local, Pipe::new(runtime.to_string_lossy()))
+/// A pipe that is listened at. As a stream it gives those who come in, and never ends.
+pub struct PipeDoor {
+    door: Door,
+    path: PathBuf,
+    sddl: String,
+    arrived: mpsc::Receiver<PipeVisitor>,
+    /// Ends with the door.
+    _receiving: JoinSet<()>,
 }
 
 impl PipeDoor {
-    /// Listens at `pipe`. From here on there is always an instance for the next one.
+    /// Listens at `path`. From here on there is always an instance for the next one.
     ///
     /// # Errors
-    /// When somebody else has a pipe of this name, its SDDL says nothing, or the system refuses.
-    pub fn open(door: Door, pipe: Pipe) -> io::Result<Self> {
+    /// When somebody else has a pipe of this name, the group is unknown, or the system refuses.
+    pub fn open(door: Door, path: &Path, connect: &Connect, lobby: Lobby) -> io::Result<Self> {
+        let instances = Instances::open(Pipe::new(door, path, connect)?)?;
+        let sddl = Descriptor::of_pipe(instances.next.as_handle())?.sddl()?;
+        let (tell, arrived) = mpsc::channel(1);
+        let mut receiving = JoinSet::new();
+        receiving.spawn(receive(door, instances, lobby, tell));
+        Ok(Self { door, path: path.to_owned(), sddl, arrived, _receiving: receiving })
+    }
+
+    /// Which it is.
+    #[must_use]
+    pub fn door(&self) -> Door {
+        self.door
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Who may connect, as the pipe really has it: in SDDL.
+    ///
+    /// # Errors
+    /// Never; as on other systems.
+    pub fn permissions(&self) -> io::Result<String> {
+        Ok(self.sddl.clone())
+    }
+}
+
+impl Stream for PipeDoor {
+    type Item = io::Result<PipeVisitor>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.arrived.poll_recv(context).map(|arrived| arrived.map(Ok))
+    }
+}
+
+impl fmt::Debug for PipeDoor {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("PipeDoor")
+            .field("door", &self.door)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// All instances of a pipe, of which one always waits.
+pub(crate) struct Instances {
+    pipe: Pipe,
+    descriptor: Descriptor,
+    next: NamedPipeServer,
+}
+
+impl Instances {
+    /// The first one.
+    ///
+    /// # Errors
+    /// When there is one already, the SDDL says nothing, or the system refuses.
+    pub(crate) fn open(pipe: Pipe) -> io::Result<Self> {
         let descriptor = Descriptor::from_sddl(&pipe.sddl)?;
         let next = instance(&pipe, &descriptor, true)?;
-        let free = Arc::new(Semaphore::new(pipe.most));
-        Ok(Self { door, pipe, descriptor, free, next: Mutex::new(next) })
+        Ok(Self { pipe, descriptor, next })
     }
 
-    /// The rights that the pipe really has, for people.
+    /// The next one who connects. Cancel safe.
     ///
     /// # Errors
-    /// As the system has them.
-    pub async fn sddl(&self) -> io::Result<String> {
-        Descriptor::of_pipe(self.next.lock().await.as_handle())?.sddl()
-    }
-
-    /// The next one who comes in. Who cannot be told who they are is sent away. Cancel safe.
-    ///
-    /// # Errors
-    /// When there can be no further instance.
-    pub async fn accept(&self) -> io::Result<PipeVisitor> {
-        loop {
-            let room = Arc::clone(&self.free).acquire_owned().await.map_err(io::Error::other)?;
-            let stream = self.connected().await?;
-            match who(self.door, stream).await {
-                Ok((stream, caller)) => return Ok(PipeVisitor { stream, caller, _room: room }),
-                Err(error) => tracing::warn!(%error, pipe = self.pipe.name, "nobody knows who came in"),
-            }
-        }
-    }
-
-    async fn connected(&self) -> io::Result<NamedPipeServer> {
-        let mut next = self.next.lock().await;
+    /// When there can be no further instance: nobody was taken then.
+    async fn connected(&mut self) -> io::Result<PipeEnd> {
         // Somebody who came and went between two looks leaves an instance that only a fresh one can follow.
-        if let Err(error) = next.connect().await {
+        if let Err(error) = self.next.connect().await {
             tracing::debug!(%error, pipe = self.pipe.name, "somebody went before they came in");
         }
         // Old clients fail at once when there is no instance: the next one is there before this one is served.
         let fresh = instance(&self.pipe, &self.descriptor, false)?;
-        Ok(std::mem::replace(&mut *next, fresh))
+        Ok(PipeEnd(std::mem::replace(&mut self.next, fresh)))
     }
 }
 
@@ -135,60 +191,109 @@ fn instance(pipe: &Pipe, descriptor: &Descriptor, first: bool) -> io::Result<Nam
     Ok(instance)
 }
 
-async fn who(door: Door, stream: NamedPipeServer) -> io::Result<(NamedPipeServer, Caller)> {
-    let connected = now();
-    let asked = spawn_blocking(move || caller(door, &stream, connected).map(|caller| (stream, caller)));
-    timeout(WHO, asked).await.map_err(io::Error::other)?.map_err(io::Error::other)?
+/// Takes in whoever comes, until nobody wants to hear of it. Each is looked at in a task of its own: others need not
+/// wait.
+async fn receive(door: Door, mut instances: Instances, lobby: Lobby, tell: mpsc::Sender<PipeVisitor>) {
+    let mut arriving = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(arrived) = arriving.join_next() => match arrived {
+                Ok(Some(visitor)) => {
+                    if tell.send(visitor).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "a bug of ours: a task ended early"),
+            },
+            connected = instances.connected(), if arriving.len() < ARRIVING => match connected {
+                Ok(stream) => _ = arriving.spawn(look_at(door, stream, now(), lobby.clone())),
+                Err(error) => {
+                    tracing::warn!(%door, %error, "nobody can come in at the moment");
+                    sleep(REST).await;
+                }
+            },
+        }
+    }
+}
+
+async fn look_at(door: Door, stream: PipeEnd, connected: u64, lobby: Lobby) -> Option<PipeVisitor> {
+    let found = spawn_blocking(move || caller(door, &stream, connected).map(|caller| (stream, caller)));
+    let (stream, caller) = match timeout(IDENTIFICATION, found).await {
+        Ok(Ok(Ok(found))) => found,
+        Ok(Ok(Err(error))) => {
+            tracing::info!(%door, %error, "somebody is not let in");
+            return None;
+        }
+        Ok(Err(_)) | Err(_) => {
+            tracing::warn!(%door, "somebody is not let in: it takes too long to find out who it is");
+            return None;
+        }
+    };
+    match lobby.seats.take(&caller) {
+        Ok(seat) => {
+            tracing::debug!(%caller, "came in");
+            Some(Visitor::new(stream, caller, seat, lobby.handshake))
+        }
+        Err(full) => {
+            tracing::warn!(%caller, reason = %full, "turned away");
+            if caller.door != Door::WinsProxy {
+                // Who does not read it is told by the closed pipe.
+                stream.0.try_write(TURNED_AWAY).unwrap_or_default();
+            }
+            None
+        }
+    }
 }
 
 /// Who opened the pipe. A process that began after that, or is gone, has only got its number: it is not the one.
-fn caller(door: Door, stream: &NamedPipeServer, connected: u64) -> io::Result<Caller> {
-    let pid = client_of(stream.as_handle())?;
-    let process = ClientProcess::open(pid)?;
-    let started = process.started()?;
+fn caller(door: Door, stream: &PipeEnd, connected: u64) -> io::Result<Caller> {
+    let process = ClientProcess::open(client_of(stream.0.as_handle())?)?;
+    let caller = of_process(door, &process)?;
+    let started = caller.process.as_ref().map_or(0, |process| process.started);
     if started > connected || !process.is_running() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the process that opened the pipe is gone"));
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "the process that opened the pipe is gone",
+        ));
     }
+    Ok(caller)
+}
+
+/// This very process, as a caller: for a dry run of decisions.
+///
+/// # Errors
+/// When the system does not say it.
+pub fn own_caller(door: Door) -> io::Result<Caller> {
+    of_process(door, &ClientProcess::open(std::process::id())?)
+}
+
+fn of_process(door: Door, process: &ClientProcess) -> io::Result<Caller> {
     let account = Token::of(process.as_handle())?.account()?;
-    let process = CallingProcess { pid, started, program: process.program() };
-    Ok(Caller { door, account, process: Some(process), container: None })
+    let container = account.id.starts_with(CONTAINER_ACCOUNTS).then(|| "a Windows container".to_owned());
+    let (pid, started, program) = (process.pid(), process.started()?, process.program());
+    let process = CallingProcess { pid, started, program, sha256: None };
+    Ok(Caller { door, account, process: Some(process), container })
 }
 
-/// Somebody who came in, with who they are.
+/// `ContainerAdministrator` and `ContainerUser`: accounts of no host.
+pub(crate) const CONTAINER_ACCOUNTS: &str = "S-1-5-93-2-";
+
+/// Our end of a pipe that somebody has opened.
 #[derive(Debug)]
-pub struct PipeVisitor {
-    stream: NamedPipeServer,
-    caller: Caller,
-    _room: OwnedSemaphorePermit,
-}
+pub struct PipeEnd(NamedPipeServer);
 
-impl PipeVisitor {
-    /// Who it is.
-    #[must_use]
-    pub fn caller(&self) -> &Caller {
-        &self.caller
-    }
-}
-
-impl Connected for PipeVisitor {
-    type ConnectInfo = Caller;
-
-    fn connect_info(&self) -> Caller {
-        self.caller.clone()
-    }
-}
-
-impl AsyncRead for PipeVisitor {
+impl AsyncRead for PipeEnd {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        Pin::new(&mut self.0).poll_read(context, buffer)
     }
 }
 
-impl AsyncWrite for PipeVisitor {
+impl AsyncWrite for PipeEnd {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -198,15 +303,15 @@ impl AsyncWrite for PipeVisitor {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        Pin::new(&mut self.0).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut self.0).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.0).poll_shutdown(context)
     }
 }
 
@@ -217,57 +322,77 @@ mod tests {
         net::windows::named_pipe::{ClientOptions, NamedPipeClient},
     };
 
+    use std::sync::Arc;
+
+    use tokio_stream::StreamExt as _;
+
     use super::*;
+    use crate::{access::Access, door::Seats};
 
     /// Under Wine a name's first descriptor is the one of all later pipes, so each test has its own.
-    fn pipe(name: &str) -> Pipe {
-        Pipe::new(format!(r"\\.\pipe\winstead-test-{name}-{}", std::process::id()))
+    fn path(name: &str) -> PathBuf {
+        format!(r"\\.\pipe\winstead-test-{name}-{}", std::process::id()).into()
     }
 
-    async fn pair(pipe: Pipe) -> (PipeDoor, PipeVisitor, NamedPipeClient) {
+    fn pipe(name: &str) -> Pipe {
+        Pipe::new(Door::Local, &path(name), &Connect::Administrators).expect("no group")
+    }
+
+    fn lobby(most: u32) -> Lobby {
+        let access = Arc::new(Access::default());
+        Lobby { seats: Seats::new(most), access, handshake: Duration::from_secs(60) }
+    }
+
+    async fn pair(pipe: Pipe) -> (Instances, PipeEnd, NamedPipeClient) {
         let name = pipe.name.clone();
-        let door = PipeDoor::open(Door::Local, pipe).expect("a pipe");
+        let mut instances = Instances::open(pipe).expect("a pipe");
         let client = ClientOptions::new().open(name).expect("somebody listens");
-        let visitor = door.accept().await.expect("a visitor");
-        (door, visitor, client)
+        let end = instances.connected().await.expect("somebody came");
+        (instances, end, client)
     }
 
     #[tokio::test]
     async fn the_pipe_has_the_rights_that_were_asked_for() {
-        let sddl = format!("{ADMINISTRATORS_ONLY}(A;;GRGW;;;LS)");
-        let door = PipeDoor::open(Door::Local, Pipe { sddl, ..pipe("rights") }).expect("a pipe");
-        let sddl = door.sddl().await.expect("a descriptor");
-        for part in ["D:P", ";;;SY)", ";;;BA)", ";;;LS)"] {
-            assert!(sddl.contains(part), "{sddl}");
+        for (name, connect, also) in [
+            ("administrators", Connect::Administrators, None),
+            ("everybody", Connect::Everybody, Some(";;;AU)")),
+            ("group", Connect::Group("S-1-5-19".to_owned()), Some(";;;LS)")),
+        ] {
+            let door = PipeDoor::open(Door::Local, &path(name), &connect, lobby(1)).expect("a pipe");
+            let sddl = door.permissions().expect("a descriptor");
+            for part in ["D:P", ";;;SY)", ";;;BA)"].into_iter().chain(also) {
+                assert!(sddl.contains(part), "{name}: {sddl}");
+            }
+            assert_eq!(sddl.matches("(A;").count(), 2 + usize::from(also.is_some()), "{name}: {sddl}");
         }
-        assert_eq!(sddl.matches("(A;").count(), 3, "{sddl}");
     }
 
     #[test]
-    fn rights_that_say_nothing_are_refused() {
+    fn who_cannot_be_named_is_refused() {
         assert!(Descriptor::from_sddl("everybody").is_err());
+        let connect = Connect::Group("no such group here".to_owned());
+        assert!(Pipe::new(Door::Local, &path("nobody"), &connect).is_err());
     }
 
     #[tokio::test]
     async fn a_visitor_is_the_process_that_opened_the_pipe() {
-        let (_door, visitor, _client) = pair(pipe("who")).await;
-        let caller = visitor.connect_info();
-        let process = caller.process.expect("a process");
-        assert_eq!(process.pid, std::process::id());
+        let path = path("who");
+        let mut door = PipeDoor::open(Door::Local, &path, &Connect::Everybody, lobby(1)).expect("a pipe");
+        let _client = ClientOptions::new().open(&path).expect("somebody listens");
+        let visitor = door.next().await.expect("a visitor").expect("a visitor");
+        let (caller, ourselves) = (visitor.caller(), own_caller(Door::Local).expect("we are known"));
+        assert_eq!(caller, &ourselves);
+        let process = caller.process.as_ref().expect("a process");
         assert_eq!(process.program, std::env::current_exe().ok());
-        assert!(process.started > 0 && caller.account.id.starts_with("S-1-"), "{:?}", caller.account);
+        assert!(process.started > 0 && caller.account.administrator, "{caller:?}");
     }
 
     #[tokio::test]
-    async fn a_client_that_is_gone_is_nobody_and_the_next_one_comes_in() {
-        let pipe = pipe("gone");
-        let name = pipe.name.clone();
-        let door = PipeDoor::open(Door::Local, pipe).expect("a pipe");
-        let connected = door.next.lock().await;
-        let _client = ClientOptions::new().open(&name).expect("somebody listens");
-        // As if its process had begun after the pipe was opened.
-        let error = caller(Door::Local, &connected, 1).expect_err("it is another process");
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    async fn a_process_that_began_after_its_pipe_was_opened_is_another_one() {
+        let (_instances, end, _client) = pair(pipe("gone")).await;
+        caller(Door::Local, &end, now()).expect("it is this process");
+        let error = caller(Door::Local, &end, 1).expect_err("it is another process");
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[tokio::test]
@@ -316,13 +441,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_so_many_are_let_in_at_the_same_time() {
-        let (door, first, _client) = pair(Pipe { most: 1, ..pipe("most") }).await;
-        let _second = ClientOptions::new().open(&door.pipe.name).expect("somebody listens");
-        let third = ClientOptions::new().open(&door.pipe.name).expect_err("it is busy");
-        assert_eq!(third.raw_os_error(), Some(231), "ERROR_PIPE_BUSY");
-        timeout(Duration::from_millis(50), door.accept()).await.expect_err("there is no room");
+    async fn who_finds_no_seat_is_told_so_and_the_next_one_comes_in() {
+        let path = path("seats");
+        let mut door = PipeDoor::open(Door::Local, &path, &Connect::Everybody, lobby(1)).expect("a pipe");
+        let open = async || {
+            let until = tokio::time::Instant::now() + Duration::from_secs(10);
+            loop {
+                match ClientOptions::new().open(&path) {
+                    Ok(client) => return client,
+                    Err(error) if tokio::time::Instant::now() > until => panic!("{error}"),
+                    Err(_) => sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        let _client = open().await;
+        let first = door.next().await.expect("a visitor").expect("a visitor");
+        let mut second = open().await;
+        let mut said = Vec::new();
+        timeout(Duration::from_secs(10), second.read_to_end(&mut said)).await.expect("soon").expect("an end");
+        assert_eq!(said, TURNED_AWAY);
         drop(first);
-        door.accept().await.expect("there is room again");
+        let _third = open().await;
+        door.next().await.expect("a visitor").expect("there is room again");
     }
 }

@@ -4,16 +4,24 @@ use std::{
     io,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
+    sync::Arc,
+    time::Duration,
 };
 
 use fs_err as fs;
+use tokio::time::timeout;
+use tokio_stream::StreamExt as _;
+use winstead_spec::Connect;
 
 use crate::{
     access::Door,
-    door::UnixDoor,
+    door::{Lobby, Seats, UnixDoor},
     selftest::{Item, Outcome, Subject},
     service::{self, Phase},
 };
+
+/// How long the system may take to say who is there.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Tries everything. What takes time is bounded.
 pub async fn run(subject: &Subject) -> Vec<Item> {
@@ -55,11 +63,12 @@ async fn peer() -> Outcome {
 async fn own_peer(folder: &Path) -> io::Result<Option<u32>> {
     fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
     let path = folder.join("socket");
-    let door = UnixDoor::open(Door::Local, &path, 0o600)?;
-    let client = tokio::net::UnixStream::connect(&path).await?;
-    let visitor = door.accept().await?;
-    drop(client);
-    Ok(tonic::transport::server::Connected::connect_info(&visitor).process.map(|process| process.pid))
+    let lobby = Lobby { seats: Seats::new(1), access: Arc::default(), handshake: PATIENCE };
+    let mut door = UnixDoor::open(Door::Local, &path, &Connect::Administrators, lobby)?;
+    let _client = tokio::net::UnixStream::connect(&path).await?;
+    let visitor = timeout(PATIENCE, door.next()).await.map_err(io::Error::other)?;
+    let visitor = visitor.ok_or(io::ErrorKind::UnexpectedEof)??;
+    Ok(visitor.caller().process.as_ref().map(|process| process.pid))
 }
 
 fn state(folder: &Path) -> Outcome {

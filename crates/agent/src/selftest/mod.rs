@@ -7,7 +7,6 @@ mod item;
 #[cfg_attr(unix, path = "linux.rs")]
 #[cfg_attr(windows, path = "windows.rs")]
 mod platform;
-mod rights;
 
 pub use item::{Item, Outcome, Subject};
 pub use platform::run;

@@ -12,9 +12,10 @@ use tracing::Level;
 use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_PIPE_BUSY};
 
 use crate::{
-    access::{Door, Limits},
-    door::{Pipe, PipeDoor},
-    selftest::{Item, Outcome, Subject, rights::untrusted_writers},
+    access::Limits,
+    door::{ADMINISTRATORS_ONLY, Instances, Pipe},
+    folder::untrusted_writers,
+    selftest::{Item, Outcome, Subject},
     service::{self, Phase},
     windows::{ClientProcess, Descriptor, EventLog, Job, Program, Started, is_wine, newest_event},
 };
@@ -72,14 +73,15 @@ pub async fn run(subject: &Subject) -> Vec<Item> {
 }
 
 fn own_pipe(what: &str) -> Pipe {
-    Pipe::new(format!(r"\\.\pipe\winstead-selftest-{what}-{}", std::process::id()))
+    let name = format!(r"\\.\pipe\winstead-selftest-{what}-{}", std::process::id());
+    Pipe { name, messages: false, sddl: ADMINISTRATORS_ONLY.to_owned() }
 }
 
 fn pipe_rights() -> Outcome {
     // A refusal stands before what is allowed.
     let pipe = Pipe { sddl: "D:P(D;;GA;;;WD)(A;;GA;;;SY)".to_owned(), ..own_pipe("rights") };
     let name = pipe.name.clone();
-    match PipeDoor::open(Door::Local, pipe) {
+    match Instances::open(pipe) {
         Ok(_door) => Outcome::refused(ClientOptions::new().open(name), &REFUSED),
         Err(error) => error.into(),
     }
@@ -87,8 +89,8 @@ fn pipe_rights() -> Outcome {
 
 fn first_instance() -> Outcome {
     let pipe = own_pipe("first");
-    match PipeDoor::open(Door::Local, pipe.clone()) {
-        Ok(_door) => Outcome::refused(PipeDoor::open(Door::Local, pipe), &TAKEN),
+    match Instances::open(pipe.clone()) {
+        Ok(_door) => Outcome::refused(Instances::open(pipe), &TAKEN),
         Err(error) => error.into(),
     }
 }
@@ -97,7 +99,7 @@ fn first_instance() -> Outcome {
 fn remote_clients() -> Outcome {
     let pipe = own_pipe("remote");
     let name = pipe.name.replacen(r"\\.\", r"\\127.0.0.1\", 1);
-    match PipeDoor::open(Door::Local, pipe) {
+    match Instances::open(pipe) {
         Ok(_door) => Outcome::refused(ClientOptions::new().open(name), &REFUSED),
         Err(error) => error.into(),
     }
@@ -168,7 +170,7 @@ fn folder(path: &Path) -> Outcome {
         return Outcome::Skipped(format!("there is no {} yet", path.display()));
     }
     match Descriptor::of_path(path).and_then(|descriptor| descriptor.sddl()) {
-        Ok(sddl) => match untrusted_writers(&sddl) {
+        Ok(sddl) => match untrusted_writers(&sddl, "") {
             writers if writers.is_empty() => Outcome::Passed,
             writers => {
                 Outcome::Failed(format!("{} is changed by {}: {sddl}", path.display(), writers.join(", ")))

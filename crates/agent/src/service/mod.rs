@@ -3,7 +3,6 @@
 //! Both systems have the same functions here. What the service does is not this module's matter: it is told when it is
 //! ready and tells when it is to stop.
 
-mod control;
 mod definition;
 #[cfg_attr(unix, path = "linux.rs")]
 #[cfg_attr(windows, path = "windows.rs")]
@@ -11,7 +10,6 @@ mod platform;
 #[cfg(windows)]
 mod program;
 
-pub use control::Control;
 pub use definition::{Phase, Service, ServiceError, Status};
 #[cfg(unix)]
 pub use platform::{Systemd, alive, ready};

@@ -17,15 +17,15 @@ use windows_service::{
 };
 use windows_sys::Win32::Foundation::ERROR_FAILED_SERVICE_CONTROLLER_CONNECT;
 
-use crate::service::{
-    Control,
-    definition::{PATIENCE, ServiceError},
+use crate::{
+    serve::Signals,
+    service::definition::{PATIENCE, ServiceError},
 };
 
 /// How a service ended.
 pub type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
-type Work = Box<dyn FnOnce(Control) -> Outcome + Send>;
+type Work = Box<dyn FnOnce(Signals) -> Outcome + Send>;
 
 /// What the service does. The manager calls a function without arguments: it is handed over here, once.
 static WORK: Mutex<Option<(String, Work)>> = Mutex::new(None);
@@ -37,7 +37,7 @@ define_windows_service!(service_main, hand_over);
 ///
 /// # Errors
 /// [`ServiceError::NotAService`] at once when a person started this process, who wants it in the foreground.
-pub fn run(name: &str, work: impl FnOnce(Control) -> Outcome + Send + 'static) -> Result<(), ServiceError> {
+pub fn run(name: &str, work: impl FnOnce(Signals) -> Outcome + Send + 'static) -> Result<(), ServiceError> {
     *WORK.lock().unwrap_or_else(PoisonError::into_inner) = Some((name.to_owned(), Box::new(work)));
     let code = Some(ERROR_FAILED_SERVICE_CONTROLLER_CONNECT.cast_signed());
     service_dispatcher::start(name, service_main).map_err(|error| match error {
@@ -55,18 +55,18 @@ fn hand_over(_: Vec<OsString>) {
 }
 
 fn serve(name: &str, work: Work) -> Result<(), windows_service::Error> {
-    let control = Control::default();
+    let signals = Signals::default();
     let manager: Arc<OnceLock<ServiceStatusHandle>> = Arc::default();
-    let (asked, status) = (control.clone(), Arc::clone(&manager));
+    let (asked, status) = (signals.clone(), Arc::clone(&manager));
     let handle = service_control_handler::register(name, move |request| heard(&request, &asked, &status))?;
     manager.get_or_init(|| handle);
     tell(handle, ServiceState::StartPending, ServiceExitCode::NO_ERROR)?;
+    let (ready, over) = (signals.ready.clone(), CancellationToken::new());
     let reporter = std::thread::spawn({
-        let ready = control.ready.clone();
-        move || report_ready(handle, &ready)
+        let over = over.clone();
+        move || report_ready(handle, &ready, &over)
     });
-    let ready = control.ready.clone();
-    let outcome = work(control);
+    let outcome = work(signals);
     let code = match &outcome {
         Ok(()) => ServiceExitCode::NO_ERROR,
         Err(error) => {
@@ -75,20 +75,22 @@ fn serve(name: &str, work: Work) -> Result<(), windows_service::Error> {
             ServiceExitCode::ServiceSpecific(1)
         }
     };
-    ready.cancel();
+    over.cancel();
     // It only waits for what has just happened.
     reporter.join().unwrap_or_default();
     tell(handle, ServiceState::Stopped, code)
 }
 
 /// Says that it runs, when it does.
-fn report_ready(handle: ServiceStatusHandle, ready: &CancellationToken) {
-    let waited = tokio::runtime::Builder::new_current_thread().build();
-    match waited {
-        Ok(runtime) => runtime.block_on(ready.cancelled()),
-        Err(error) => tracing::warn!(%error, "nobody waits until the service is ready"),
-    }
-    if let Err(error) = tell(handle, ServiceState::Running, ServiceExitCode::NO_ERROR) {
+fn report_ready(handle: ServiceStatusHandle, ready: &CancellationToken, over: &CancellationToken) {
+    let runs = match tokio::runtime::Builder::new_current_thread().build() {
+        Ok(runtime) => runtime.block_on(over.run_until_cancelled(ready.cancelled())).is_some(),
+        Err(error) => {
+            tracing::warn!(%error, "nobody waits until the service is ready");
+            true
+        }
+    };
+    if runs && let Err(error) = tell(handle, ServiceState::Running, ServiceExitCode::NO_ERROR) {
         tracing::warn!(error = &error as &dyn Error, "the service manager does not know that we run");
     }
 }
@@ -96,13 +98,13 @@ fn report_ready(handle: ServiceStatusHandle, ready: &CancellationToken) {
 /// Only tells others: the manager waits for the answer.
 fn heard(
     request: &ServiceControl,
-    control: &Control,
+    signals: &Signals,
     manager: &OnceLock<ServiceStatusHandle>,
 ) -> ServiceControlHandlerResult {
     match request {
         ServiceControl::Interrogate => ServiceControlHandlerResult::NoError,
         ServiceControl::ParamChange => {
-            control.reload.notify_one();
+            signals.reload.notify_one();
             ServiceControlHandlerResult::NoError
         }
         ServiceControl::Stop | ServiceControl::Shutdown | ServiceControl::Preshutdown => {
@@ -114,7 +116,7 @@ fn heard(
                     "the service manager does not know that we stop"
                 );
             }
-            control.stop.cancel();
+            signals.stop.cancel();
             ServiceControlHandlerResult::NoError
         }
         _ => ServiceControlHandlerResult::NotImplemented,

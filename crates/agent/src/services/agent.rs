@@ -7,29 +7,28 @@ use std::{
 };
 
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
 use winstead_protocol::v1::{
     ClockRequest, ClockResponse, FactsRequest, FactsResponse, HelloRequest, HelloResponse, RebootRequest,
-    RebootResponse, agent_server::Agent,
+    RebootResponse, StatusRequest, StatusResponse, agent_server::Agent,
 };
 
 use crate::{
-    access::{self, Access, Query},
+    access::{self, Query},
     services::caller,
+    status::Overview,
 };
 
 /// Answers for this computer.
 #[derive(Debug)]
 pub struct AgentService {
-    access: Arc<Access>,
-    instance: Uuid,
+    overview: Arc<Overview>,
 }
 
 impl AgentService {
-    /// For an agent that starts now.
+    /// For an agent that knows itself.
     #[must_use]
-    pub fn new(access: Arc<Access>) -> Self {
-        Self { access, instance: Uuid::new_v4() }
+    pub fn new(overview: Arc<Overview>) -> Self {
+        Self { overview }
     }
 }
 
@@ -42,12 +41,12 @@ impl Agent for AgentService {
             arch: consts::ARCH.to_owned(),
             boot_id: String::new(),
             features: Vec::new(),
-            instance_id: self.instance.to_string(),
+            instance_id: self.overview.instance.to_string(),
         }))
     }
 
     async fn clock(&self, request: Request<ClockRequest>) -> Result<Response<ClockResponse>, Status> {
-        self.access.decide(caller(&request)?, access::Request::Query(Query::Host))?;
+        self.overview.access.decide(caller(&request)?, access::Request::Query(Query::Host))?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Response::new(ClockResponse { unix_nanos: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX) }))
     }
@@ -58,5 +57,10 @@ impl Agent for AgentService {
 
     async fn reboot(&self, _: Request<RebootRequest>) -> Result<Response<RebootResponse>, Status> {
         Err(Status::unimplemented("this agent does not restart computers yet"))
+    }
+
+    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        self.overview.access.decide(caller(&request)?, access::Request::Query(Query::Status))?;
+        Ok(Response::new(self.overview.status()))
     }
 }

@@ -18,6 +18,10 @@ pub(crate) fn caller<T>(request: &Request<T>) -> Result<&Caller, Status> {
 
 impl From<Denied> for Status {
     fn from(denied: Denied) -> Self {
-        Self::permission_denied(denied.to_string())
+        match denied {
+            Denied::NoRule { .. } | Denied::NeedsDigest => Self::permission_denied(denied.to_string()),
+            Denied::TooLong { .. } => Self::invalid_argument(denied.to_string()),
+            Denied::Unaudited => Self::unavailable(denied.to_string()),
+        }
     }
 }

@@ -12,9 +12,9 @@ use std::{
 use windows_sys::Win32::{
     Foundation::ERROR_INSUFFICIENT_BUFFER,
     Security::{
-        Authorization::ConvertSidToStringSidW, GetTokenInformation, LookupAccountSidW, PSID,
-        SID_AND_ATTRIBUTES, TOKEN_GROUPS, TOKEN_INFORMATION_CLASS, TOKEN_QUERY, TOKEN_USER, TokenGroups,
-        TokenUser,
+        Authorization::ConvertSidToStringSidW, GetTokenInformation, LookupAccountNameW, LookupAccountSidW,
+        PSID, SID_AND_ATTRIBUTES, TOKEN_GROUPS, TOKEN_INFORMATION_CLASS, TOKEN_QUERY, TOKEN_USER,
+        TokenGroups, TokenUser,
     },
     System::{
         SystemServices::{SE_GROUP_ENABLED, SE_GROUP_USE_FOR_DENY_ONLY},
@@ -24,11 +24,14 @@ use windows_sys::Win32::{
 
 use crate::{
     access::Account,
-    windows::memory::{LocalMemory, text},
+    door::CONTAINER_ACCOUNTS,
+    windows::memory::{LocalMemory, size, text, wide},
 };
 
 /// `NT AUTHORITY\SYSTEM`.
 const SYSTEM: &str = "S-1-5-18";
+/// Accounts and groups of a domain, and of this computer.
+const DOMAINS: &str = "S-1-5-21-";
 /// `BUILTIN\Administrators`.
 const ADMINISTRATORS: &str = "S-1-5-32-544";
 
@@ -53,7 +56,7 @@ impl Token {
     }
 
     /// Whose it is. An administrator is one whose token has the group switched on: not the half that Windows keeps back
-    /// until a prompt was answered.
+    /// until a prompt was answered, and not a container's, which has the group's number, too.
     ///
     /// # Errors
     /// As the system has them.
@@ -65,7 +68,9 @@ impl Token {
             (sid_text(sid)?, account_name(sid))
         };
         let groups = self.groups()?;
-        let administrator = id == SYSTEM || groups.iter().any(|group| group == ADMINISTRATORS);
+        let of_the_host = !id.starts_with(CONTAINER_ACCOUNTS);
+        let administrator =
+            of_the_host && (id == SYSTEM || groups.iter().any(|group| group == ADMINISTRATORS));
         Ok(Account { name: name.unwrap_or_default(), id, groups, administrator })
     }
 
@@ -81,7 +86,16 @@ impl Token {
             bits & SE_GROUP_ENABLED != 0 && bits & SE_GROUP_USE_FOR_DENY_ONLY == 0
         };
         // SAFETY: as above.
-        groups.iter().filter(counts).map(|group| unsafe { sid_text(group.Sid) }).collect()
+        let sids = groups.iter().filter(counts).map(|group| unsafe { Ok((sid_text(group.Sid)?, group.Sid)) });
+        let mut all = Vec::new();
+        for (id, sid) in sids.collect::<io::Result<Vec<_>>>()? {
+            // Names of a domain's groups would be asked for over the network, one by one.
+            let is_here = !id.starts_with(DOMAINS);
+            // SAFETY: as above.
+            all.extend(is_here.then(|| unsafe { account_name(sid) }).flatten());
+            all.push(id);
+        }
+        Ok(all)
     }
 
     /// One of its properties, aligned as the largest of them want it.
@@ -103,6 +117,36 @@ impl Token {
             }
             room.resize((needed as usize).div_ceil(size_of::<u64>()), 0);
         }
+    }
+}
+
+/// The SID of an account or a group, by its name or as it is.
+///
+/// # Errors
+/// When this computer knows none. May ask a domain's controller.
+pub(crate) fn account_sid(name: &str) -> io::Result<String> {
+    if name.starts_with("S-1-") {
+        return Ok(name.to_owned());
+    }
+    let wide_name = wide(name);
+    // A SID has at most 68 bytes, a domain's name 256 characters.
+    let (mut sid, mut domain) = ([0_u32; 17], [0_u16; 257]);
+    let (mut sid_size, mut domain_size, mut kind) = (size::<[u32; 17]>(), 257, 0);
+    // SAFETY: the name ends with a zero, and there is as much room as is said.
+    unsafe {
+        let found = LookupAccountNameW(
+            null(),
+            wide_name.as_ptr(),
+            sid.as_mut_ptr().cast(),
+            &raw mut sid_size,
+            domain.as_mut_ptr(),
+            &raw mut domain_size,
+            &raw mut kind,
+        );
+        if found == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        sid_text(sid.as_mut_ptr().cast())
     }
 }
 

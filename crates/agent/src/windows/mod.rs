@@ -11,7 +11,7 @@ mod spawn;
 
 pub(crate) use events::newest_event;
 pub use events::{EventLog, LIFE};
-pub(crate) use identity::Token;
+pub(crate) use identity::{Token, account_sid};
 pub use job::Job;
 pub(crate) use process::{ClientProcess, client_of, is_wine, now};
 pub(crate) use security::{Descriptor, read_as_bytes};

@@ -30,7 +30,10 @@ const LONGEST_PATH: usize = 32_768;
 
 /// Somebody's process. While it is open its number is not given to another one.
 #[derive(Debug)]
-pub(crate) struct ClientProcess(OwnedHandle);
+pub(crate) struct ClientProcess {
+    handle: OwnedHandle,
+    pid: u32,
+}
 
 /// The number of the process at the other end of a pipe, as it was when that was opened.
 ///
@@ -76,8 +79,13 @@ impl ClientProcess {
             if process.is_null() {
                 return Err(io::Error::last_os_error());
             }
-            Ok(Self(OwnedHandle::from_raw_handle(process)))
+            Ok(Self { handle: OwnedHandle::from_raw_handle(process), pid })
         }
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// When it was started: hundreds of nanoseconds since 1601.
@@ -88,7 +96,8 @@ impl ClientProcess {
         let (mut started, mut unread) = (FILETIME::default(), [FILETIME::default(); 3]);
         let [ended, kernel, user] = &mut unread;
         // SAFETY: the handle is open, and there is room for four times.
-        let done = unsafe { GetProcessTimes(self.0.as_raw_handle(), &raw mut started, ended, kernel, user) };
+        let done =
+            unsafe { GetProcessTimes(self.handle.as_raw_handle(), &raw mut started, ended, kernel, user) };
         if done == 0 { Err(io::Error::last_os_error()) } else { Ok(ticks(started)) }
     }
 
@@ -98,7 +107,7 @@ impl ClientProcess {
         let mut length = u32::try_from(room.len()).ok()?;
         // SAFETY: the handle is open, and there is as much room as is said.
         let done = unsafe {
-            let process = self.0.as_raw_handle();
+            let process = self.handle.as_raw_handle();
             QueryFullProcessImageNameW(process, PROCESS_NAME_WIN32, room.as_mut_ptr(), &raw mut length)
         };
         let path = room.get(..usize::try_from(length).ok()?)?;
@@ -108,13 +117,13 @@ impl ClientProcess {
     /// Whether it is still running.
     pub(crate) fn is_running(&self) -> bool {
         // SAFETY: the handle is open; nothing is waited for.
-        unsafe { WaitForSingleObject(self.0.as_raw_handle(), 0) == WAIT_TIMEOUT }
+        unsafe { WaitForSingleObject(self.handle.as_raw_handle(), 0) == WAIT_TIMEOUT }
     }
 }
 
 impl AsHandle for ClientProcess {
     fn as_handle(&self) -> BorrowedHandle<'_> {
-        self.0.as_handle()
+        self.handle.as_handle()
     }
 }
 

@@ -17,8 +17,10 @@ use windows_sys::Win32::{
             ConvertStringSecurityDescriptorToSecurityDescriptorW, GetNamedSecurityInfoW, GetSecurityInfo,
             SDDL_REVISION_1, SE_FILE_OBJECT, SE_KERNEL_OBJECT,
         },
-        DACL_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION, SECURITY_ATTRIBUTES,
+        DACL_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION,
+        SECURITY_ATTRIBUTES, SetFileSecurityW,
     },
+    Storage::FileSystem::CreateDirectoryW,
     System::Pipes::{PIPE_READMODE_BYTE, SetNamedPipeHandleState},
 };
 
@@ -137,6 +139,28 @@ impl Descriptor {
         let mut attributes = self.attributes();
         // SAFETY: the descriptor lives as long as `self`, the attributes until the call has returned.
         unsafe { options.create_with_security_attributes_raw(name, (&raw mut attributes).cast()) }
+    }
+
+    /// Makes a folder that has these rights from its beginning; one that is there gets them.
+    ///
+    /// # Errors
+    /// As the system has them.
+    pub(crate) fn make_folder(&self, path: &Path) -> io::Result<()> {
+        let (wide, attributes) = (wide(path), self.attributes());
+        // SAFETY: the path ends with a zero, the descriptor lives as long as `self`.
+        if unsafe { CreateDirectoryW(wide.as_ptr(), &raw const attributes) } != 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if !path.is_dir() {
+            return Err(error);
+        }
+        let what = DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION;
+        // SAFETY: as above.
+        if unsafe { SetFileSecurityW(wide.as_ptr(), what, self.0.pointer()) } == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
     }
 
     /// As the calls that create an object want it; it leads to this one's memory.

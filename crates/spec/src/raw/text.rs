@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use crate::{ByteSize, Name, Sha256, Span, Subnet, format::Format};
+use crate::{ByteSize, IpNet, Name, PortRange, PortTarget, Sha256, Span, Subnet, format::Format};
 
 /// A size as the file has it; [`ByteSize`] itself is a plain number in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,10 @@ pub(crate) struct Size(pub(crate) ByteSize);
 /// A length of time as the file has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Time(pub(crate) Span);
+
+/// A network of either family as the file has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cidr(pub(crate) IpNet);
 
 impl Size {
     pub(crate) const fn from_mib(mib: u64) -> Self {
@@ -52,6 +56,18 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
+impl Serialize for Cidr {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cidr {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(D::Error::custom)
+    }
+}
+
 /// Describes a type as a text of one format, in place: editors show it where it is used.
 macro_rules! described_as_text {
     ($($type:ty, $name:literal, $format:expr;)*) => {$(
@@ -77,4 +93,7 @@ described_as_text! {
     Name, "name", Format::Name;
     Sha256, "sha256", Format::Sha256;
     Subnet, "ipv4-network", Format::Subnet;
+    Cidr, "ip-network", Format::Cidr;
+    PortRange, "port-range", Format::Ports;
+    PortTarget, "port-target", Format::Target;
 }

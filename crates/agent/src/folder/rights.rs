@@ -12,13 +12,14 @@ const TRUSTED_INSTALLER: &str = "S-1-5-80-956008885-3418522649-1831038044-185329
 const WRITING: u32 =
     0x2 | 0x4 | 0x10 | 0x40 | 0x100 | 0x1_0000 | 0x4_0000 | 0x8_0000 | 0x4000_0000 | 0x1000_0000;
 
-/// Who may change something besides those who are trusted, owner and creator included. What is not understood counts as
+/// Who may change something besides those who are trusted and `own`, owner and creator included. What is not understood counts as
 /// the right to.
-pub(crate) fn untrusted_writers(sddl: &str) -> Vec<String> {
+pub(crate) fn untrusted_writers(sddl: &str, own: &str) -> Vec<String> {
+    let trusted = |who: &str| who == own || TRUSTED.contains(&who);
     let mut found = Vec::new();
     if let Some(owner) = sddl.split("O:").nth(1) {
         let owner = owner.split(['D', 'G', ':']).next().unwrap_or_default();
-        if !TRUSTED.contains(&owner) {
+        if !trusted(owner) {
             found.push(format!("the owner {owner}"));
         }
     }
@@ -32,7 +33,7 @@ pub(crate) fn untrusted_writers(sddl: &str) -> Vec<String> {
             found.push(entry.to_owned());
             continue;
         };
-        if kind.ends_with('A') && may_write(rights) && !TRUSTED.contains(&who) && who != "CO" {
+        if kind.ends_with('A') && may_write(rights) && !trusted(who) && who != "CO" {
             found.push(who.to_owned());
         }
     }
@@ -54,20 +55,25 @@ mod tests {
 
     #[test]
     fn only_the_system_and_administrators_write_into_a_locked_folder() {
-        assert!(untrusted_writers("O:BAD:PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)").is_empty());
-        assert!(untrusted_writers("O:SYD:PAI(A;OICI;FA;;;BA)(A;OICI;0x1200a9;;;BU)").is_empty());
+        assert!(untrusted_writers("O:BAD:PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)", "S-1-5-21-7").is_empty());
+        assert!(
+            untrusted_writers("O:SYD:PAI(A;OICI;FA;;;BA)(A;OICI;0x1200a9;;;BU)", "S-1-5-21-7").is_empty()
+        );
     }
 
     #[test]
     fn everybody_else_who_may_write_is_named() {
         // What C:\ProgramData hands down: users may make files.
         let sddl = "O:BAD:AI(A;OICIID;FA;;;SY)(A;OICIID;0x1200a9;;;BU)(A;CIID;DCLCRPCR;;;BU)";
-        assert_eq!(untrusted_writers(sddl), ["BU"]);
+        assert_eq!(untrusted_writers(sddl, "S-1-5-21-7"), ["BU"]);
         assert_eq!(
-            untrusted_writers("O:S-1-5-21-1-2-3-1001D:(A;;FA;;;BA)"),
+            untrusted_writers("O:S-1-5-21-1-2-3-1001D:(A;;FA;;;BA)", "S-1-5-21-7"),
             ["the owner S-1-5-21-1-2-3-1001"]
         );
-        assert_eq!(untrusted_writers("O:BAD:(A;;GW;;;WD)(A;;0x2;;;AU)(D;;FA;;;AN)"), ["WD", "AU"]);
-        assert_eq!(untrusted_writers("O:BA"), ["everybody: there is no list"]);
+        assert_eq!(
+            untrusted_writers("O:BAD:(A;;GW;;;WD)(A;;0x2;;;AU)(D;;FA;;;AN)", "S-1-5-21-7"),
+            ["WD", "AU"]
+        );
+        assert_eq!(untrusted_writers("O:BA", "S-1-5-21-7"), ["everybody: there is no list"]);
     }
 }

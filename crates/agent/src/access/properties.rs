@@ -1,0 +1,270 @@
+//! What holds for every policy and every request.
+
+use std::{collections::BTreeSet, path::Path};
+
+use proptest::{option, prelude::*};
+use winstead_spec::{AgentQuery, AgentRule, ByteSize, CallerRule, RunRule, Sha256};
+
+use crate::access::{
+    Account, Caller, CallingProcess, Door, Limits, Paths, Policy, Port, Protocol, Query, Request, Run,
+    Verdict,
+};
+
+// Few words, so that rules and requests meet.
+const WORDS: [&str; 6] = ["/a", "/a/b", "/a/*", "/**", "x", ""];
+
+fn word() -> impl Strategy<Value = String> {
+    prop_oneof![8 => prop::sample::select(&WORDS[..]).prop_map(str::to_owned), 1 => any::<String>()]
+}
+
+fn digest() -> impl Strategy<Value = Sha256> {
+    prop::sample::select(&[0_u8, 1][..]).prop_map(|byte| Sha256::from([byte; 32]))
+}
+
+fn door() -> impl Strategy<Value = Door> {
+    prop::sample::select(&[Door::Local, Door::Wins, Door::Guest][..])
+}
+
+fn few<T: std::fmt::Debug>(one: impl Strategy<Value = T>) -> impl Strategy<Value = Vec<T>> {
+    prop::collection::vec(one, 0..3)
+}
+
+fn arguments() -> impl Strategy<Value = Vec<String>> {
+    few(prop::sample::select(&["a", "b", "*"][..]).prop_map(str::to_owned))
+}
+
+fn caller_rule() -> impl Strategy<Value = CallerRule> {
+    (option::of(door()), option::of(word()), option::of(word()), option::of(word()), option::of(digest()))
+        .prop_map(|(door, account, group, container, program)| CallerRule {
+            door,
+            account,
+            group,
+            container,
+            program,
+        })
+}
+
+fn run_rule() -> impl Strategy<Value = RunRule> {
+    let what = (few(digest()), option::of(word()), arguments(), few(word()), option::of(word()));
+    let limits = (option::of(any::<u64>()), option::of(any::<u32>()), option::of(any::<u32>()));
+    (what, limits).prop_map(
+        |((sha256, path, arguments, environment, account), (memory, processes, cpu_milli))| {
+            let ports = vec!["tcp/1-9".parse().expect("ports")];
+            let memory = memory.map(ByteSize::from_bytes);
+            RunRule { sha256, path, arguments, environment, account, memory, processes, cpu_milli, ports }
+        },
+    )
+}
+
+fn rule() -> impl Strategy<Value = AgentRule> {
+    let what = (few(run_rule()), few(word()), few(word()), any::<bool>(), prop::bool::weighted(0.1));
+    (few(caller_rule()), what).prop_map(|(callers, (run, read, write, reboot, all))| AgentRule {
+        name: "rule".parse().expect("a name"),
+        callers,
+        run,
+        tunnels: vec!["tcp/x:1-9".parse().expect("ports")],
+        read,
+        write,
+        queries: BTreeSet::from([AgentQuery::Host]),
+        routes: vec!["10.0.0.0/8".parse().expect("a network")],
+        reboot,
+        all,
+    })
+}
+
+fn caller() -> impl Strategy<Value = Caller> {
+    (door(), (word(), word(), few(word())), option::of(option::of(digest())), option::of(word())).prop_map(
+        |(door, (name, id, groups), process, container)| Caller {
+            door,
+            account: Account { name, id, groups, administrator: false },
+            process: process.map(|sha256| CallingProcess { pid: 1, started: 1, program: None, sha256 }),
+            container,
+        },
+    )
+}
+
+fn run() -> impl Strategy<Value = Run> {
+    let what = (word(), option::of(digest()), arguments(), few((word(), word())), option::of(word()));
+    (what, option::of(any::<u32>())).prop_map(
+        |((program, sha256, arguments, environment, account), processes)| Run {
+            program: program.into(),
+            sha256,
+            arguments,
+            environment,
+            account,
+            limits: Limits { processes, ..Limits::default() },
+            ..Run::default()
+        },
+    )
+}
+
+/// Asks everything that can be asked with these words.
+fn all<'a>(run: &'a Run, port: &'a Port, text: &'a str) -> Vec<Request<'a>> {
+    let queries = [Query::Agent, Query::Host, Query::Network, Query::Hns, Query::Status].map(Request::Query);
+    let mut requests = vec![
+        Request::Run(run),
+        Request::Process { owner: text },
+        Request::Tunnel(port),
+        Request::Read(Path::new(text)),
+        Request::Write(Path::new(text)),
+        Request::Reboot,
+        Request::AddRoute(text),
+    ];
+    requests.extend(queries);
+    requests
+}
+
+fn port() -> impl Strategy<Value = Port> {
+    (word(), any::<u16>()).prop_map(|(host, number)| Port { protocol: Protocol::Tcp, host, number })
+}
+
+fn paths() -> impl Strategy<Value = Paths> {
+    prop::sample::select(&[Paths::Unix, Paths::Windows][..])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_no_rule_names_is_refused(
+        rules in few(rule()), caller in caller(), run in run(), port in port(), text in word(), paths in paths(),
+    ) {
+        let nobody: Vec<AgentRule> = rules.iter().map(|rule| AgentRule { callers: Vec::new(), ..rule.clone() }).collect();
+        for request in all(&run, &port, &text) {
+            prop_assert_eq!(Policy::new(Vec::new(), paths).judge(&caller, request), Verdict::Refused(None));
+            let refused = matches!(Policy::new(nobody.clone(), paths).judge(&caller, request), Verdict::Refused(_));
+            prop_assert!(refused, "{:?}", request);
+        }
+    }
+
+    #[test]
+    fn one_more_rule_never_takes_a_right_away(
+        rules in few(rule()), more in rule(), at in any::<prop::sample::Index>(),
+        caller in caller(), run in run(), port in port(), text in word(), paths in paths(),
+    ) {
+        let before = Policy::new(rules.clone(), paths);
+        let mut rules = rules;
+        rules.insert(at.index(rules.len() + 1), more);
+        let after = Policy::new(rules, paths);
+        for request in all(&run, &port, &text) {
+            let refused = |policy: &Policy| matches!(policy.judge(&caller, request), Verdict::Refused(_));
+            prop_assert!(refused(&before) || !refused(&after), "{:?}", request);
+            let allowed = |policy: &Policy| matches!(policy.judge(&caller, request), Verdict::Allowed(_));
+            // A digest that is not given may be asked for first; when it is given, the right is there.
+            let asked = matches!(request, Request::Run(run) if run.sha256.is_none());
+            prop_assert!(!allowed(&before) || allowed(&after) || asked, "{:?}", request);
+        }
+    }
+
+    #[test]
+    fn a_digest_that_is_given_is_not_asked_for(
+        rules in few(rule()), caller in caller(), run in run(), digest in digest(), paths in paths(),
+    ) {
+        let policy = Policy::new(rules, paths);
+        let run = Run { sha256: Some(digest), ..run };
+        prop_assert_ne!(policy.judge(&caller, Request::Run(&run)), Verdict::NeedsDigest);
+    }
+
+    #[test]
+    fn nobody_gets_more_than_was_asked_for_or_than_the_rule_gives(
+        rules in few(rule()), caller in caller(), run in run(), paths in paths(),
+    ) {
+        let policy = Policy::new(rules.clone(), paths);
+        if let Verdict::Allowed(terms) = policy.judge(&caller, Request::Run(&run)) {
+            if let Some(asked) = run.limits.processes {
+                prop_assert!(terms.limits.processes.is_some_and(|given| given <= asked));
+            }
+            let all = rules.iter().any(|rule| rule.all);
+            let limits = rules.iter().flat_map(|rule| &rule.run).map(|rule| rule.memory);
+            let given = limits.clone().any(|limit| limit == terms.limits.memory);
+            prop_assert!(all || given, "{:?}", terms);
+        }
+    }
+}
+
+/// A rule for callers at the agent's own door.
+fn for_local(run: RunRule) -> AgentRule {
+    AgentRule {
+        name: "tool".parse().expect("a name"),
+        callers: vec![CallerRule { door: Some(Door::Local), ..CallerRule::default() }],
+        run: vec![run],
+        tunnels: Vec::new(),
+        read: vec![r"C:\Logs\**".to_owned()],
+        write: Vec::new(),
+        queries: BTreeSet::new(),
+        routes: vec!["169.254.0.0/16".parse().expect("a network")],
+        reboot: false,
+        all: false,
+    }
+}
+
+fn local() -> Caller {
+    Caller { door: Door::Local, account: Account::default(), process: None, container: None }
+}
+
+#[test]
+fn the_nearest_rule_says_what_is_not_as_it_says() {
+    let tool = RunRule {
+        sha256: vec![Sha256::from([1; 32])],
+        arguments: vec!["--port".to_owned(), "*".to_owned(), "**".to_owned()],
+        environment: vec!["PROXY_*".to_owned(), "TZ".to_owned()],
+        account: Some("nobody".to_owned()),
+        ..RunRule::default()
+    };
+    let policy = Policy::new(vec![for_local(tool)], Paths::Unix);
+    let arguments = |arguments: &[&str]| arguments.iter().map(|&argument| argument.to_owned()).collect();
+    let right = Run {
+        program: "/opt/tool".into(),
+        sha256: Some(Sha256::from([1; 32])),
+        arguments: arguments(&["--port", "80", "-v"]),
+        environment: vec![("PROXY_HTTP".to_owned(), "x".to_owned()), ("TZ".to_owned(), String::new())],
+        ..Run::default()
+    };
+    let judged = |caller: &Caller, run: &Run| match policy.judge(caller, Request::Run(run)) {
+        Verdict::Allowed(terms) => format!("as {}", terms.account.unwrap_or_default()),
+        Verdict::NeedsDigest => "needs digest".to_owned(),
+        Verdict::Refused(nearest) => nearest.map(|(_, why)| why.to_string()).unwrap_or_default(),
+    };
+    let said = |run: Run| judged(&local(), &run);
+    assert_eq!(said(right.clone()), "as nobody");
+    assert_eq!(said(Run { sha256: None, ..right.clone() }), "needs digest");
+    assert_eq!(
+        said(Run { sha256: None, arguments: arguments(&["--port"]), ..right.clone() }),
+        "it wants other arguments"
+    );
+    assert_eq!(
+        said(Run { sha256: Some(Sha256::from([2; 32])), ..right.clone() }),
+        "the program has another digest"
+    );
+    let preload = vec![("LD_PRELOAD".to_owned(), "x".to_owned())];
+    assert_eq!(said(Run { environment: preload, ..right.clone() }), "it does not name one of the variables");
+    assert_eq!(
+        said(Run { account: Some("root".to_owned()), ..right.clone() }),
+        "the program runs as somebody else by it"
+    );
+    let port = Port { protocol: Protocol::Tcp, host: String::new(), number: 80 };
+    assert_eq!(said(Run { ports: vec![port], ..right.clone() }), "it does not name one of the ports");
+    assert_eq!(said(Run { program: "tool".into(), ..right.clone() }), "it names another program");
+    let elsewhere = Caller { door: Door::Wins, ..local() };
+    assert_eq!(judged(&elsewhere, &right), "its callers come in by another door");
+}
+
+#[test]
+fn windows_paths_are_compared_as_windows_does() {
+    let tool = RunRule { path: Some(r"C:\Tools\Tool.exe".to_owned()), ..RunRule::default() };
+    let policy = Policy::new(vec![for_local(tool)], Paths::Windows);
+    let allowed = |request: Request<'_>| matches!(policy.judge(&local(), request), Verdict::Allowed(_));
+    let runs = |program: &str| allowed(Request::Run(&Run { program: program.into(), ..Run::default() }));
+    assert!(runs(r"c:\tools\TOOL.EXE") && runs("C:/Tools/tool.exe"));
+    assert!(!runs(r"C:\Tools\.\Tool.exe") && !runs(r"C:\Tools\Tool.exe:x") && !runs(r"C:\Tools\Tool.exe "));
+    assert!(allowed(Request::Read(Path::new("c:/logs/a/b.txt"))));
+    assert!(!allowed(Request::Read(Path::new(r"c:\logs\..\secret"))));
+}
+
+#[test]
+fn a_route_is_allowed_to_a_part_of_a_network() {
+    let policy = Policy::new(vec![for_local(RunRule::default())], Paths::Unix);
+    let allowed = |network| matches!(policy.judge(&local(), Request::AddRoute(network)), Verdict::Allowed(_));
+    assert!(allowed("169.254.169.254/32") && allowed("169.254.169.254") && allowed("169.254.0.0/16"));
+    assert!(!allowed("169.0.0.0/8") && !allowed("::/0") && !allowed("everything"));
+}

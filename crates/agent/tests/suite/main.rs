@@ -1,0 +1,10 @@
+//! An agent that really runs, and clients that really call it. One program: each part is a module of it.
+
+#![cfg(unix)]
+#![expect(clippy::expect_used, reason = "a test may end at what it did not expect, in its own functions too")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod doors;
+mod local;
+mod policy;

@@ -1,0 +1,153 @@
+//! The meaning of `Agent` and `AgentPolicy`.
+
+use std::net::SocketAddr;
+
+use crate::{
+    Agent, AgentDoor, AgentDoors, AgentLimits, AgentPolicy, AgentRule, CallerRule, Connect, RunRule,
+    meaning::join,
+    parse::Origin,
+    problem::{Complaint, Problem},
+    raw::{self, AgentPolicySpec, AgentSpec},
+};
+
+/// Returns the agent that a document describes.
+pub(crate) fn agent(origin: &Origin<'_>, spec: &AgentSpec, problems: &mut Vec<Problem>) -> Agent {
+    let doors = &spec.doors;
+    let mut open = |key: &str, door: &raw::AgentDoor, by_default: Connect| {
+        let both = door.connect == Some(raw::Connect::Everybody) && door.group.is_some();
+        if both {
+            let complaint = Complaint::new("everybody may connect already").expected("no `group`");
+            problems.push(origin.problem(&format!("spec.doors.{key}.group"), complaint));
+        }
+        AgentDoor {
+            path: door.path.as_ref().map(|path| join(&origin.source.folder, path)),
+            connect: connect(door, by_default),
+        }
+    };
+    let doors = AgentDoors {
+        local: open("local", &doors.local, Connect::Everybody),
+        wins: doors.wins.as_ref().map(|door| open("wins", door, Connect::Administrators)),
+        wins_proxy: doors.wins_proxy.as_ref().map(|door| open("winsProxy", door, Connect::Administrators)),
+        guest: doors.guest.as_ref().map(|door| join(&origin.source.folder, &door.path)),
+    };
+    Agent {
+        name: origin.name.clone(),
+        doors,
+        metrics: spec.metrics.as_ref().and_then(|metrics| address(origin, metrics, problems)),
+        spool: spec.spool.0,
+        limits: AgentLimits {
+            clients: spec.limits.clients,
+            message: spec.limits.message.0,
+            arguments: spec.limits.arguments.0,
+            handshake: spec.limits.handshake.0,
+        },
+    }
+}
+
+fn connect(door: &raw::AgentDoor, by_default: Connect) -> Connect {
+    match (door.connect, &door.group) {
+        (_, Some(group)) => Connect::Group(group.clone()),
+        (Some(raw::Connect::Everybody), None) => Connect::Everybody,
+        (Some(raw::Connect::Administrators), None) => Connect::Administrators,
+        (None, None) => by_default,
+    }
+}
+
+fn address(
+    origin: &Origin<'_>,
+    metrics: &raw::AgentMetrics,
+    problems: &mut Vec<Problem>,
+) -> Option<SocketAddr> {
+    let address: SocketAddr = metrics.address.parse().ok()?;
+    if !address.ip().is_loopback() && !metrics.public {
+        let complaint = Complaint::new(format!("other computers reach {address}"))
+            .expected("a loopback address, or `public: true` beside it");
+        problems.push(origin.problem("spec.metrics.address", complaint));
+    }
+    Some(address)
+}
+
+/// Returns the policy that a document describes.
+pub(crate) fn policy(
+    origin: &Origin<'_>,
+    spec: &AgentPolicySpec,
+    problems: &mut Vec<Problem>,
+) -> AgentPolicy {
+    let rules = spec.rules.iter().enumerate().map(|(index, rule)| {
+        let key = format!("spec.rules[{index}]");
+        unclear(rule, &key, &mut |key, complaint| problems.push(origin.problem(key, complaint)));
+        self::rule(rule)
+    });
+    AgentPolicy { name: origin.name.clone(), rules: rules.collect() }
+}
+
+/// What in a rule would mean more, or less, than it seems to.
+fn unclear(rule: &raw::Rule, key: &str, say: &mut impl FnMut(&str, Complaint)) {
+    for (index, caller) in rule.callers.iter().enumerate() {
+        if *caller == raw::RuleCaller::default() {
+            let complaint = Complaint::new("an empty caller would be everybody");
+            say(
+                &format!("{key}.callers[{index}]"),
+                complaint.expected("at least one key, like `door: local`"),
+            );
+        }
+    }
+    for (index, program) in rule.run.iter().enumerate() {
+        let key = format!("{key}.run[{index}]");
+        match &program.sha256 {
+            None if program.path.is_none() => {
+                say(&key, Complaint::new("any program at all").expected("`sha256`, `path`, or both"));
+            }
+            Some(digests) if digests.is_empty() => {
+                let complaint = Complaint::new("no digest is given");
+                say(&format!("{key}.sha256"), complaint.expected("at least one digest, or no such key"));
+            }
+            _ => {}
+        }
+        let rest = program.arguments.iter().position(|argument| argument == "**");
+        if let Some(at) = rest.filter(|at| at + 1 < program.arguments.len()) {
+            let complaint = Complaint::new("`**` is the rest, so nothing can stand behind it");
+            say(&format!("{key}.arguments[{at}]"), complaint.expected("`**` as the last argument"));
+        }
+    }
+}
+
+fn rule(rule: &raw::Rule) -> AgentRule {
+    let globs = |globs: &[raw::FileGlob]| globs.iter().map(|glob| glob.0.clone()).collect();
+    AgentRule {
+        name: rule.name.clone(),
+        callers: rule.callers.iter().map(caller).collect(),
+        run: rule.run.iter().map(program).collect(),
+        tunnels: rule.tunnels.clone(),
+        read: globs(&rule.files.read),
+        write: globs(&rule.files.write),
+        queries: rule.queries.iter().copied().collect(),
+        routes: rule.routes.iter().map(|network| network.0).collect(),
+        reboot: rule.reboot,
+        all: rule.all,
+    }
+}
+
+fn caller(caller: &raw::RuleCaller) -> CallerRule {
+    CallerRule {
+        door: caller.door,
+        account: caller.account.clone(),
+        group: caller.group.clone(),
+        container: caller.container.clone(),
+        program: caller.program.clone(),
+    }
+}
+
+fn program(program: &raw::RuleProgram) -> RunRule {
+    RunRule {
+        sha256: program.sha256.clone().unwrap_or_default(),
+        path: program.path.clone(),
+        arguments: program.arguments.clone(),
+        environment: program.environment.iter().map(|name| name.0.clone()).collect(),
+        account: program.account.clone(),
+        memory: program.limits.memory.map(|size| size.0),
+        processes: program.limits.processes,
+        cpu_milli: program.limits.cpu_milli,
+        ports: program.ports.clone(),
+    }
+}
