@@ -47,15 +47,27 @@ pub(crate) struct Package {
     sign: Sign,
     why: &'static str,
     need: Need,
+    /// What is skipped without it, where something can be: not every system has it.
+    skipped: Option<&'static str>,
 }
 
 const fn package(name: &'static str, sign: Sign, need: Need, why: &'static str) -> Package {
-    Package { name, sign, why, need }
+    Package { name, sign, why, need, skipped: None }
 }
 
 const MINGW: &str = "x86_64-w64-mingw32-gcc";
 
-/// Names are the same on Debian 12, 13 and Ubuntu 24.04. Package managers of other systems are not driven.
+impl Package {
+    /// One without which the task goes on.
+    const fn or_skip(self, skipped: &'static str) -> Self {
+        Self { skipped: Some(skipped), ..self }
+    }
+}
+
+const WINDOWS_PROGRAM: &str = "the tests of the Windows programs";
+
+/// Names are the same on Debian 12, 13 and Ubuntu 24.04, but for Chromium, which is a snap on Ubuntu. Package managers of
+/// other systems are not driven.
 const PACKAGES: &[Package] = &[
     package("qemu-system-x86", Sign::Program("qemu-system-x86_64"), Need::Product, "runs the machines"),
     package("qemu-utils", Sign::Program("qemu-img"), Need::Product, "makes overlays and converts images"),
@@ -92,16 +104,14 @@ const PACKAGES: &[Package] = &[
         Sign::AnyProgram(&["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]),
         Need::Tests,
         "opens reports as their readers do",
-    ),
-    package(
-        "gcc-mingw-w64-x86-64-win32",
-        Sign::Program(MINGW),
-        Need::Tests,
-        "links the Windows programs of the probe and the agent",
-    ),
-    package("wine64", Sign::AnyFile(&["/usr/lib/wine/wine64"]), Need::Tests, "runs them"),
-    package("gcc-mingw-w64-x86-64-win32", Sign::Program(MINGW), Need::Packages, "links the Windows agent"),
-    package("wixl", Sign::Program("wixl"), Need::Packages, "makes the MSI"),
+    )
+    .or_skip("the tests of reports in a browser"),
+    package("gcc-mingw-w64-x86-64-win32", Sign::Program(MINGW), Need::Packages, "links Windows programs")
+        .or_skip(WINDOWS_PROGRAM),
+    package("wine64", Sign::AnyFile(&["/usr/lib/wine/wine64"]), Need::Tests, "runs them")
+        .or_skip(WINDOWS_PROGRAM),
+    package("wixl", Sign::Program("wixl"), Need::Packages, "makes the agent's MSI")
+        .or_skip("the test of the MSI"),
     package("swtpm", Sign::Program("swtpm"), Need::Tests, "is the TPM of Windows machines"),
     package("fio", Sign::Program("fio"), Need::Fio, "is what the probe is compared with"),
     package("libvirt-daemon", Sign::Program("libvirtd"), Need::Libvirt, "is what Winstead is compared with"),
@@ -126,10 +136,11 @@ impl fmt::Display for Package {
     }
 }
 
-/// Makes sure of all packages that one of `needs` wants; does nothing when they are there.
+/// Makes sure of all packages that one of `needs` wants; does nothing when they are there. Where one cannot be had that the
+/// task can do without, it says what will be skipped.
 ///
 /// # Errors
-/// When they are missing and cannot be installed; the error holds the command to run by hand.
+/// When one that the task cannot do without is missing and cannot be installed; the error holds the command to run by hand.
 pub(crate) fn ensure(needs: &[Need]) -> anyhow::Result<()> {
     let missing = missing(needs, &search_path());
     if missing.is_empty() {
@@ -139,11 +150,49 @@ pub(crate) fn ensure(needs: &[Need]) -> anyhow::Result<()> {
     for package in &missing {
         report::line(format_args!("  {package}"));
     }
-    install(&missing.iter().map(|package| package.name).collect::<Vec<_>>())?;
-    let still = self::missing(needs, &search_path());
-    let names: Vec<&str> = still.iter().map(|package| package.name).collect();
-    anyhow::ensure!(names.is_empty(), "installed, but still not found: {}", names.join(" "));
+    for skip in obtain(&missing, &install_and_find)? {
+        report::line(skip);
+    }
     Ok(())
+}
+
+/// Obtains what cannot be done without together, and the rest one by one: apt-get installs nothing at all where it lacks one
+/// of the names. Returns what will be skipped, a line for each package that could not be had.
+fn obtain(
+    missing: &[Package],
+    install: &dyn Fn(&[Package]) -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<String>> {
+    let (needed, others): (Vec<Package>, Vec<Package>) =
+        missing.iter().partition(|package| package.skipped.is_none());
+    if !needed.is_empty() {
+        install(&needed)?;
+    }
+    let skip = |package: &Package| {
+        let why = install(&[*package]).err()?;
+        Some(format!("{}: {why}; {} will be skipped", package.name, package.skipped?))
+    };
+    Ok(others.iter().filter_map(skip).collect())
+}
+
+fn install_and_find(packages: &[Package]) -> anyhow::Result<()> {
+    let is_offered = packages.iter().all(|package| package.skipped.is_none() || is_offered(package.name));
+    anyhow::ensure!(is_offered, "apt-get does not offer it");
+    install(&names(packages))?;
+    let path = search_path();
+    let lost: Vec<Package> =
+        packages.iter().filter(|package| !is_there(package.sign, &path)).copied().collect();
+    anyhow::ensure!(lost.is_empty(), "installed, but still not found: {}", names(&lost).join(" "));
+    Ok(())
+}
+
+fn names(packages: &[Package]) -> Vec<&'static str> {
+    packages.iter().map(|package| package.name).collect()
+}
+
+/// Whether apt-get would install it. Asked without rights, so that nobody types a password for what is not to be had.
+fn is_offered(name: &str) -> bool {
+    let asked = || apt(false, &["install", "--simulate", name]).quiet();
+    lists_are_missing() || asked().is_ok_and(|(ended, _)| ended.status.success())
 }
 
 fn missing(needs: &[Need], path: &[PathBuf]) -> Vec<Package> {
@@ -225,16 +274,46 @@ fn lists_are_missing() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
+
+    fn of(need: Need) -> Vec<Package> {
+        PACKAGES.iter().filter(|package| package.need == need).copied().collect()
+    }
 
     #[test]
     fn an_empty_path_misses_every_program_and_only_what_is_asked_for() {
-        let names =
-            |needs: &[Need]| missing(needs, &[]).iter().map(|package| package.name).collect::<Vec<_>>();
+        let names = |needs: &[Need]| names(&missing(needs, &[]));
         assert!(names(&[Need::Product]).contains(&"qemu-system-x86"));
         assert!(!names(&[Need::Product]).contains(&"swtpm"));
         assert_eq!(names(&[Need::Rootless]), ["uidmap"]);
         assert!(names(&[]).is_empty());
+    }
+
+    #[test]
+    fn what_can_be_done_without_is_asked_for_alone_and_its_lack_is_told_in_a_line() {
+        let asked = RefCell::new(Vec::new());
+        let install = |packages: &[Package]| {
+            let names = names(packages);
+            asked.borrow_mut().push(names.join(" "));
+            anyhow::ensure!(names != ["chromium"], "apt-get does not offer it");
+            Ok(())
+        };
+        let skipped = obtain(&of(Need::Tests), &install).unwrap();
+        assert_eq!(
+            skipped,
+            ["chromium: apt-get does not offer it; the tests of reports in a browser will be skipped"]
+        );
+        let asked = asked.into_inner();
+        assert!(asked[0].starts_with("xorriso dnsmasq-base ") && !asked[0].contains("chromium"), "{asked:?}");
+        assert_eq!(asked[1..], ["chromium", "gcc-mingw-w64-x86-64-win32", "wine64"]);
+    }
+
+    #[test]
+    fn what_cannot_be_done_without_ends_the_task() {
+        let refuse = |_: &[Package]| anyhow::bail!("no mirror");
+        assert_eq!(obtain(&of(Need::Rootless), &refuse).unwrap_err().to_string(), "no mirror");
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 mod counters;
 mod describe;
+mod stack;
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -37,6 +39,7 @@ pub(crate) async fn watch(
     begun: Instant,
     stop: &CancellationToken,
 ) -> Vec<HostSample> {
+    let stacks = stack::stacks(Path::new("/sys/block"));
     let mut samples = Vec::new();
     let mut before = look(watched, begun);
     while !stop.is_cancelled() {
@@ -46,7 +49,9 @@ pub(crate) async fn watch(
         }
         let after = look(watched, begun);
         let both = before.as_ref().zip(after.as_ref());
-        samples.extend(both.and_then(|(before, after)| counters::between(before, after)));
+        let mut sample = both.and_then(|(before, after)| counters::between(before, after));
+        sample.iter_mut().for_each(|sample| stack::lend_flushes(sample, &stacks));
+        samples.extend(sample);
         before = after;
     }
     samples

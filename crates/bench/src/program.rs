@@ -71,7 +71,19 @@ impl Program {
         Ok(Self { file: file.to_owned(), os })
     }
 
-    /// Checks that the program understands a workload; one for another system is not asked.
+    /// The program that can be asked here whether a workload is one: this one, or for one of Windows that for Linux beside
+    /// it. `None` when there is none. Both read the same words; what a system does not have only its own program knows.
+    #[must_use]
+    pub fn checker(&self) -> Option<PathBuf> {
+        match self.os {
+            GuestOs::Linux => Some(self.file.clone()),
+            GuestOs::Windows => {
+                Some(self.file.with_file_name(Self::name(GuestOs::Linux))).filter(|file| file.is_file())
+            }
+        }
+    }
+
+    /// Checks that the program understands a workload, where somebody can be asked: see [`Program::checker`].
     ///
     /// # Errors
     /// When it does not, with what it said.
@@ -80,11 +92,9 @@ impl Program {
         workload: &Workload,
         stop: &CancellationToken,
     ) -> Result<(), BenchError> {
-        if self.os != GuestOs::Linux {
-            return Ok(());
-        }
+        let Some(checker) = self.checker() else { return Ok(()) };
         // With all that it is run with later: words that say one of these again are wrong too.
-        let check = Command::new(&self.file).args(arguments(workload, Start::Together)).arg("--check");
+        let check = Command::new(checker).args(arguments(workload, Start::Together)).arg("--check");
         let asked = check.run_any_status(stop).await;
         let (status, output) = asked.map_err(|error| match stop.is_cancelled() {
             true => BenchError::Interrupted,
@@ -212,9 +222,22 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_workload_for_windows_is_checked_by_the_program_for_linux_beside_that_for_windows() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = Program::script(folder.path().join("winstead-probe.exe"), GuestOs::Windows);
+        let workload = Workload { name: "latency".to_owned(), arguments: vec!["latency".to_owned()] };
+        let stop = CancellationToken::new();
+        assert_eq!(program.checker(), None);
+        program.check_workload(&workload, &stop).await.expect("nobody can be asked");
+        script(folder.path(), "echo \"error: $1\" >&2; exit 2");
+        let error = program.check_workload(&workload, &stop).await.expect_err("it was asked");
+        assert!(matches!(&error, BenchError::Workload { said, .. } if said == "error: latency"), "{error}");
+    }
+
     fn script(folder: &Path, text: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;
-        let file = folder.join("probe");
+        let file = folder.join("winstead-probe");
         fs_err::write(&file, format!("#!/bin/sh\n{text}\n")).expect("a script");
         fs_err::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).expect("permissions");
         file

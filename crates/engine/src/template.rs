@@ -14,7 +14,7 @@ use winstead_spec::{
 use crate::{MachineRecord, facts::Facts, journal::PoolRecord};
 
 /// Raised whenever what is saved changes its meaning.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// A finished template.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -19,6 +19,7 @@ use crate::{
     contention::DiskLimit,
     quantile::{self, Quantile},
     run::{Ended, Run},
+    shortfall::Load,
 };
 use figure::Better;
 
@@ -46,7 +47,8 @@ pub struct Options {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunComparison {
-    /// What failed, where something did; then the verdict of the operation that the load is about.
+    /// Where a given rate was not reached, that; what failed, where something did; then the verdict of the operation that
+    /// the load is about.
     pub sentences: Vec<String>,
     /// What the other is compared with.
     pub a: SetSummary,
@@ -263,15 +265,16 @@ fn elapsed(a: Set<'_>, b: Set<'_>) -> Option<FigureComparison> {
     if complete(a) && complete(b) { compared() } else { None }
 }
 
-/// What failed comes first: latencies of what did not fail mislead whoever reads on. Then what the load is about: a
-/// time, a rate, or latencies.
+/// A rate that was not reached comes first: latencies mean nothing then. Then what failed: latencies of what did not fail
+/// mislead whoever reads on. Then what the load is about: a time, a rate, or latencies.
 fn sentences(
     sets: [Set<'_>; 2],
     operations: &[OperationComparison],
     elapsed: Option<&FigureComparison>,
     given: Given,
 ) -> Vec<String> {
-    let mut sentences = lost_runs(sets);
+    let mut sentences = not_carried(sets, operations);
+    sentences.extend(lost_runs(sets));
     sentences.extend(operations.iter().filter_map(|operation| failed_operations(sets, operation)));
     sentences.extend(errors_beside(sets));
     if let Some(main) = operations.first() {
@@ -300,6 +303,15 @@ fn simulated(sets: [Set<'_>; 2]) -> String {
             sets.iter().zip(limits).filter_map(mark).collect()
         }
     }
+}
+
+fn not_carried(sets: [Set<'_>; 2], operations: &[OperationComparison]) -> Vec<String> {
+    let Some(main) = operations.first() else { return Vec::new() };
+    let said = |set: &Set<'_>| {
+        let shortfall = Load::of(set.runs, &main.name).shortfall()?;
+        Some(format!("{}: {shortfall}", set.name))
+    };
+    sets.iter().filter_map(said).collect()
 }
 
 fn lost_runs(sets: [Set<'_>; 2]) -> Vec<String> {

@@ -26,6 +26,7 @@ use crate::{
     comparison::FigureComparison,
     contention::{Arm, Contention},
     run::ReadError,
+    shortfall::Shortfall,
 };
 use cells::{Group, Shape};
 
@@ -36,7 +37,8 @@ pub use walls::WallCount;
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Findings {
-    /// The verdict first, for a colleague who doubts it; then what else he must know.
+    /// The verdict first, for a colleague who doubts it; then what else he must know. Before it only where a rate that was
+    /// asked for was not reached, as latencies mean nothing then.
     pub headline: Vec<String>,
     /// Set when a slower disk was played: every output must show it.
     pub simulated: Option<String>,
@@ -103,6 +105,8 @@ pub struct Cell {
     pub histogram: Histogram,
     /// What all machines of a run together did.
     pub throughput: Throughput,
+    /// Of an open loop, what each machine was asked for and did, where it was not done.
+    pub shortfall: Option<Shortfall>,
     /// Whether latency and throughput agree. `None` for an open loop, where nobody knows how many are under way.
     pub littles_law: Option<LittlesLaw>,
     /// What held the machines back, that of most runs first. Empty: nothing did.

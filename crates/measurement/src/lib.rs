@@ -23,6 +23,7 @@ mod limit;
 pub mod probe;
 pub mod quantile;
 pub mod run;
+mod shortfall;
 pub mod together;
 pub mod wall;
 
@@ -30,4 +31,5 @@ pub use comparison::compare;
 pub use contention::Contention;
 pub use findings::{Findings, Goal};
 pub use run::{Ended, Operation, ReadError, Run, Source, flat};
+pub use shortfall::Shortfall;
 pub use together::together;

@@ -18,7 +18,7 @@ const MEASURE: &str = include_str!("measure.js");
 /// The browser, with the page of a story in its folder as `page.html`.
 async fn browser_or_skip(story: Story) -> Option<(Browser, String)> {
     let Some(browser) = Browser::find().await else {
-        skip("chromium is not installed");
+        skip("no Chromium is installed that can read the test's folder");
         return None;
     };
     let page = Example::of(story).page();

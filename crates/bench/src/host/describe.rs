@@ -7,7 +7,7 @@ use winstead_engine::{Engine, EngineError};
 use winstead_measurement::contention::{Disk, Host};
 use winstead_store::Mounts;
 
-use super::counters;
+use super::{counters, stack};
 
 /// This computer, with what machines' disks lie on when they lie in `folder`, which need not be there yet.
 ///
@@ -34,11 +34,7 @@ pub async fn host(engine: &Engine, folder: &Path) -> Result<Host, EngineError> {
 #[must_use]
 pub fn device_of(folder: &Path) -> Option<String> {
     let device = rustix::fs::stat(existing(folder)).ok()?.st_dev;
-    let path = format!("/sys/dev/block/{}:{}", major(device), minor(device));
-    let real = fs_err::read_link(&path).ok()?;
-    // A partition lies in the folder of its disk: `../../devices/pci…/block/vda/vda1`.
-    let whole = if Path::new(&path).join("partition").exists() { real.parent()? } else { &real };
-    Some(whole.file_name()?.to_string_lossy().into_owned())
+    stack::whole_disk(Path::new(&format!("/sys/dev/block/{}:{}", major(device), minor(device))))
 }
 
 fn disk(folder: &Path) -> Disk {

@@ -110,6 +110,11 @@ fn machine(config: &MachineConfig) -> String {
     format!("{base},vmport=off,dump-guest-core=off{hpet}{flash}{ram}")
 }
 
+/// An emulator looks at each access before it is made, so it has no Meltdown. A kernel that believes in an Intel takes
+/// precautions all the same: it keeps its pages from programs, and each of their calls empties the emulator's TLB twice. A
+/// boot of Debian took 17.4 s of CPU so; it takes 12.5 s with the vendor that never had this fault.
+const NO_MELTDOWN: &str = "vendor=AuthenticAMD";
+
 fn cpu(config: &MachineConfig, qemu: &Qemu) -> String {
     let model = match (config.accelerator, config.os) {
         (Accelerator::Kvm, _) => "host",
@@ -119,7 +124,8 @@ fn cpu(config: &MachineConfig, qemu: &Qemu) -> String {
         (Accelerator::Tcg, _) => "Nehalem",
     };
     match (config.os, config.accelerator) {
-        (GuestOs::Linux, _) => model.to_owned(),
+        (GuestOs::Linux, Accelerator::Kvm) => model.to_owned(),
+        (GuestOs::Linux, Accelerator::Tcg) => format!("{model},{NO_MELTDOWN}"),
         (GuestOs::Windows, Accelerator::Tcg) => format!("{model},{ENLIGHTENMENTS}"),
         (GuestOs::Windows, Accelerator::Kvm) => format!("{model},{ENLIGHTENMENTS},{KVM_ENLIGHTENMENTS}"),
     }

@@ -102,7 +102,7 @@ fn a_linux_machine_with_a_direct_kernel_under_qemu_7_2s_tcg() {
 #[test]
 fn newer_qemu_and_kvm_change_only_the_processor() {
     let debian_12 = shown(&linux(), &qemu(7, 2));
-    insta::assert_snapshot!(difference(&debian_12, &shown(&linux(), &qemu(10, 0))), @"-cpu Nehalem");
+    insta::assert_snapshot!(difference(&debian_12, &shown(&linux(), &qemu(10, 0))), @"-cpu Nehalem,vendor=AuthenticAMD");
     let kvm = MachineConfig { accelerator: Accelerator::Kvm, ..linux() };
     insta::assert_snapshot!(difference(&debian_12, &shown(&kvm, &qemu(7, 2))), @r"
     -accel kvm

@@ -79,6 +79,16 @@ fn another_place_is_listed_and_compared_all_the_same() {
 }
 
 #[test]
+fn a_rate_that_was_not_reached_is_said_before_the_verdict() {
+    let mut slow = runs(200.0);
+    slow.iter_mut().for_each(|run| run.elapsed = run.elapsed.mul_f64(2.0));
+    let found = compared(&runs(100.0), &slow, &[]).expect("alike");
+    let [first, second] = &found.sentences[..] else { panic!("{:?}", found.sentences) };
+    assert!(first.starts_with("B: the load was not carried: 200/s were asked for, 100/s done;"), "{first}");
+    assert!(second.starts_with("durable-write: B is slower at p99"), "{second}");
+}
+
+#[test]
 fn what_failed_is_said_first() {
     let mut failing = runs(100.0);
     failing[0].ended = Ended::Lost;

@@ -10,6 +10,7 @@ use crate::{
     contention::{Arm, Contention, WorkloadRun},
     quantile,
     run::{ReadError, Run},
+    shortfall::Load,
     together::together,
     wall::Wall,
 };
@@ -34,6 +35,8 @@ struct Summed<'a> {
     /// Of the main operation, a second.
     throughput: f64,
     under_way: UnderWay,
+    /// Of all machines, each for itself.
+    load: Load,
     walls: &'a [Wall],
     /// Whether all of its machines gave a result.
     is_whole: bool,
@@ -151,6 +154,7 @@ impl<'a> Group<'a> {
             runs: self.runs.len(),
             percentiles: quantile::shown(&runs, bootstrap),
             throughput: throughput(self.throughputs(), bootstrap.confidence),
+            shortfall: self.runs.iter().fold(Load::default(), |all, run| all.and(run.load)).shortfall(),
             littles_law: if closed { self.littles_law() } else { None },
             walls: self.walls(),
             machines: self.machines,
@@ -174,6 +178,7 @@ impl<'a> Summed<'a> {
     fn of(run: &'a WorkloadRun, operation: &str) -> Result<Option<Self>, ReadError> {
         let (machines, mut under_way) = (run.measured()?, UnderWay::default());
         machines.iter().for_each(|machine| under_way.add(machine));
+        let load = Load::of(&machines, operation);
         let Some(whole) = together(machines) else { return Ok(None) };
         let (latencies, throughput) =
             (whole.latencies(operation), whole.per_second(operation).unwrap_or_default());
@@ -182,6 +187,7 @@ impl<'a> Summed<'a> {
             latencies,
             throughput,
             under_way,
+            load,
             walls: &run.walls,
             is_whole: run.failed_machines() == 0,
         }))

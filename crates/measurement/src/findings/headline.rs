@@ -2,11 +2,11 @@
 //!
 //! **RAM is not credited for what it did not do**: not where it fails more often, not where the CPU was the wall, not where
 //! nothing is shown, and never without naming the cheap rival that does as well. The largest number of machines measured
-//! leads.
+//! leads. Where a rate was not reached, that stands before all: latencies mean nothing then.
 
 use winstead_statistics::{FailureVerdict, Interval};
 
-use super::{ArmComparison, Decision, FailureFinding, LostCell, WorkloadFindings, counted};
+use super::{ArmComparison, Cell, Decision, FailureFinding, LostCell, WorkloadFindings, counted};
 use crate::contention::Arm;
 
 /// Up to this ratio, and down to its inverse, two arms are said to do as well; beyond, nobody knows.
@@ -43,7 +43,8 @@ pub(super) fn headline(
     let said: Vec<Said<'_>> =
         workloads.iter().filter_map(|workload| said(workload, !worse.is_empty())).collect();
     let first = |found: &FailureFinding| found.sentences.first().cloned();
-    let mut lines: Vec<String> = worse.into_iter().filter_map(first).collect();
+    let mut lines: Vec<String> = workloads.iter().flat_map(not_carried).collect();
+    lines.extend(worse.into_iter().filter_map(first));
     lines.extend(differing(&said));
     lines.extend(said.iter().map(|said| format!("{}: {}", said.workload, said.sentence)));
     if said.is_empty() {
@@ -55,6 +56,22 @@ pub(super) fn headline(
     lines.extend(workloads.iter().flat_map(failed_operations));
     let simulated = simulated.map(|simulated| format!("; {simulated}")).unwrap_or_default();
     lines.iter().map(|line| format!("{line}{simulated}")).collect()
+}
+
+/// The largest number of machines with which arms can be put beside each other.
+fn most(workload: &WorkloadFindings) -> Option<u32> {
+    workload.comparisons.iter().map(|compared| compared.agents).max()
+}
+
+/// Arms that did not do what was asked of them, with the number of machines that leads.
+fn not_carried(workload: &WorkloadFindings) -> Vec<String> {
+    let most = most(workload);
+    let said = |cell: &Cell| {
+        let (machines, arm) = (counted(cell.agents, "machine"), cell.arm.spoken());
+        let each = if cell.agents == 1 { "" } else { "each of " };
+        Some(format!("{}, {each}{machines} with {arm}: {}", workload.name, cell.shortfall?))
+    };
+    workload.cells.iter().filter(|cell| Some(cell.agents) == most).filter_map(said).collect()
 }
 
 /// One line for all workloads, when they do not say the same.
@@ -95,7 +112,7 @@ fn differing(said: &[Said<'_>]) -> Option<String> {
 
 /// `None` when no two arms can be put beside each other.
 fn said(workload: &WorkloadFindings, fails: bool) -> Option<Said<'_>> {
-    let most = workload.comparisons.iter().map(|compared| compared.agents).max()?;
+    let most = most(workload)?;
     let with_most = || workload.comparisons.iter().filter(|compared| compared.agents == most);
     let leading = with_most().next()?;
     let rival = with_most()
@@ -223,7 +240,7 @@ fn failed_more_often(compared: &ArmComparison) -> Option<&str> {
 
 /// Operations that failed with the largest number of machines, where the verdict does not say so already.
 fn failed_operations(workload: &WorkloadFindings) -> Vec<String> {
-    let most = workload.comparisons.iter().map(|compared| compared.agents).max();
+    let most = most(workload);
     let with_most = workload.comparisons.iter().filter(|compared| Some(compared.agents) == most);
     with_most
         .filter(|compared| failed_more_often(compared).is_none())

@@ -328,6 +328,27 @@ fn a_law_is_fitted_to_runs_of_which_no_machine_died() {
 }
 
 #[test]
+fn a_rate_that_was_not_reached_is_said_before_the_verdict() {
+    let mut document = example::contention(Story::RamHelps);
+    for run in document.runs.iter_mut().filter(|run| run.arm == Arm::Disk && run.agents >= 4) {
+        for machine in &mut run.workloads[0].machines {
+            let Some(result) = &mut machine.result else { continue };
+            result["elapsedSeconds"] = json!(2.0 * result["elapsedSeconds"].as_f64().expect("seconds"));
+        }
+    }
+    let found = of(&document);
+    let said = "latency, each of 8 machines with the disk: the load was not carried: 200/s were asked for, 100/s done";
+    assert_says(&found.headline[0], &[said]);
+    assert_says(&found.headline[1], &["latency: with 8 machines RAM is faster at p99"]);
+    let short = |arm: Arm| {
+        let cells = found.workloads.iter().flat_map(|workload| &workload.cells);
+        let lacking = cells.filter(|cell| cell.arm == arm && cell.shortfall.is_some());
+        lacking.map(|cell| cell.agents).collect::<Vec<_>>()
+    };
+    assert_eq!((short(Arm::Ram), short(Arm::Disk)), (vec![], vec![4, 8]));
+}
+
+#[test]
 fn a_disk_that_was_played_is_said_in_every_line() {
     let found = story(Story::SimulatedLimit);
     let said = found.simulated.as_deref().expect("a limit");

@@ -28,15 +28,21 @@ const ALWAYS: [&str; 8] = [
 ];
 
 impl Browser {
-    /// The first that is installed; `None` when none is.
+    /// The first that is installed and shows what is in our folder; `None` when none does.
     pub(crate) async fn find() -> Option<Self> {
         for program in PROGRAMS {
-            let command = Command::new(program).arg("--version").deadline(Duration::from_secs(60));
-            if command.run(&CancellationToken::new()).await.is_ok() {
-                return Some(Self { program, folder: tempfile::tempdir().expect("a folder for the test") });
+            let browser = Self { program, folder: tempfile::tempdir().expect("a folder for the test") };
+            if browser.works().await {
+                return Some(browser);
             }
         }
         None
+    }
+
+    /// Ubuntu's package is a script that asks for a snap, and a snap has a `/tmp` of its own.
+    async fn works(&self) -> bool {
+        self.write("hello.html", "<p>hello</p>");
+        self.open("hello.html", &["--dump-dom"]).await.is_ok_and(|(dom, _)| dom.contains("<p>hello</p>"))
     }
 
     /// Where pages and pictures are.

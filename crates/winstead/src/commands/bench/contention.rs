@@ -120,6 +120,7 @@ pub(crate) async fn run(context: &Context, args: &ContentionArgs) -> Result<(), 
     let os = os(&engine, &documents, pool).await?;
     let program = args.probe.program(os)?;
     let design = args.design(pool, os, &program)?;
+    warn_of_unchecked(context, &program);
     for workload in &design.workloads {
         program.check_workload(workload, &context.stop).await?;
     }
@@ -269,6 +270,15 @@ async fn os(engine: &Engine, documents: &Documents, pool: &Pool) -> Result<Guest
 
 fn disk_folder(engine: &Engine, documents: &Documents) -> PathBuf {
     documents.host().stores.disk.unwrap_or_else(|| engine.home().root().join("disk"))
+}
+
+fn warn_of_unchecked(context: &Context, program: &Program) {
+    if program.checker().is_none() {
+        context.ui.warn(&format!(
+            "workloads are not checked beforehand: no winstead-probe for Linux is beside {}",
+            program.file().display()
+        ));
+    }
 }
 
 fn warn_of_few(context: &Context, repeats: u32) {
