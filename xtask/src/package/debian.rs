@@ -28,7 +28,8 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 /// What an administrator changes and an upgrade leaves alone: from the workspace, to the computer.
-const CONFIGURATION: &[(&str, &str)] = &[];
+const CONFIGURATION: &[(&str, &str)] =
+    &[("crates/agent/src/service/agent.yaml", "etc/winstead-agent/agent.yaml")];
 
 /// Packs `program` into a package in `folder`; returns its path.
 ///
@@ -161,12 +162,14 @@ mod tests {
         let program = root.join("usr/bin/winstead-agent");
         assert!(program.exists() && root.join("lib/systemd/system/winstead-agent.service").exists());
         assert!(dpkg(&["--verify", NAME]).is_empty(), "files differ from the package");
-        // What the agent keeps is no file of the package.
+        // What an administrator wrote stays, and what the agent keeps is no file of the package.
+        let configuration = root.join("etc/winstead-agent/agent.yaml");
+        fs::write(&configuration, "# mine\n").unwrap();
         let state = root.join("var/lib/winstead-agent");
         fs::create_dir_all(&state).unwrap();
         dpkg(&["--remove", NAME]);
-        assert!(!program.exists() && state.exists());
+        assert!(!program.exists() && state.exists() && configuration.exists());
         dpkg(&["--purge", NAME]);
-        assert!(!state.exists(), "purged, and its state is there");
+        assert!(!state.exists() && !configuration.exists(), "purged, and something is there");
     }
 }

@@ -49,7 +49,11 @@ impl ServeArgs {
         places
             .map(|(flag, path, _)| (flag, path))
             .chain(files)
-            .flat_map(|(flag, path)| [flag.to_owned(), path.to_string_lossy().into_owned()])
+            .flat_map(|(flag, path)| {
+                // A service runs in another folder. A pipe's name is absolute.
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                [flag.to_owned(), path.to_string_lossy().into_owned()]
+            })
             .collect()
     }
 }

@@ -13,7 +13,7 @@ use crate::service::definition::{PATIENCE, Phase, Service, ServiceError, Status}
 /// The unit as the Debian package has it, too.
 const UNIT: &str = include_str!("winstead-agent.service");
 /// What is replaced in it.
-const EXEC: &str = "ExecStart=/usr/bin/winstead-agent serve";
+const EXEC: &str = "ExecStart=/usr/bin/winstead-agent serve --file /etc/winstead-agent/agent.yaml";
 const DESCRIPTION: &str =
     "Description=Winstead agent: runs processes and tunnels for those whom its policy lets";
 
@@ -236,6 +236,16 @@ mod tests {
         assert!(unit.contains("\nDescription=A test\n"));
         let twice = Service { arguments: vec!["a\nExecStart=b".to_owned()], ..service() };
         assert!(super::unit(&twice).is_err());
+    }
+
+    #[test]
+    fn the_packaged_configuration_is_one_and_the_unit_names_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("agent.yaml");
+        fs::write(&path, include_str!("agent.yaml")).expect("a file");
+        fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("its mode");
+        crate::configuration::Configuration::read(&[path]).expect("it is one");
+        assert!(UNIT.contains(EXEC) && UNIT.contains(DESCRIPTION), "what is replaced is there");
     }
 
     #[test]
