@@ -307,7 +307,7 @@ mod tests {
         );
         let asked = asked.into_inner();
         assert!(asked[0].starts_with("xorriso dnsmasq-base ") && !asked[0].contains("chromium"), "{asked:?}");
-        assert_eq!(asked[1..], ["chromium", "gcc-mingw-w64-x86-64-win32", "wine64"]);
+        assert_eq!(asked[1..], ["chromium", "wine64"]);
     }
 
     #[test]
