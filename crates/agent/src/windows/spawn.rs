@@ -225,7 +225,7 @@ fn create(program: &Program<'_>) -> io::Result<(OwnedHandle, OwnedHandle, u32)> 
 struct Inherited {
     list: Vec<u64>,
     /// The list leads to these.
-    _handles: Box<[RawHandle]>,
+    handles: Box<[RawHandle]>,
 }
 
 impl Inherited {
@@ -258,7 +258,7 @@ impl Inherited {
                     null(),
                 ) != 0
         };
-        if done { Ok(Self { list, _handles: handles }) } else { Err(io::Error::last_os_error()) }
+        if done { Ok(Self { list, handles }) } else { Err(io::Error::last_os_error()) }
     }
 
     fn pointer(&self) -> *mut std::ffi::c_void {
@@ -270,6 +270,10 @@ impl Drop for Inherited {
     fn drop(&mut self) {
         // SAFETY: it was initialised, and this is its end.
         unsafe { DeleteProcThreadAttributeList(self.pointer()) };
+        for handle in &self.handles {
+            // SAFETY: it is open: its owner is borrowed. Where it stays, another child of ours might get it, too.
+            unsafe { SetHandleInformation(*handle, HANDLE_FLAG_INHERIT, 0) };
+        }
     }
 }
 
