@@ -1,6 +1,11 @@
 //! Serves the doors until somebody asks to stop.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -8,12 +13,13 @@ use tonic::transport::{Server, server::Router};
 use tonic_health::{ServingStatus, server::health_reporter};
 use tower::layer::util::{Identity, Stack};
 use winstead_protocol::v1::{DoorStatus, agent_server::AgentServer};
+use winstead_spec::{Agent, AgentDoor};
 
 use crate::{
     access::{Access, Audit, AuditError, Door},
     configuration::{Configuration, ConfigurationError},
     door::{self, Lobby, Seats, SystemDoor},
-    folder::{Readers, lock_down},
+    folder::{Readers, guard, lock_down},
     metrics::{CountCalls, EndpointError, Metrics, MetricsEndpoint},
     services::AgentService,
     status::Overview,
@@ -24,8 +30,8 @@ const WINDOW: u32 = 4 * 1024 * 1024;
 /// Calls at the same time on one connection: a tunnel is one, and a client may have a thousand.
 const CALLS: u32 = 4096;
 
-/// How long clients may take to go when the agent ends: one that is stuck must not keep it.
-const GOING: Duration = Duration::from_secs(3);
+/// How long calls under way may take to end when the agent stops.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Where an agent keeps what.
 #[derive(Clone, Debug)]
@@ -105,9 +111,7 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
         handshake: agent.limits.handshake.duration(),
     };
     let mut overview = Overview::new(access, seats, metrics);
-    let path = agent.doors.local.path.clone().unwrap_or_else(|| door::address(&places.runtime));
-    let door = SystemDoor::open(Door::Local, &path, &agent.doors.local.connect, lobby)
-        .map_err(|source| ServeError::Door { path, source })?;
+    let door = open(Door::Local, &agent.doors.local, &door::address(&places.runtime), lobby)?;
     overview.doors.push(described(&door));
     let endpoint = match agent.metrics {
         Some(address) => Some(MetricsEndpoint::open(address).await?),
@@ -120,9 +124,9 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
     signals.ready.cancel();
     tokio::select! {
         served = serving.serve_with_incoming_shutdown(door, signals.stop.cancelled()) => served?,
-        () = late(&signals.stop) => tracing::warn!("clients that did not go in time are cut off"),
         () = follow(&settings.files, &overview, &signals.reload) => {}
         () = publish(endpoint, &overview) => {}
+        () = patience(&signals.stop) => tracing::warn!("stops, though calls are still under way"),
     }
     Ok(())
 }
@@ -149,12 +153,20 @@ fn locked_down(places: &Places) -> Result<Places, ServeError> {
     Ok(Places { runtime, state: lock(&places.state, Readers::Nobody)? })
 }
 
+/// Opens a door at its own path, in a folder where others cannot write, or where it is by default.
+fn open(door: Door, told: &AgentDoor, by_default: &Path, lobby: Lobby) -> Result<SystemDoor, ServeError> {
+    let path = told.path.as_deref().unwrap_or(by_default);
+    let opened = door::folder(path).map_or(Ok(()), guard);
+    let opened = opened.and_then(|()| SystemDoor::open(door, path, &told.connect, lobby));
+    opened.map_err(|source| ServeError::Door { path: path.to_owned(), source })
+}
+
 fn described(door: &SystemDoor) -> DoorStatus {
     let permissions = door.permissions().unwrap_or_else(|error| error.to_string());
     DoorStatus { name: door.door().to_string(), address: door.path().display().to_string(), permissions }
 }
 
-fn message_limit(agent: &winstead_spec::Agent) -> usize {
+fn message_limit(agent: &Agent) -> usize {
     usize::try_from(agent.limits.message.bytes()).unwrap_or(usize::MAX)
 }
 
@@ -178,10 +190,10 @@ async fn follow(files: &[PathBuf], overview: &Overview, reload: &Notify) {
     }
 }
 
-/// Until a client that was asked to go has had its time.
-async fn late(stop: &CancellationToken) {
+/// Until calls have had enough time to end after somebody asked to stop.
+async fn patience(stop: &CancellationToken) {
     stop.cancelled().await;
-    tokio::time::sleep(GOING).await;
+    tokio::time::sleep(GRACE).await;
 }
 
 /// Answers Prometheus for ever, if anybody wants that.

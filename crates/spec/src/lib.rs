@@ -32,8 +32,8 @@ pub use meaning::TEMPLATES;
 pub use name::{MachineName, Name, NameError};
 pub use parse::{Documents, Source, parse};
 pub use policy::{
-    AgentPolicy, AgentQuery, AgentRule, CallerRule, IpNet, PortError, PortRange, PortTarget, Protocol,
-    RunRule,
+    AgentPolicy, AgentQuery, AgentRule, CallerRule, ContainerRule, IpNet, PortError, PortRange, PortTarget,
+    Protocol, RunRule,
 };
 pub use pool::{
     Bridge, Disk, Firmware, Flush, MachineShape, Network, Pool, Probe, Readiness, Start, StoreKind, Subnet,

@@ -47,14 +47,25 @@ pub struct AgentRule {
 pub struct CallerRule {
     /// Where they come in.
     pub door: Option<Door>,
+    /// Only those who can do everything on this computer anyway.
+    pub administrator: bool,
     /// The account's name, its user id, or its SID.
     pub account: Option<String>,
     /// A group of theirs: a name, an id, or a SID.
     pub group: Option<String>,
-    /// Their container, as a glob.
-    pub container: Option<String>,
+    /// Their container.
+    pub container: Option<ContainerRule>,
     /// What the calling program hashes to.
     pub program: Option<Sha256>,
+}
+
+/// Where a caller's process must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContainerRule {
+    /// Outside of all containers.
+    None,
+    /// In one that this glob means.
+    Glob(String),
 }
 
 /// A program that may be run. It is named by digest, by path, or by both.

@@ -62,20 +62,23 @@ fn documents(named: &[PathBuf]) -> Result<Documents, CliError> {
     Ok(documents)
 }
 
-/// Refuses what only winstead-agent reads; beside other documents it is passed over, with a line that says so.
+/// Refuses files that only winstead-agent has a use for. Beside other documents its own are passed over: [`remark`].
 fn not_for_an_agent(documents: &Documents, sources: &[Source]) -> Result<(), CliError> {
     if documents.are_for_an_agent() {
         let files: Vec<&str> = sources.iter().map(|source| source.name.as_str()).collect();
         let message = format!("use {}: it holds nothing but documents for winstead-agent", files.join(", "));
         return Err(CliError::usage(message, format!("winstead-agent serve -f {}", files.join(" -f "))));
     }
-    for name in documents.agents.iter().map(|agent| &agent.name) {
-        tracing::warn!("the Agent `{name}` is for winstead-agent; nothing is done with it here");
-    }
-    for name in documents.policies.iter().map(|policy| &policy.name) {
-        tracing::warn!("the AgentPolicy `{name}` is for winstead-agent; nothing is done with it here");
-    }
     Ok(())
+}
+
+/// What to say of documents that are passed over.
+pub(crate) fn remark(documents: &Documents) -> Option<String> {
+    let agents = documents.agents.iter().map(|agent| format!("Agent `{}`", agent.name));
+    let policies = documents.policies.iter().map(|policy| format!("AgentPolicy `{}`", policy.name));
+    let names: Vec<String> = agents.chain(policies).collect();
+    let what = names.join(", ");
+    (!names.is_empty()).then(|| format!("{what}: for winstead-agent; nothing is done with it here"))
 }
 
 fn read(named: &Path) -> Result<Vec<Source>, CliError> {
@@ -150,7 +153,10 @@ mod tests {
         let host =
             "\n---\napiVersion: winstead.dev/v1alpha1\nkind: Host\nmetadata: {name: local}\nspec: {}\n";
         fs_err::write(&path, format!("{agent}{host}")).unwrap();
-        assert_eq!(documents(&[path]).unwrap().hosts.len(), 1);
+        let both = documents(&[path]).unwrap();
+        let said = remark(&both);
+        assert_eq!(said.as_deref(), Some("Agent `a`: for winstead-agent; nothing is done with it here"));
+        assert_eq!(both.hosts.len(), 1);
     }
 
     #[tokio::test]

@@ -90,29 +90,38 @@ impl Access {
     /// # Errors
     /// When they may not.
     pub fn decide(&self, caller: &Caller, request: Request<'_>) -> Result<Terms, Denied> {
-        if let (Request::Run(run), Some(most)) = (request, self.arguments)
-            && length(run) > most.bytes()
-        {
-            return Err(Denied::TooLong { most });
-        }
-        let verdict = self.judge(caller, request);
+        let too_long = self.too_long(request);
+        let verdict = match too_long {
+            Some(_) => Verdict::Refused(None),
+            None => self.judge(caller, request),
+        };
         if verdict == Verdict::NeedsDigest {
             // No answer yet, and nothing happens by it.
             return Err(Denied::NeedsDigest);
         }
-        let written = self.audit.as_ref().map_or(Ok(()), |audit| audit.write(caller, request, &verdict));
+        let written = self.written(caller, request, &verdict);
+        self.decisions.count(caller.door, written && matches!(verdict, Verdict::Allowed(_)));
+        match (verdict, too_long) {
+            (Verdict::Allowed(terms), _) if written => Ok(terms),
+            (Verdict::Allowed(_), _) => Err(Denied::Unaudited),
+            (_, Some(most)) => Err(Denied::TooLong { most }),
+            _ => Err(Denied::NoRule { what: request.to_string(), caller: caller.to_string() }),
+        }
+    }
+
+    /// The most that arguments and environment may have, if these have more.
+    fn too_long(&self, request: Request<'_>) -> Option<ByteSize> {
+        let Request::Run(run) = request else { return None };
+        self.arguments.filter(|most| length(run) > most.bytes())
+    }
+
+    /// Whether an answer is written down, or need not be.
+    fn written(&self, caller: &Caller, request: Request<'_>, verdict: &Verdict) -> bool {
+        let written = self.audit.as_ref().map_or(Ok(()), |audit| audit.write(caller, request, verdict));
         if let Err(error) = &written {
             tracing::error!(error = error as &dyn std::error::Error, "a decision is not written down");
         }
-        self.decisions.count(caller.door, matches!(verdict, Verdict::Allowed(_)) && written.is_ok());
-        match verdict {
-            Verdict::Allowed(_) if written.is_err() => Err(Denied::Unaudited),
-            Verdict::Allowed(terms) => Ok(terms),
-            Verdict::NeedsDigest => Err(Denied::NeedsDigest),
-            Verdict::Refused(_) => {
-                Err(Denied::NoRule { what: request.to_string(), caller: caller.to_string() })
-            }
-        }
+        written.is_ok()
     }
 
     /// Whether [`Access::decide`] would say yes: for lists of what a caller may see. Nothing is written down.
@@ -121,7 +130,9 @@ impl Access {
         matches!(self.judge(caller, request), Verdict::Allowed(_))
     }
 
-    fn judge(&self, caller: &Caller, request: Request<'_>) -> Verdict {
+    /// What [`Access::decide`] would say, and why. Nothing is written down.
+    #[must_use]
+    pub fn judge(&self, caller: &Caller, request: Request<'_>) -> Verdict {
         let trusted = match caller.door {
             Door::Local => caller.account.administrator,
             Door::Guest => true,

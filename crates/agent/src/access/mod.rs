@@ -6,9 +6,11 @@
 //!                                  └ audit: one line, or nothing is allowed
 //! ```
 
+pub mod advice;
 mod audit;
 mod caller;
 mod decide;
+pub mod describe;
 mod glob;
 mod paths;
 mod policy;

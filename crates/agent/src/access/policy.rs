@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use winstead_spec::{AgentQuery, AgentRule, CallerRule, IpNet, RunRule};
+use winstead_spec::{AgentQuery, AgentRule, CallerRule, ContainerRule, IpNet, RunRule};
 
 use crate::access::{Caller, Limits, Paths, Query, Request, Run, Terms, glob};
 
@@ -31,6 +31,8 @@ pub enum Why {
     Nobody,
     /// Its callers come in elsewhere.
     Door,
+    /// They are administrators.
+    Administrator,
     /// They have another account.
     Account,
     /// They are in another group.
@@ -60,6 +62,7 @@ impl fmt::Display for Why {
         out.write_str(match self {
             Self::Nobody => "it is for nobody",
             Self::Door => "its callers come in by another door",
+            Self::Administrator => "its callers are administrators",
             Self::Account => "its callers have another account",
             Self::Group => "its callers are in another group",
             Self::Container => "its callers are in another container",
@@ -157,11 +160,15 @@ impl Policy {
         let account = &caller.account;
         let same = |name: &String| self.paths.same_name(name, &account.name) || *name == account.id;
         let group = |name: &String| account.groups.iter().any(|group| self.paths.same_name(name, group));
-        let container =
-            |pattern: &String| caller.container.as_ref().is_some_and(|name| glob::matches(pattern, name));
+        let container = |wanted: &ContainerRule| match (wanted, &caller.container) {
+            (ContainerRule::None, container) => container.is_none(),
+            (ContainerRule::Glob(glob), Some(container)) => glob::matches(glob, container),
+            (ContainerRule::Glob(_), None) => false,
+        };
         let digest = caller.process.as_ref().and_then(|process| process.sha256.as_ref());
         for (good, why) in [
             (wanted.door.is_none_or(|door| door == caller.door), Why::Door),
+            (!wanted.administrator || account.administrator, Why::Administrator),
             (wanted.account.as_ref().is_none_or(same), Why::Account),
             (wanted.group.as_ref().is_none_or(group), Why::Group),
             (wanted.container.as_ref().is_none_or(container), Why::Container),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use proptest::{option, prelude::*};
-use winstead_spec::{AgentQuery, AgentRule, ByteSize, CallerRule, RunRule, Sha256};
+use winstead_spec::{AgentQuery, AgentRule, ByteSize, CallerRule, ContainerRule, RunRule, Sha256};
 
 use crate::access::{
     Account, Caller, CallingProcess, Door, Limits, Paths, Policy, Port, Protocol, Query, Request, Run,
@@ -33,14 +33,25 @@ fn arguments() -> impl Strategy<Value = Vec<String>> {
     few(prop::sample::select(&["a", "b", "*"][..]).prop_map(str::to_owned))
 }
 
+fn container() -> impl Strategy<Value = ContainerRule> {
+    prop_oneof![Just(ContainerRule::None), word().prop_map(ContainerRule::Glob)]
+}
+
 fn caller_rule() -> impl Strategy<Value = CallerRule> {
-    (option::of(door()), option::of(word()), option::of(word()), option::of(word()), option::of(digest()))
+    (
+        option::of(door()),
+        option::of(word()),
+        option::of(word()),
+        option::of(container()),
+        option::of(digest()),
+    )
         .prop_map(|(door, account, group, container, program)| CallerRule {
             door,
             account,
             group,
             container,
             program,
+            administrator: false,
         })
 }
 
@@ -267,4 +278,38 @@ fn a_route_is_allowed_to_a_part_of_a_network() {
     let allowed = |network| matches!(policy.judge(&local(), Request::AddRoute(network)), Verdict::Allowed(_));
     assert!(allowed("169.254.169.254/32") && allowed("169.254.169.254") && allowed("169.254.0.0/16"));
     assert!(!allowed("169.0.0.0/8") && !allowed("::/0") && !allowed("everything"));
+}
+
+#[test]
+fn root_in_a_container_is_no_administrator_and_not_outside_of_one() {
+    let rule = |caller: CallerRule| {
+        Policy::new(
+            vec![AgentRule { callers: vec![caller], all: true, ..for_local(RunRule::default()) }],
+            Paths::Unix,
+        )
+    };
+    let root = |container: Option<&str>| Caller {
+        account: Account {
+            name: "root".to_owned(),
+            administrator: container.is_none(),
+            ..Account::default()
+        },
+        container: container.map(str::to_owned),
+        ..local()
+    };
+    let allowed = |policy: &Policy, caller: &Caller| {
+        matches!(policy.judge(caller, Request::Reboot), Verdict::Allowed(_))
+    };
+    let (inside, outside) = (root(Some("/docker/a")), root(None));
+    let administrators = rule(CallerRule { administrator: true, ..CallerRule::default() });
+    assert!(allowed(&administrators, &outside) && !allowed(&administrators, &inside));
+    let host = rule(CallerRule {
+        account: Some("root".to_owned()),
+        container: Some(ContainerRule::None),
+        ..CallerRule::default()
+    });
+    assert!(allowed(&host, &outside) && !allowed(&host, &inside));
+    let docker = ContainerRule::Glob("/docker/*".to_owned());
+    let docker = rule(CallerRule { container: Some(docker), ..CallerRule::default() });
+    assert!(!allowed(&docker, &outside) && allowed(&docker, &inside));
 }

@@ -4,13 +4,19 @@ mod hello;
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(windows, path = "windows.rs")]
 mod platform;
+mod policy;
 mod selftest;
 mod serve;
 mod service;
+mod status;
 
-use std::{error::Error, io::Write, process::ExitCode};
+use std::{
+    error::Error,
+    io::{self, Write},
+    process::ExitCode,
+};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// The daemon on hosts and in guests: runs processes and tunnels for those whom a policy lets.
 #[derive(Debug, Parser)]
@@ -26,37 +32,71 @@ enum Command {
     Hello(hello::HelloArgs),
     Service(service::ServiceArgs),
     Selftest(selftest::SelftestArgs),
+    Status(status::StatusArgs),
+    Policy(policy::PolicyArgs),
+}
+
+/// How to show an answer.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
+
+/// What an agent says no with. Display is a fragment after "failed to".
+#[derive(Debug, thiserror::Error)]
+#[error("get an answer from the agent: {0}")]
+struct Refusal(String);
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        Command::Serve(args) => serve::run(&args),
-        Command::Hello(args) => hello::run(&args),
-        Command::Service(args) => service::run(args),
-        Command::Selftest(args) => selftest::run(&args),
+        Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Hello(args) => hello::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Service(args) => service::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Selftest(args) => selftest::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Status(args) => status::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Policy(args) => policy::run(args),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&*error);
-            ExitCode::FAILURE
-        }
+    outcome.unwrap_or_else(|error| {
+        say(&*error);
+        ExitCode::FAILURE
+    })
+}
+
+/// Writes an answer to standard output.
+fn show(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
     }
+}
+
+/// The agent's own words, without the transport's.
+#[expect(clippy::needless_pass_by_value, reason = "it is what a failed call is turned into")]
+fn refusal(status: tonic::Status) -> Failure {
+    Refusal(status.message().to_owned()).into()
 }
 
 /// An error with its causes.
 fn say(error: &dyn Error) {
-    let mut out = std::io::stderr().lock();
-    let mut cause = Some(error);
-    let mut before = "error: failed to ";
+    let mut text = format!("error: failed to {error}");
+    let mut cause = error.source();
     while let Some(error) = cause {
-        // Nobody reads it: nothing can be done.
-        writeln!(out, "{before}{error}").unwrap_or_default();
+        text += &format!("\n  cause: {error}");
         cause = error.source();
-        before = "  cause: ";
     }
+    complain(&text);
+}
+
+/// Writes to standard error.
+fn complain(text: &str) {
+    // Nobody reads it: nothing can be done.
+    writeln!(io::stderr().lock(), "{text}").unwrap_or_default();
 }

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use clap::{Args, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::ParseError};
 use winstead_agent::serve::{Places, Settings, Signals, serve};
 
 use crate::cli::{
@@ -27,8 +27,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
     /// From which level on, and for which part: `debug`, or `info,winstead_agent::door=debug`.
-    #[arg(long, value_name = "FILTER", default_value = "info")]
-    log: EnvFilter,
+    #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter)]
+    log: String,
 }
 
 /// What a line of the log looks like.
@@ -63,7 +63,7 @@ impl ServeArgs {
 /// # Errors
 /// When it cannot serve.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    log(args.log_format, args.log.clone());
+    log(args.log_format, &args.log);
     until_stopped(args, &Signals::default())
 }
 
@@ -85,7 +85,12 @@ pub(crate) fn until_stopped(args: &ServeArgs, signals: &Signals) -> Result<(), F
     })
 }
 
-fn log(format: LogFormat, filter: EnvFilter) {
+fn filter(text: &str) -> Result<String, ParseError> {
+    EnvFilter::try_new(text).map(|_| text.to_owned())
+}
+
+fn log(format: LogFormat, filter: &str) {
+    let filter = EnvFilter::new(filter);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
     match format {
         LogFormat::Text => lines.with_target(false).init(),

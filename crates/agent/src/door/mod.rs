@@ -15,11 +15,12 @@ mod windows;
 pub use lobby::Lobby;
 pub use seats::{Full, Seat, Seats};
 #[cfg(unix)]
-pub use unix::{UnixDoor, UnixDoor as SystemDoor, UnixVisitor, address, own_caller};
+pub use unix::{UnixDoor, UnixDoor as SystemDoor, UnixVisitor, address, caller_named, folder};
 pub use visitor::{TURNED_AWAY, Visitor};
 #[cfg(windows)]
 pub use windows::{
-    ADMINISTRATORS_ONLY, Pipe, PipeDoor, PipeDoor as SystemDoor, PipeEnd, PipeVisitor, address, own_caller,
+    ADMINISTRATORS_ONLY, Pipe, PipeDoor, PipeDoor as SystemDoor, PipeEnd, PipeVisitor, address, caller_named,
+    folder,
 };
 #[cfg(windows)]
 pub(crate) use windows::{CONTAINER_ACCOUNTS, Instances};

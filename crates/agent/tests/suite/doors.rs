@@ -100,3 +100,27 @@ async fn an_agent_does_not_start_where_others_may_write() {
     let refused = serve(&settings, &Signals::default()).await.expect_err("others may change it");
     assert_eq!(refused.to_string(), "trust the configuration");
 }
+
+#[tokio::test]
+async fn a_door_may_be_elsewhere_but_not_where_others_may_write() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (open, closed) = (folder.path().join("open"), folder.path().join("closed"));
+    for (folder, mode) in [(&open, 0o1777), (&closed, 0o755)] {
+        fs_err::create_dir(folder).expect("it is made");
+        fs_err::set_permissions(folder, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+    }
+    let places = Places { runtime: folder.path().join("run"), state: folder.path().join("state") };
+    let settings = Settings { places, files: vec![folder.path().join("agent.yaml")] };
+    let file = |folder: &std::path::Path| {
+        let spec = format!("{{doors: {{local: {{path: {}/x.sock}}}}}}", folder.display());
+        fs_err::write(&settings.files[0], document("Agent", &spec)).expect("it is written");
+    };
+    file(&open);
+    let refused = serve(&settings, &Signals::default()).await.expect_err("others may write there");
+    assert_eq!(refused.to_string(), format!("listen at {}/x.sock", open.display()));
+    file(&closed);
+    let signals = Signals::default();
+    signals.stop.cancel();
+    serve(&settings, &signals).await.expect("it opens its door and ends");
+    assert!(!closed.join("x.sock").exists(), "the socket goes with its agent");
+}

@@ -3,6 +3,7 @@
 #![cfg(unix)]
 #![expect(clippy::expect_used, reason = "a test may end at what it did not expect, in its own functions too")]
 
+mod cli;
 #[path = "../common/mod.rs"]
 mod common;
 mod doors;

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::{
-    Agent, AgentDoor, AgentDoors, AgentLimits, AgentPolicy, AgentRule, CallerRule, Connect, RunRule,
+    Agent, AgentDoor, AgentDoors, AgentLimits, AgentPolicy, AgentRule, CallerRule, Connect, ContainerRule,
+    RunRule,
     meaning::join,
     parse::Origin,
     problem::{Complaint, Problem},
@@ -131,10 +132,18 @@ fn rule(rule: &raw::Rule) -> AgentRule {
 fn caller(caller: &raw::RuleCaller) -> CallerRule {
     CallerRule {
         door: caller.door,
+        administrator: caller.administrator,
         account: caller.account.clone(),
         group: caller.group.clone(),
-        container: caller.container.clone(),
+        container: caller.container.as_deref().map(container),
         program: caller.program.clone(),
+    }
+}
+
+fn container(text: &str) -> ContainerRule {
+    match text {
+        "none" => ContainerRule::None,
+        glob => ContainerRule::Glob(glob.to_owned()),
     }
 }
 

@@ -146,13 +146,15 @@ pub(crate) struct Rule {
 pub(crate) struct RuleCaller {
     /// Where they come in.
     pub(crate) door: Option<Door>,
+    /// `true`: only those who can do everything on this computer anyway. Root in a container cannot.
+    pub(crate) administrator: bool,
     /// The account: its name, its user id, or its SID.
     #[schemars(extend("format" = "word", "pattern" = Format::Word.pattern()))]
     pub(crate) account: Option<String>,
     /// One of their groups: its name, its id, or its SID.
     #[schemars(extend("format" = "word", "pattern" = Format::Word.pattern()))]
     pub(crate) group: Option<String>,
-    /// A glob for their container: the path of its cgroup on Linux, its job on Windows. Callers outside of one never match.
+    /// A glob for their container: the path of its cgroup on Linux, its job on Windows. `none`: only those outside of one. Default: both.
     #[schemars(extend("format" = "word", "pattern" = Format::Word.pattern()))]
     pub(crate) container: Option<String>,
     /// What the calling program hashes to.

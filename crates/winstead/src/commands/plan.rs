@@ -14,7 +14,7 @@ use winstead_spec::{API_VERSION, Documents, GuestOs, Start};
 use crate::{
     context::Context,
     error::CliError,
-    files::FileArgs,
+    files::{self, FileArgs},
     output::{self, Columns, counted},
     ui::Ui,
 };
@@ -74,6 +74,9 @@ pub(crate) struct Steps {
 /// When a file is wrong, or the plan does not fit.
 pub(crate) async fn run(context: &Context, args: &PlanArgs) -> Result<ExitCode, CliError> {
     let documents = args.files.documents("plan", &context.stop).await?;
+    if let Some(remark) = files::remark(&documents) {
+        context.ui.warn(&remark);
+    }
     let engine = context.engine().await?;
     let plan = engine.plan(&documents).await?;
     let steps = if args.steps { steps(&engine, &documents, &plan) } else { Vec::new() };

@@ -8,7 +8,7 @@ use crate::{
     commands::{plan, tables},
     context::Context,
     error::CliError,
-    files::FileArgs,
+    files::{self, FileArgs},
     output::{self, counted},
 };
 
@@ -40,6 +40,9 @@ pub(crate) struct UpArgs {
 /// When a file is wrong, the plan does not fit, or something does not come up.
 pub(crate) async fn run(context: &Context, args: &UpArgs) -> Result<(), CliError> {
     let documents = args.files.documents("up", &context.stop).await?;
+    if let Some(remark) = files::remark(&documents) {
+        context.ui.warn(&remark);
+    }
     let engine = context.engine().await?;
     if args.dry_run {
         let planned = engine.plan(&documents).await?;

@@ -42,7 +42,7 @@ fn is_container(above: &str, name: &str) -> bool {
     let bare = name.strip_suffix(".scope").unwrap_or(name);
     // podman's and CRI-O's own helpers carry the container's number outside of it.
     let helper = bare.contains("conmon");
-    let id = bare.rsplit(['-', ':']).next().unwrap_or_default();
+    let id = bare.rsplit(['-', ':', '_']).next().unwrap_or_default();
     let numbered = id.len() == ID_LENGTH && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     let machine = bare.starts_with("machine-") && name.ends_with(".scope");
     (numbered && !helper)
@@ -73,6 +73,9 @@ mod tests {
             "/machine.slice/systemd-nspawn@web.service".to_owned(),
             r"/machine.slice/machine-qemu\x2d1\x2dweb.scope".to_owned(),
             "/lxc.payload.web".to_owned(),
+            format!("/kubepods/{POD}/kata_{ID}"),
+            format!("/machine.slice/libpod-{ID}.scope"),
+            format!("/libpod_parent/libpod-{ID}"),
             "/lxc/web".to_owned(),
         ] {
             assert_eq!(container(&format!("0::{path}\n")), Some(path.clone()));
@@ -83,7 +86,7 @@ mod tests {
 
     #[test]
     fn containers_of_version_1_are_known_whatever_stands_first() {
-        // As Docker 20.10 on Debian 10, and containerd 1.4 with Kubernetes 1.20, have it.
+        // Both versions are mounted; controllers that nobody uses stay at the root.
         let docker = format!(
             "12:pids:/docker/{ID}\n11:rdma:/\n4:memory:/docker/{ID}\n1:name=systemd:/docker/{ID}\n0::/system.slice/containerd.service\n"
         );

@@ -5,5 +5,5 @@ mod peer;
 mod programs;
 mod socket;
 
-pub use peer::own_caller;
-pub use socket::{UnixDoor, UnixVisitor, address};
+pub use peer::caller_named;
+pub use socket::{UnixDoor, UnixVisitor, address, folder};

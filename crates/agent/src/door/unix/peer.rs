@@ -5,6 +5,7 @@
 //! its number before that), everything is read, and then it must still be there.
 
 use std::{
+    ffi::CString,
     io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
@@ -12,7 +13,7 @@ use std::{
 use fs_err as fs;
 use nix::{
     sys::socket::{getsockopt, sockopt},
-    unistd::{Gid, Group, Uid, User},
+    unistd::{Gid, Group, Uid, User, getgrouplist},
 };
 use rustix::process::{Pid, PidfdFlags, geteuid, getpid, pidfd_open};
 use tokio::net::UnixStream;
@@ -50,13 +51,26 @@ pub(super) fn peer(door: Door, stream: &UnixStream, programs: Option<&Programs>)
     Ok(Caller { door, account, process: Some(process), container })
 }
 
-/// This very process, as a caller: for a dry run of decisions.
+/// An account of this computer as a caller outside of containers, or this very process: for a dry run of decisions.
 ///
 /// # Errors
-/// When `/proc` does not say it.
-pub fn own_caller(door: Door) -> io::Result<Caller> {
-    let facts = facts(getpid().as_raw_nonzero().get().cast_unsigned())?;
-    Ok(Caller { door, account: facts.account, process: Some(facts.process), container: facts.container })
+/// When there is no such account, or `/proc` does not say who we are.
+pub fn caller_named(door: Door, account: Option<&str>) -> io::Result<Caller> {
+    let Some(name) = account else {
+        let Facts { account, process, container } = facts(getpid().as_raw_nonzero().get().cast_unsigned())?;
+        return Ok(Caller { door, account, process: Some(process), container });
+    };
+    let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("find the account {name:?}"));
+    let user = User::from_name(name)?.ok_or_else(unknown)?;
+    let text = CString::new(name).map_err(|_| unknown())?;
+    let groups = getgrouplist(&text, user.gid)?;
+    let account = Account {
+        name: named(user.name),
+        id: user.uid.to_string(),
+        groups: groups.into_iter().flat_map(|gid| group(gid.as_raw())).collect(),
+        administrator: user.uid.is_root(),
+    };
+    Ok(Caller { door, account, process: None, container: None })
 }
 
 fn hold(stream: &UnixStream, pid: i32) -> io::Result<OwnedFd> {
@@ -159,30 +173,51 @@ mod tests {
         assert!(!caller.account.name.is_empty());
     }
 
-    #[tokio::test]
-    async fn whoever_is_gone_is_nobody() {
+    /// A socket, and a program that connects to it and then waits for the end of its input.
+    async fn visited(before: &[&str]) -> (tempfile::TempDir, std::process::Child, UnixStream) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("socket");
         let listener = tokio::net::UnixListener::bind(&path).expect("it listens");
+        let words = before.iter().copied().chain(["perl", "-MIO::Socket::UNIX", "-e"]);
+        let words: Vec<&str> = words.collect();
         #[expect(
             clippy::disallowed_methods,
-            reason = "a process that connects and ends, not a command that is run"
+            reason = "a process that connects and stays, not a command that is run"
         )]
-        let mut child = std::process::Command::new("perl")
-            .args(["-MIO::Socket::UNIX", "-e", "IO::Socket::UNIX->new(Peer => $ARGV[0]) or die"])
+        let child = std::process::Command::new(words[0])
+            .args(&words[1..])
+            .arg("my $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die; <STDIN>")
             .arg(&path)
+            .stdin(std::process::Stdio::piped())
             .spawn()
-            .expect("perl is there");
+            .expect("it is there");
         let (stream, _) = listener.accept().await.expect("it comes");
+        (folder, child, stream)
+    }
+
+    #[tokio::test]
+    async fn whoever_is_gone_is_nobody() {
+        let (_folder, mut child, stream) = visited(&[]).await;
+        peer(Door::Local, &stream, None).expect("it is there");
+        drop(child.stdin.take());
         child.wait().expect("it ends");
-        let error = peer(Door::Local, &stream, None).expect_err("nobody is there");
-        assert!(
-            matches!(
-                error.kind(),
-                io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound | io::ErrorKind::Other
-            ),
-            "{error:?}"
-        );
+        peer(Door::Local, &stream, None).expect_err("nobody is there");
+    }
+
+    #[tokio::test]
+    async fn root_of_another_world_is_no_administrator() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let (_folder, mut child, stream) = visited(&["unshare", "--pid", "--fork"]).await;
+        let caller = peer(Door::Local, &stream, None).expect("it is there");
+        assert_eq!((caller.account.id.as_str(), caller.account.administrator), ("0", false));
+        drop(child.stdin.take());
+        child.wait().expect("it ends");
+        let (_folder, mut child, stream) = visited(&[]).await;
+        assert!(peer(Door::Local, &stream, None).expect("it is there").account.administrator);
+        drop(child.stdin.take());
+        child.wait().expect("it ends");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256 as Hasher};
 use winstead_spec::Sha256;
 
 /// A larger program is not hashed: reading it would take longer than a caller waits.
-const LARGEST: u64 = 1 << 30;
+const LARGEST: u64 = 256 << 20;
 /// So many are remembered; then all are forgotten, because a caller may make new ones as fast as it likes.
 const REMEMBERED: usize = 256;
 

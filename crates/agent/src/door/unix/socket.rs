@@ -56,6 +56,12 @@ pub fn address(runtime: &Path) -> PathBuf {
     runtime.join("agent.sock")
 }
 
+/// The folder in which others could put another socket in a socket's place.
+#[must_use]
+pub fn folder(path: &Path) -> Option<&Path> {
+    path.parent()
+}
+
 impl UnixDoor {
     /// Listens at `path`, in a folder that is locked down. A file that a dead agent left there is replaced.
     ///
