@@ -6,6 +6,9 @@ use crate::{command::Command, place, report, windows};
 
 /// Crates that are to compile for Windows, with the reason. The others drive Linux's own QEMU, tmpfs and bridges.
 const PORTABLE: &[(&str, &str)] = &[
+    ("winstead-agent", "the daemon is for Windows first"),
+    ("winstead-agent-client", "its command line talks to it there, too"),
+    ("winstead-protocol", "both speak it"),
     ("winstead-spec", "the agent and a client on Windows read the same files"),
     ("winstead-probe", "disks are measured in guests with Windows, too"),
     ("winstead-statistics", "a guest with Windows records latencies, and results are judged anywhere"),

@@ -150,6 +150,16 @@ impl Command {
         Ok(Beside { child: self.spawn(Stdio::null(), Stdio::inherit())?, shown: self.to_string() })
     }
 
+    /// Runs it and shows what it said only when it fails.
+    ///
+    /// # Errors
+    /// As [`Command::run`].
+    pub(crate) fn quiet_run(&self) -> anyhow::Result<()> {
+        let (ended, said) = self.quiet()?;
+        anyhow::ensure!(ended.status.success(), "`{self}` failed: {}\n{}", ended.status, said.trim_end());
+        Ok(())
+    }
+
     /// Becomes the command: it has the terminal, the signals and the exit code to itself. Returns only what went wrong.
     #[cfg(any(test, not(feature = "bench")))]
     pub(crate) fn exec(&self) -> anyhow::Error {

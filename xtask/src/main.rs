@@ -8,6 +8,7 @@ mod command;
 mod demo;
 mod interrupt;
 mod libtest;
+mod package;
 mod packages;
 mod place;
 mod product;
@@ -39,6 +40,8 @@ enum Task {
     Check,
     /// Measures, keeps every sample in `bench/results`, and prints a table. Takes long: leave the computer alone meanwhile.
     Bench(BenchArguments),
+    /// Makes a `.deb` and an MSI of winstead-agent, in `target/packages`.
+    Package,
     /// What the benchmarks' scripts wait with.
     #[cfg(feature = "bench")]
     #[command(hide = true)]
@@ -73,6 +76,7 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Demo => demo::run(),
         Task::Test => test::run(),
         Task::Check => check::run(),
+        Task::Package => package::run(),
         Task::Bench(arguments) => measure(arguments),
         #[cfg(feature = "bench")]
         Task::Ready(arguments) => bench::ready::run(arguments),

@@ -21,6 +21,8 @@ pub(crate) enum Need {
     Rootless,
     /// Features that the tests exercise and the demo does not.
     Tests,
+    /// `./x package`, and its tests.
+    Packages,
     /// The comparison with libvirt.
     Libvirt,
     /// The comparison with fio.
@@ -55,6 +57,8 @@ const fn package(name: &'static str, sign: Sign, need: Need, why: &'static str) 
     Package { name, sign, why, need, skipped: None }
 }
 
+const MINGW: &str = "x86_64-w64-mingw32-gcc";
+
 impl Package {
     /// One without which the task goes on.
     const fn or_skip(self, skipped: &'static str) -> Self {
@@ -62,7 +66,7 @@ impl Package {
     }
 }
 
-const WINDOWS_PROGRAM: &str = "the test of the Windows program";
+const WINDOWS_PROGRAM: &str = "the tests of the Windows programs";
 
 /// Names are the same on Debian 12, 13 and Ubuntu 24.04, but for Chromium, which is a snap on Ubuntu. Package managers of
 /// other systems are not driven.
@@ -104,15 +108,12 @@ const PACKAGES: &[Package] = &[
         "opens reports as their readers do",
     )
     .or_skip("the tests of reports in a browser"),
-    package(
-        "gcc-mingw-w64-x86-64-win32",
-        Sign::Program("x86_64-w64-mingw32-gcc"),
-        Need::Tests,
-        "links the Windows program of the probe",
-    )
-    .or_skip(WINDOWS_PROGRAM),
-    package("wine64", Sign::AnyFile(&["/usr/lib/wine/wine64"]), Need::Tests, "runs it")
+    package("gcc-mingw-w64-x86-64-win32", Sign::Program(MINGW), Need::Packages, "links Windows programs")
         .or_skip(WINDOWS_PROGRAM),
+    package("wine64", Sign::AnyFile(&["/usr/lib/wine/wine64"]), Need::Tests, "runs them")
+        .or_skip(WINDOWS_PROGRAM),
+    package("wixl", Sign::Program("wixl"), Need::Packages, "makes the agent's MSI")
+        .or_skip("the test of the MSI"),
     package("swtpm", Sign::Program("swtpm"), Need::Tests, "is the TPM of Windows machines"),
     package("fio", Sign::Program("fio"), Need::Fio, "is what the probe is compared with"),
     package("socat", Sign::Program("socat"), Need::Socat, "is what the agent's streams are compared with"),
@@ -309,7 +310,7 @@ mod tests {
         );
         let asked = asked.into_inner();
         assert!(asked[0].starts_with("xorriso dnsmasq-base ") && !asked[0].contains("chromium"), "{asked:?}");
-        assert_eq!(asked[1..], ["chromium", "gcc-mingw-w64-x86-64-win32", "wine64"]);
+        assert_eq!(asked[1..], ["chromium", "wine64"]);
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     packages::ensure(&needs())?;
     if let Err(why) = windows::ensure_std()? {
-        report::line(format_args!("{why}: the test of the Windows program will be skipped"));
+        report::line(format_args!("{why}: the tests of the Windows programs will be skipped"));
     }
     let mut tally = Tally::default();
     let mut log = Log::create()?;
@@ -58,7 +58,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
 }
 
 fn needs() -> Vec<Need> {
-    let mut needs = vec![Need::Product, Need::Tests];
+    let mut needs = vec![Need::Product, Need::Tests, Need::Packages];
     needs.extend((!place::is_root()).then_some(Need::Rootless));
     needs
 }

@@ -18,6 +18,7 @@ use winstead_protocol::v1::{
 use crate::{
     error::ConnectError,
     flow::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW, TUNNEL_MESSAGE},
+    platform::stream,
 };
 
 /// Where an agent listens.
@@ -25,6 +26,8 @@ use crate::{
 pub enum Address {
     /// A Unix socket of this computer.
     Unix(PathBuf),
+    /// A named pipe of this computer, which runs Windows: `\\\\.\\pipe\\winstead_agent`.
+    Pipe(String),
 }
 
 impl Address {
@@ -33,9 +36,15 @@ impl Address {
     #[must_use]
     #[cfg(unix)]
     pub fn wins(pipe: &str) -> Self {
-        let path = if pipe.contains('/') { PathBuf::from(pipe) } else { wins_socket(FOLDER.as_ref(), pipe) };
-        Self::Unix(path)
+        Self::Unix(wins_path(pipe))
     }
+}
+
+/// The path of the socket that an old client calls by the name of a pipe, or by the path itself.
+#[must_use]
+#[cfg(unix)]
+pub fn wins_path(pipe: &str) -> PathBuf {
+    if pipe.contains('/') { PathBuf::from(pipe) } else { wins_socket(FOLDER.as_ref(), pipe) }
 }
 
 /// Where an agent has its sockets.
@@ -52,6 +61,7 @@ impl fmt::Display for Address {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(out, "{}", path.display()),
+            Self::Pipe(name) => out.write_str(name),
         }
     }
 }
@@ -136,12 +146,5 @@ impl Connection {
     #[must_use]
     pub fn files(&self) -> FilesClient<Channel> {
         FilesClient::new(self.channel.clone())
-    }
-}
-
-#[cfg(unix)]
-async fn stream(address: &Address) -> io::Result<tokio::net::UnixStream> {
-    match address {
-        Address::Unix(path) => tokio::net::UnixStream::connect(path).await,
     }
 }

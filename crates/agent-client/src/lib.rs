@@ -8,13 +8,20 @@ mod connect;
 mod error;
 mod files;
 pub mod flow;
+#[cfg_attr(unix, path = "unix.rs")]
+#[cfg_attr(windows, path = "windows.rs")]
+mod platform;
 pub mod port;
 mod processes;
 pub mod socket;
 pub mod tunnel;
 
 pub use computer::{Clocks, RebootError, come_back};
+#[cfg(unix)]
+pub use connect::wins_path;
 pub use connect::{Address, Alive, Connection, wins_socket};
 pub use error::ConnectError;
 pub use files::FileError;
+#[cfg(windows)]
+pub use platform::PipeStream;
 pub use processes::{CallError, Listening, ProcessInput, Said};

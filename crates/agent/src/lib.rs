@@ -18,9 +18,15 @@ pub mod door;
 pub mod facts;
 pub mod folder;
 pub mod metrics;
+pub mod selftest;
 pub mod serve;
+pub mod service;
 pub mod services;
 pub mod status;
+#[cfg(unix)]
 pub mod supervision;
 pub mod tunnel;
+#[cfg(windows)]
+pub mod windows;
+#[cfg(unix)]
 pub mod wins;

@@ -1,5 +1,9 @@
 //! Serves the doors until somebody asks to stop.
 
+#[cfg_attr(unix, path = "serve/unix.rs")]
+#[cfg_attr(windows, path = "serve/windows.rs")]
+mod platform;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -13,20 +17,17 @@ use tonic::transport::{Server, server::Router};
 use tonic_health::{ServingStatus, server::health_reporter};
 use tower::layer::util::{Identity, Stack};
 use winstead_agent_client::flow::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
-use winstead_protocol::v1::{
-    DoorStatus, agent_server::AgentServer, files_server::FilesServer, processes_server::ProcessesServer,
-};
+use winstead_protocol::v1::{DoorStatus, agent_server::AgentServer, files_server::FilesServer};
 use winstead_spec::{Agent, AgentDoor};
 
 use crate::{
     access::{Access, Audit, AuditError, Door},
     configuration::{Configuration, ConfigurationError},
-    door::{GuestDoor, Lobby, Seats, UnixDoor},
+    door::{self, Lobby, Seats, SystemDoor},
     folder::{Readers, guard, lock_down},
     metrics::{CountCalls, EndpointError, Metrics, MetricsEndpoint},
-    services::{AgentService, FilesService, ProcessService, TunnelsService},
+    services::{AgentService, FilesService, TunnelsService},
     status::Overview,
-    supervision::{self, SupervisionError, Supervisor, Vault},
     tunnel::{Registry, TunnelLimits},
 };
 
@@ -35,6 +36,9 @@ const CALLS: u32 = 4096;
 
 /// How long calls under way may take to end when the agent stops.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// All services together.
+type Serving = Router<Stack<CountCalls, Identity>>;
 
 /// Where an agent keeps what.
 #[derive(Clone, Debug)]
@@ -54,13 +58,15 @@ pub struct Settings {
     pub files: Vec<PathBuf>,
 }
 
-/// What may be asked of an agent from outside of its doors.
+/// What an agent and its system tell each other, outside of its doors. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Signals {
     /// To stop.
     pub stop: CancellationToken,
     /// To read its files again.
     pub reload: Arc<Notify>,
+    /// Cancelled by the agent, when it serves: services tell their system.
+    pub ready: CancellationToken,
 }
 
 /// The agent cannot serve. Display is a fragment after "failed to".
@@ -101,7 +107,7 @@ pub enum ServeError {
     },
     /// Processes cannot be kept.
     #[error("take over processes")]
-    Supervision(#[from] SupervisionError),
+    Supervision(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The transport.
     #[error("serve")]
     Transport(#[from] tonic::transport::Error),
@@ -122,10 +128,9 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
         access: Arc::clone(&access),
         handshake: agent.limits.handshake.duration(),
     };
-    let supervisor = Supervisor::open(keeping(&places, &agent)?).await?;
-    let processes = ProcessService::new(Arc::clone(&access), supervisor.clone(), vault(&places)?);
+    let own = platform::Own::open(&places, &agent, &access).await?;
     let mut overview = Overview::new(access, seats, metrics);
-    let door = open(Door::Local, &agent.doors.local, &places.runtime.join("agent.sock"), lobby)?;
+    let door = open(Door::Local, &agent.doors.local, &door::address(&places.runtime), lobby)?;
     overview.doors.push(described(&door));
     let endpoint = match agent.metrics {
         Some(address) => Some(MetricsEndpoint::open(address).await?),
@@ -133,13 +138,12 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
     };
     overview.metrics_address = endpoint.as_ref().and_then(|endpoint| endpoint.address().ok());
     let overview = Arc::new(overview);
-    let serving = router(&overview, processes, message_limit(&agent), &signals.stop).await;
+    let serving = router(&overview, message_limit(&agent), &signals.stop).await;
+    let serving = own.add(serving, message_limit(&agent));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), door = %door.path().display(), "serves");
+    signals.ready.cancel();
     let outcome = tokio::select! {
-        served = async { tokio::try_join!(
-            serving.clone().serve_with_incoming_shutdown(door, leave(&signals.stop, &supervisor)),
-            serving.serve_with_incoming_shutdown(GuestDoor::open(), signals.stop.cancelled()),
-        ) } => served.map(drop),
+        served = both(serving, door, signals, &own) => served,
         () = follow(&settings.files, &overview, &signals.reload) => Ok(()),
         () = publish(endpoint, &overview) => Ok(()),
         () = patience(&signals.stop) => {
@@ -150,35 +154,20 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
     Ok(outcome?)
 }
 
-/// Leaves the processes to the next agent as soon as this one is to stop, so that nobody who listens to one holds it.
-async fn leave(stop: &CancellationToken, supervisor: &Supervisor) {
-    stop.cancelled().await;
-    supervisor.close().await;
-}
-
-/// Processes are kept by this very executable.
-fn keeping(places: &Places, agent: &Agent) -> Result<supervision::Settings, ServeError> {
-    let keeper = std::env::current_exe()
-        .map_err(|source| ServeError::State { path: "/proc/self/exe".into(), source })?;
-    let mut keeping = supervision::Settings::new(places.state.join("processes"), keeper);
-    // A process has two outputs.
-    keeping.spool.file = agent.spool.bytes() / 2;
-    Ok(keeping)
-}
-
-/// Where programs are taken to before they are compared with a policy.
-fn vault(places: &Places) -> Result<Vault, ServeError> {
-    let path = places.state.join("vault");
-    Vault::open(&path).map_err(|source| ServeError::State { path, source })
+/// At its own door, and at that of its host if it is in a guest.
+async fn both(
+    serving: Serving,
+    door: SystemDoor,
+    signals: &Signals,
+    own: &platform::Own,
+) -> Result<(), tonic::transport::Error> {
+    let host = serving.clone().serve_with_incoming_shutdown(platform::guest_door(), signals.stop.cancelled());
+    let served = serving.serve_with_incoming_shutdown(door, own.leave(&signals.stop));
+    tokio::try_join!(served, host).map(drop)
 }
 
 /// All services of the agent's own protocol, and that of health.
-async fn router(
-    overview: &Arc<Overview>,
-    processes: ProcessService,
-    largest: usize,
-    stop: &CancellationToken,
-) -> Router<Stack<CountCalls, Identity>> {
+async fn router(overview: &Arc<Overview>, largest: usize, stop: &CancellationToken) -> Serving {
     let (health, health_service) = health_reporter();
     health.set_service_status("", ServingStatus::Serving).await;
     let agent = AgentServer::new(AgentService::new(Arc::clone(overview))).max_decoding_message_size(largest);
@@ -191,7 +180,6 @@ async fn router(
         .layer(CountCalls(overview.metrics.calls.clone()))
         .add_service(health_service)
         .add_service(agent)
-        .add_service(ProcessesServer::new(processes).max_decoding_message_size(largest))
         .add_service(FilesServer::new(FilesService::new(Arc::clone(&overview.access))))
         .add_service(TunnelsService::new(Arc::clone(&overview.access), tunnels, stop.clone()))
 }
@@ -205,16 +193,14 @@ fn locked_down(places: &Places) -> Result<Places, ServeError> {
 }
 
 /// Opens a door at its own path, in a folder where others cannot write, or where it is by default.
-fn open(door: Door, told: &AgentDoor, by_default: &Path, lobby: Lobby) -> Result<UnixDoor, ServeError> {
+fn open(door: Door, told: &AgentDoor, by_default: &Path, lobby: Lobby) -> Result<SystemDoor, ServeError> {
     let path = told.path.as_deref().unwrap_or(by_default);
-    let opened = match path.parent() {
-        Some(folder) => guard(folder).and_then(|()| UnixDoor::open(door, path, &told.connect, lobby)),
-        None => Err(io::ErrorKind::InvalidInput.into()),
-    };
+    let opened = door::folder(path).map_or(Ok(()), guard);
+    let opened = opened.and_then(|()| SystemDoor::open(door, path, &told.connect, lobby));
     opened.map_err(|source| ServeError::Door { path: path.to_owned(), source })
 }
 
-fn described(door: &UnixDoor) -> DoorStatus {
+fn described(door: &SystemDoor) -> DoorStatus {
     let permissions = door.permissions().unwrap_or_else(|error| error.to_string());
     DoorStatus { name: door.door().to_string(), address: door.path().display().to_string(), permissions }
 }

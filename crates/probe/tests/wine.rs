@@ -6,136 +6,31 @@
 #![cfg(target_os = "linux")]
 
 use std::{
-    env::consts::ARCH,
     io::Write,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
-use winstead_testing::skip;
 
-const TARGET: &str = "x86_64-pc-windows-gnu";
-const LINKER: &str = "x86_64-w64-mingw32-gcc";
-
-/// What Rust's programs import since 2024 and Wine has since version 9: random numbers.
-const BCRYPT_PRIMITIVES: &str = r"
-#include <windows.h>
-BOOLEAN NTAPI SystemFunction036(PVOID, ULONG);
-__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE at, SIZE_T size) { return SystemFunction036(at, (ULONG)size); }
-";
-
-/// A Wine with a Windows of its own, and the program.
+/// A Wine and the program.
 struct Wine {
-    loader: PathBuf,
-    prefix: TempDir,
+    wine: winstead_testing::Wine,
     program: PathBuf,
 }
 
-/// A command that does not hang for ever.
-#[expect(clippy::disallowed_methods, reason = "as in cli.rs; coreutils' timeout is the deadline")]
-fn command(program: impl AsRef<Path>) -> Command {
-    let mut command = Command::new("timeout");
-    command.arg("--kill-after=10").arg("300").arg(program.as_ref());
-    command
-}
-
-fn must(command: &mut Command) -> Vec<u8> {
-    let output = command.output().expect("coreutils");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
-}
-
-fn in_path(program: &str) -> bool {
-    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-        .any(|folder| folder.join(program).is_file())
-}
-
-/// Debian and Ubuntu keep it out of the `PATH`.
-fn loader() -> Option<PathBuf> {
-    ["/usr/lib/wine/wine64", "/usr/bin/wine64", "/usr/bin/wine"]
-        .map(PathBuf::from)
-        .into_iter()
-        .find(|path| path.is_file())
-}
-
-/// A target's standard library may have been put there by hand, so rustup is not asked.
-fn has_standard_library() -> bool {
-    let sysroot = must(command("rustc").args(["--print", "sysroot"]));
-    let sysroot = PathBuf::from(String::from_utf8_lossy(&sysroot).trim());
-    sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir()
-}
-
 impl Wine {
-    /// Nothing, with the reason told, where this computer cannot build or run it.
     fn or_skip() -> Option<Self> {
-        let reason = match loader() {
-            _ if ARCH != "x86_64" => format!("Wine runs programs for x86_64, and this is {ARCH}"),
-            None => "no Wine (Debian's package wine64): the Windows program was not run".to_owned(),
-            Some(_) if !in_path(LINKER) => {
-                format!("no {LINKER} (Debian's package gcc-mingw-w64-x86-64-win32): no Windows program")
-            }
-            Some(_) if !has_standard_library() => {
-                format!("no Rust for Windows (rustup target add {TARGET}): no Windows program")
-            }
-            Some(loader) => return Some(Self::new(loader)),
-        };
-        skip(&reason);
-        None
-    }
-
-    fn new(loader: PathBuf) -> Self {
-        // A folder of its own beside the others: no build waits for another one's lock.
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("wine");
-        let build = ["build", "--quiet", "--target", TARGET, "-p", env!("CARGO_PKG_NAME"), "--target-dir"];
-        // Nobody debugs this one; without what a debugger needs it is built in half the time.
-        must(command(env!("CARGO")).args(build).arg(&target).env("CARGO_PROFILE_DEV_DEBUG", "0"));
-        let folder = target.join(TARGET).join("debug");
-        let source = folder.join("bcryptprimitives.c");
-        fs_err::write(&source, BCRYPT_PRIMITIVES).expect("a file");
-        let library = folder.join("bcryptprimitives.dll");
-        must(
-            command(LINKER).args(["-O2", "-s", "-shared", "-o"]).args([&library, &source]).arg("-ladvapi32"),
-        );
-        let prefix = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-        fs_err::create_dir(prefix.path().join("wine")).expect("a folder");
-        let wine = Self { loader, prefix, program: folder.join("winstead-probe.exe") };
-        wine.start();
-        wine
-    }
-
-    /// Makes its Windows, and lets the services that every program needs stay until the end. They would keep the
-    /// output of the program that starts them open for seconds, so it has none.
-    fn start(&self) {
-        let mut first = self.command(&self.loader);
-        first.arg(&self.program).arg("--version");
-        for mut command in [self.server("-p"), first] {
-            let ended = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-            assert!(ended.expect("coreutils").success(), "{command:?}");
-        }
-    }
-
-    fn server(&self, argument: &str) -> Command {
-        let names = ["wineserver64", "wineserver"].map(|name| self.loader.with_file_name(name));
-        let server = names.into_iter().find(|path| path.is_file());
-        let mut command = self.command(&server.unwrap_or_else(|| PathBuf::from("wineserver")));
-        command.arg(argument);
-        command
-    }
-
-    fn command(&self, program: &Path) -> Command {
-        let mut command = command(program);
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", self.prefix.path()).env("WINEPREFIX", self.prefix.path().join("wine"));
-        command.envs([("WINEDEBUG", "-all"), ("WINEARCH", "win64")]);
-        command.env("WINEDLLOVERRIDES", "mscoree,mshtml=;winemenubuilder.exe=d");
-        command
+        let wine = winstead_testing::Wine::or_skip(env!("CARGO_TARGET_TMPDIR"))?;
+        let built = wine.build(&["build"], &["--package", env!("CARGO_PKG_NAME")]);
+        let program = built.into_iter().next().expect("a program").path;
+        Some(Self { wine, program })
     }
 
     /// Runs the program in `folder` and writes `input` to it.
     fn run(&self, folder: &Path, arguments: &str, input: &str) -> Output {
-        let mut command = self.command(&self.loader);
+        let mut command = self.wine.command();
         command.current_dir(folder).arg(&self.program).args(arguments.split(' '));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("coreutils");
@@ -150,13 +45,6 @@ impl Wine {
         assert_eq!(output.status.code(), Some(0), "{arguments}: {}", stderr(&output));
         assert_eq!(entries(folder.path()), 0, "left behind: {arguments}");
         serde_json::from_slice(&output.stdout).expect("JSON")
-    }
-}
-
-impl Drop for Wine {
-    fn drop(&mut self) {
-        // It would stay for ever. Nothing can be done where it does not end.
-        drop(self.server("-k").output());
     }
 }
 

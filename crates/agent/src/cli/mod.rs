@@ -1,15 +1,27 @@
 //! The command line: reads arguments, prints, sets exit codes. It decides nothing.
 
+mod hello;
+#[cfg(unix)]
 mod keeper;
+#[cfg(unix)]
 mod listen;
+#[cfg(unix)]
 mod orphans;
+#[cfg_attr(unix, path = "unix.rs")]
+#[cfg_attr(windows, path = "windows.rs")]
+mod platform;
 mod policy;
+#[cfg(unix)]
 mod processes;
 mod reach;
+#[cfg(unix)]
 mod run;
+mod selftest;
 mod serve;
+mod service;
 mod status;
 mod tunnel;
+#[cfg(unix)]
 mod wins;
 
 use std::{
@@ -31,24 +43,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::ServeArgs>),
+    Hello(hello::HelloArgs),
+    Selftest(selftest::SelftestArgs),
     Status(status::StatusArgs),
     Policy(policy::PolicyArgs),
-    Run(run::RunArgs),
-    Ps(processes::PsArgs),
-    Attach(processes::AttachArgs),
-    Logs(processes::LogsArgs),
-    Stop(processes::StopArgs),
-    Rm(processes::RmArgs),
-    Orphans(orphans::OrphansArgs),
     Tunnel(tunnel::TunnelArgs),
-    #[command(name = "srv", alias = "server")]
-    WinsServer(wins::ServerArgs),
-    #[command(name = "cli", alias = "client")]
-    WinsClient(wins::ClientArgs),
-    #[command(hide = true)]
-    Keeper(keeper::KeeperArgs),
-    #[command(hide = true)]
-    Become(keeper::BecomeArgs),
+    #[command(flatten)]
+    Platform(platform::Command),
 }
 
 /// How to show an answer.
@@ -60,9 +61,6 @@ enum Format {
     Json,
 }
 
-/// Where the agent's sockets are, unless it was told otherwise.
-const RUNTIME: &str = "/run/winstead-agent";
-
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// What an agent says no with. Display is a fragment after "failed to".
@@ -72,31 +70,23 @@ struct Refusal(String);
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
-    if wins::is_wins(std::env::args_os().next().as_deref()) {
-        return wins::run_alone();
+    if let Some(code) = platform::by_another_name(std::env::args_os().next().as_deref()) {
+        return code;
     }
     let cli = Cli::parse();
     // As ssh does: a program may end with any other code itself.
     let failed = match &cli.command {
-        Command::Run(_) | Command::Attach(_) => ExitCode::from(255),
+        Command::Platform(command) if platform::runs_a_program(command) => ExitCode::from(255),
         _ => ExitCode::FAILURE,
     };
     let outcome = match cli.command {
-        Command::Serve(args) => serve::run(*args).map(|()| ExitCode::SUCCESS),
+        Command::Serve(args) => serve::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Hello(args) => hello::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Selftest(args) => selftest::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Status(args) => status::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Policy(args) => policy::run(args),
-        Command::Run(args) => run::run(&args),
-        Command::Ps(args) => processes::ps(&args),
-        Command::Attach(args) => processes::attach(&args),
-        Command::Logs(args) => processes::logs(&args),
-        Command::Stop(args) => processes::stop(&args),
-        Command::Rm(args) => processes::rm(&args),
-        Command::Orphans(args) => orphans::run(&args),
         Command::Tunnel(args) => tunnel::run(&args).map(|()| ExitCode::SUCCESS),
-        Command::WinsServer(args) => wins::server(&args).map(|()| ExitCode::SUCCESS),
-        Command::WinsClient(args) => wins::client(&args).map(|()| ExitCode::SUCCESS),
-        Command::Keeper(args) => keeper::keep(&args),
-        Command::Become(args) => keeper::become_program(&args),
+        Command::Platform(command) => platform::run(command),
     };
     outcome.unwrap_or_else(|error| {
         say(&*error);

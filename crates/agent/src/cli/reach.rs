@@ -5,18 +5,20 @@ use std::path::PathBuf;
 use clap::Args;
 use winstead_agent_client::{Address, ConnectError, Connection};
 
+use crate::cli::platform;
+
 /// The agent.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Reach {
-    /// The agent's socket.
-    #[arg(long, value_name = "SOCKET", default_value = "/run/winstead-agent/agent.sock")]
+    /// The agent's socket; on Windows its pipe.
+    #[arg(long, value_name = "SOCKET", default_value = platform::ADDRESS)]
     address: PathBuf,
 }
 
 impl Reach {
     /// Where it listens.
     pub(crate) fn address(&self) -> Address {
-        Address::Unix(self.address.clone())
+        platform::address(&self.address)
     }
 
     /// Connects.

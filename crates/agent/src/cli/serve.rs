@@ -1,17 +1,15 @@
 //! `winstead-agent serve`: the daemon, in the foreground.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf};
 
 use clap::{Args, ValueEnum};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::Notify,
-};
-use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 use winstead_agent::serve::{Places, Settings, Signals, serve};
 
-use crate::cli::Failure;
+use crate::cli::{
+    Failure,
+    platform::{RUNTIME, STATE, accompany, listen},
+};
 
 /// Threads that wait for the disk; more of them would not make it faster.
 const BLOCKING: usize = 8;
@@ -22,11 +20,11 @@ pub(crate) struct ServeArgs {
     /// A file with an Agent or AgentPolicy documents; nobody else may be able to change it. May be given several times.
     #[arg(short, long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The folder of its sockets.
-    #[arg(long, value_name = "DIR", default_value = super::RUNTIME)]
+    /// The folder of its sockets; on Windows the name of its pipe.
+    #[arg(long, value_name = "DIR", default_value = RUNTIME)]
     runtime: PathBuf,
     /// The folder of what outlives it.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/winstead-agent")]
+    #[arg(long, value_name = "DIR", default_value = STATE)]
     state: PathBuf,
     /// What a line of the log looks like.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -45,50 +43,61 @@ enum LogFormat {
     Json,
 }
 
+impl ServeArgs {
+    /// As they stand on a service's command line, without what is the default.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let given = [("--runtime", &self.runtime, RUNTIME), ("--state", &self.state, STATE)];
+        let places = given.into_iter().filter(|(_, path, default)| path.as_os_str() != *default);
+        let files = self.files.iter().map(|file| ("--file", file));
+        places
+            .map(|(flag, path, _)| (flag, path))
+            .chain(files)
+            .flat_map(|(flag, path)| {
+                // A service runs in another folder. A pipe's name is absolute.
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                [flag.to_owned(), path.to_string_lossy().into_owned()]
+            })
+            .collect()
+    }
+}
+
 /// Runs it to its end.
 ///
 /// # Errors
 /// When it cannot serve.
-pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     log(args.log_format, &args.log);
-    let places = Places { runtime: args.runtime, state: args.state };
-    let settings = Settings { places, files: args.files };
-    until_stopped(async |signals| Ok(serve(&settings, signals).await?))
+    daemon(args, &Signals::default())
 }
 
-/// Does this until it is asked to stop.
-pub(crate) fn until_stopped(act: impl AsyncFnOnce(&Signals) -> Result<(), Failure>) -> Result<(), Failure> {
+/// The daemon, until its system or a person asks it to stop.
+///
+/// # Errors
+/// When it cannot serve.
+pub(crate) fn daemon(args: &ServeArgs, signals: &Signals) -> Result<(), Failure> {
+    let places = Places { runtime: args.runtime.clone(), state: args.state.clone() };
+    let settings = Settings { places, files: args.files.clone() };
+    until_stopped(signals, async |signals| Ok(serve(&settings, signals).await?))
+}
+
+/// Does this until its system or a person asks it to stop.
+///
+/// # Errors
+/// When it fails.
+pub(crate) fn until_stopped(
+    signals: &Signals,
+    act: impl AsyncFnOnce(&Signals) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING).enable_all().build()?;
     runtime.block_on(async {
-        let signals = Signals::default();
         tokio::select! {
-            outcome = act(&signals) => outcome?,
-            outcome = listen(&signals.stop, &signals.reload) => outcome?,
+            outcome = act(signals) => outcome?,
+            outcome = listen(signals) => outcome?,
+            () = accompany(signals) => {}
         }
         Ok(())
     })
-}
-
-/// Hands the system's signals on, for ever: after the first one to stop, the second one ends it at once.
-async fn listen(stop: &CancellationToken, reload: &Arc<Notify>) -> io::Result<()> {
-    let mut term = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {
-                reload.notify_one();
-                continue;
-            }
-        }
-        if stop.is_cancelled() {
-            return Err(io::Error::new(io::ErrorKind::Interrupted, "it was asked to stop twice"));
-        }
-        stop.cancel();
-    }
 }
 
 fn filter(text: &str) -> Result<String, ParseError> {

@@ -6,16 +6,27 @@
 
 #[cfg(target_os = "linux")]
 mod guest;
+mod lobby;
 mod seats;
 #[cfg(unix)]
 mod unix;
 #[cfg(target_os = "linux")]
 mod virtio;
 mod visitor;
+#[cfg(windows)]
+mod windows;
 
 #[cfg(target_os = "linux")]
 pub use guest::{GuestDoor, GuestVisitor};
+pub use lobby::Lobby;
 pub use seats::{Full, Seat, Seats};
 #[cfg(unix)]
-pub use unix::{Lobby, UnixDoor, UnixVisitor, caller_named};
+pub use unix::{UnixDoor, UnixDoor as SystemDoor, UnixVisitor, address, caller_named, folder};
 pub use visitor::{TURNED_AWAY, Visitor};
+#[cfg(windows)]
+pub use windows::{
+    ADMINISTRATORS_ONLY, Pipe, PipeDoor, PipeDoor as SystemDoor, PipeEnd, PipeVisitor, address, caller_named,
+    folder,
+};
+#[cfg(windows)]
+pub(crate) use windows::{CONTAINER_ACCOUNTS, Instances};

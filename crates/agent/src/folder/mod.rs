@@ -1,10 +1,13 @@
 //! Folders and files that only the agent may change.
 
+mod rights;
 #[cfg(unix)]
 mod unix;
 #[cfg(windows)]
 mod windows;
 
+#[cfg(windows)]
+pub(crate) use rights::untrusted_writers;
 #[cfg(unix)]
 pub use unix::{guard, lock_down, open_private};
 #[cfg(windows)]

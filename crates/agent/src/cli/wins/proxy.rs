@@ -27,6 +27,5 @@ pub(super) async fn proxy(args: &ProxyArgs) -> Result<(), Failure> {
 
 #[cfg(unix)]
 async fn open(pipe: &str) -> Result<tokio::net::UnixStream, Failure> {
-    let winstead_agent_client::Address::Unix(path) = winstead_agent_client::Address::wins(pipe);
-    Ok(tokio::net::UnixStream::connect(path).await?)
+    Ok(tokio::net::UnixStream::connect(winstead_agent_client::wins_path(pipe)).await?)
 }

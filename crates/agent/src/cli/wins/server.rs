@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use winstead_agent::{
-    serve::Places,
+    serve::{Places, Signals},
     wins::{self, Daemon, process::OnExit},
 };
 use winstead_spec::{WinsConfig, parse_wins};
@@ -107,7 +107,9 @@ pub(crate) fn server(args: &ServerArgs) -> Result<(), Failure> {
     let keeper = std::env::current_exe()?;
     let on_exit = if args.hide_exit_codes { OnExit::Hide } else { OnExit::Tell };
     let daemon = Daemon { config, places, keeper, on_exit };
-    crate::cli::serve::until_stopped(async |signals| Ok(daemon.serve(&signals.stop).await?))
+    crate::cli::serve::until_stopped(&Signals::default(), async |signals| {
+        Ok(daemon.serve(&signals.stop).await?)
+    })
 }
 
 /// A file that is not there says nothing, as it always did.

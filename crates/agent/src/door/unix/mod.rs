@@ -6,4 +6,4 @@ mod programs;
 mod socket;
 
 pub use peer::caller_named;
-pub use socket::{Lobby, UnixDoor, UnixVisitor};
+pub use socket::{UnixDoor, UnixVisitor, address, folder};

@@ -23,8 +23,8 @@ use winstead_spec::Connect;
 
 use super::{peer::peer, programs::Programs};
 use crate::{
-    access::{Access, Caller, Door},
-    door::{Seats, TURNED_AWAY, Visitor},
+    access::{Caller, Door},
+    door::{Lobby, TURNED_AWAY, Visitor},
 };
 
 /// So many may be looked at at the same time; others wait at the door.
@@ -38,17 +38,6 @@ pub type UnixVisitor = Visitor<UnixStream>;
 /// When the system refuses a connection, the next one is not tried at once.
 const REST: Duration = Duration::from_millis(100);
 
-/// What all doors share.
-#[derive(Clone, Debug)]
-pub struct Lobby {
-    /// How many may be there.
-    pub seats: Arc<Seats>,
-    /// Says whether calling programs must be hashed.
-    pub access: Arc<Access>,
-    /// How long a client may take to its first words.
-    pub handshake: Duration,
-}
-
 /// A socket that is listened at; its file goes away with it. As a stream it gives those who come in, and never ends.
 pub struct UnixDoor {
     door: Door,
@@ -59,6 +48,18 @@ pub struct UnixDoor {
     programs: Arc<Programs>,
     arriving: JoinSet<Option<UnixVisitor>>,
     rest: Option<Pin<Box<Sleep>>>,
+}
+
+/// Where the agent's own door is that has this folder for its sockets.
+#[must_use]
+pub fn address(runtime: &Path) -> PathBuf {
+    runtime.join("agent.sock")
+}
+
+/// The folder in which others could put another socket in a socket's place.
+#[must_use]
+pub fn folder(path: &Path) -> Option<&Path> {
+    path.parent()
 }
 
 impl UnixDoor {

@@ -1,0 +1,128 @@
+//! What only Unix computers have: signals.
+
+use std::{ffi::OsStr, io, path::Path, process::ExitCode};
+
+use clap::Subcommand;
+use tokio::signal::unix::{SignalKind, signal};
+use winstead_agent::{serve::Signals, service as system};
+use winstead_agent_client::Address;
+
+use crate::cli::{
+    Failure, keeper, orphans, processes,
+    serve::{self, ServeArgs},
+    service, wins,
+};
+
+/// What systemd runs.
+pub(crate) const SERVICE: [&str; 1] = ["serve"];
+
+/// Where sockets are.
+pub(crate) const RUNTIME: &str = "/run/winstead-agent";
+/// Where all that outlives the agent is.
+pub(crate) const STATE: &str = "/var/lib/winstead-agent";
+
+/// Where the agent listens.
+pub(crate) const ADDRESS: &str = "/run/winstead-agent/agent.sock";
+
+/// An agent that listens there.
+pub(crate) fn address(socket: &Path) -> Address {
+    Address::Unix(socket.to_owned())
+}
+
+/// What only this system's agent has so far, and its service.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Service(service::ServiceArgs),
+    Run(super::run::RunArgs),
+    Ps(processes::PsArgs),
+    Attach(processes::AttachArgs),
+    Logs(processes::LogsArgs),
+    Stop(processes::StopArgs),
+    Rm(processes::RmArgs),
+    Orphans(orphans::OrphansArgs),
+    #[command(name = "srv", alias = "server")]
+    WinsServer(wins::ServerArgs),
+    #[command(name = "cli", alias = "client")]
+    WinsClient(wins::ClientArgs),
+    #[command(hide = true)]
+    Keeper(keeper::KeeperArgs),
+    #[command(hide = true)]
+    Become(keeper::BecomeArgs),
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When it fails.
+pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Service(args) => service::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => super::run::run(&args),
+        Command::Ps(args) => processes::ps(&args),
+        Command::Attach(args) => processes::attach(&args),
+        Command::Logs(args) => processes::logs(&args),
+        Command::Stop(args) => processes::stop(&args),
+        Command::Rm(args) => processes::rm(&args),
+        Command::Orphans(args) => orphans::run(&args),
+        Command::WinsServer(args) => wins::server(&args).map(|()| ExitCode::SUCCESS),
+        Command::WinsClient(args) => wins::client(&args).map(|()| ExitCode::SUCCESS),
+        Command::Keeper(args) => keeper::keep(&args),
+        Command::Become(args) => keeper::become_program(&args),
+    }
+}
+
+/// Whether its exit code is a program's own.
+pub(crate) const fn runs_a_program(command: &Command) -> bool {
+    matches!(command, Command::Run(_) | Command::Attach(_))
+}
+
+/// What a copy of this program does that has the name of another one.
+pub(crate) fn by_another_name(name: Option<&OsStr>) -> Option<ExitCode> {
+    wins::is_wins(name).then(wins::run_alone)
+}
+
+/// Hands the system's signals on, for ever: after the first one to stop, the second one ends it at once.
+///
+/// # Errors
+/// When the system lets nobody wait for them, and when it is asked to stop twice.
+pub(crate) async fn listen(signals: &Signals) -> io::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {
+                signals.reload.notify_one();
+                continue;
+            }
+        }
+        if signals.stop.is_cancelled() {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "it was asked to stop twice"));
+        }
+        signals.stop.cancel();
+    }
+}
+
+/// Tells the system what becomes of the daemon, if it wants to hear it. Never ends by itself; cancel safe.
+pub(crate) async fn accompany(signals: &Signals) {
+    signals.ready.cancelled().await;
+    if let Err(error) = system::ready() {
+        tracing::warn!(%error, "systemd does not know that we are ready");
+    }
+    system::alive().await;
+}
+
+/// The command line says no more: a unit is found by its file.
+pub(crate) fn named(_: &str) -> Vec<String> {
+    Vec::new()
+}
+
+/// Under systemd a service is the daemon in the foreground.
+///
+/// # Errors
+/// When it cannot serve.
+pub(crate) fn be_a_service(_: &str, args: &ServeArgs) -> Result<(), Failure> {
+    serve::run(args)
+}

@@ -1,0 +1,109 @@
+//! What only Windows has: the console's events.
+
+use std::{ffi::OsStr, io, path::Path, process::ExitCode};
+
+use clap::Subcommand;
+use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close};
+use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use winstead_agent::{
+    serve::Signals,
+    service,
+    windows::{EventLog, LIFE},
+};
+use winstead_agent_client::Address;
+
+use crate::cli::{
+    Failure,
+    serve::{self, ServeArgs},
+};
+
+/// What the service manager runs.
+pub(crate) const SERVICE: [&str; 2] = ["service", "run"];
+
+/// The agent's own pipe.
+pub(crate) const RUNTIME: &str = r"\\.\pipe\winstead_agent";
+/// Where all that outlives the agent is.
+pub(crate) const STATE: &str = r"C:\ProgramData\Winstead\agent";
+
+/// Where the agent listens.
+pub(crate) const ADDRESS: &str = RUNTIME;
+
+/// An agent that listens there.
+pub(crate) fn address(pipe: &Path) -> Address {
+    Address::Pipe(pipe.to_string_lossy().into_owned())
+}
+
+/// What differs from other systems: so far, nothing but the service.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Service(super::service::ServiceArgs),
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When it fails.
+pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
+    let Command::Service(args) = command;
+    super::service::run(args).map(|()| ExitCode::SUCCESS)
+}
+
+/// Whether its exit code is a program's own.
+pub(crate) const fn runs_a_program(_: &Command) -> bool {
+    false
+}
+
+/// What a copy of this program does that has the name of another one: nothing else, so far.
+pub(crate) const fn by_another_name(_: Option<&OsStr>) -> Option<ExitCode> {
+    None
+}
+
+/// Hands the console's events on, for ever: after the first one, the second one ends it at once.
+///
+/// # Errors
+/// When the system lets nobody wait for them, and when it is asked to stop twice.
+pub(crate) async fn listen(signals: &Signals) -> io::Result<()> {
+    let (mut interrupt, mut pause, mut close) = (ctrl_c()?, ctrl_break()?, ctrl_close()?);
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = pause.recv() => {}
+            _ = close.recv() => {}
+        }
+        if signals.stop.is_cancelled() {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "it was asked to stop twice"));
+        }
+        signals.stop.cancel();
+    }
+}
+
+/// Only services have somebody who wants to hear what becomes of them. Never ends.
+pub(crate) async fn accompany(_: &Signals) {
+    std::future::pending::<()>().await;
+}
+
+/// A service is told its name.
+pub(crate) fn named(name: &str) -> Vec<String> {
+    vec!["--name".to_owned(), name.to_owned()]
+}
+
+/// Runs the daemon as the service `name`; what it has to say goes to the event log.
+///
+/// # Errors
+/// When the service manager did not start us.
+pub(crate) fn be_a_service(name: &str, args: &ServeArgs) -> Result<(), Failure> {
+    tracing_subscriber::registry().with(EventLog::open(name)?).try_init()?;
+    let (shown, args) = (name.to_owned(), args.clone());
+    Ok(service::run(name, move |signals| {
+        tracing::info!(target: LIFE, version = env!("CARGO_PKG_VERSION"), "{shown} starts");
+        if let Err(error) = service::settle(&shown) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "nobody may start it again when it fails"
+            );
+        }
+        let outcome = serve::daemon(&args, &signals);
+        tracing::info!(target: LIFE, "{shown} stops");
+        outcome
+    })?)
+}
