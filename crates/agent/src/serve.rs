@@ -129,9 +129,11 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
         handshake: agent.limits.handshake.duration(),
     };
     let own = platform::Own::open(&places, &agent, &access).await?;
+    let old_clients = platform::OldClients::open(&places, &agent, &own, &lobby)?;
     let mut overview = Overview::new(access, seats, metrics);
     let door = open(Door::Local, &agent.doors.local, &door::address(&places.runtime), lobby)?;
     overview.doors.push(described(&door));
+    overview.doors.extend(old_clients.described());
     let endpoint = match agent.metrics {
         Some(address) => Some(MetricsEndpoint::open(address).await?),
         None => None,
@@ -143,7 +145,10 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
     tracing::info!(version = env!("CARGO_PKG_VERSION"), door = %door.path().display(), "serves");
     signals.ready.cancel();
     let outcome = tokio::select! {
-        served = both(serving, door, signals, &own) => served,
+        served = async { tokio::try_join!(
+            both(serving, door, signals, &own),
+            old_clients.serve(&overview.access, message_limit(&agent), &signals.stop),
+        ) } => served.map(drop),
         () = follow(&settings.files, &overview, &signals.reload) => Ok(()),
         () = publish(endpoint, &overview) => Ok(()),
         () = patience(&signals.stop) => {

@@ -61,7 +61,7 @@ fn serve(folder: &Path) -> Running {
 fn publish(folder: &Path, target: u16) -> (Running, u16) {
     let socket = folder.join("agent.sock");
     let spec = format!("tcp/0:127.0.0.1:{target}");
-    let mut running = start(&["--address", socket.to_str().expect("it is text"), "tunnel", "publish", &spec]);
+    let mut running = start(&["tunnel", "publish", "--address", socket.to_str().expect("it is text"), &spec]);
     let mut lines = BufReader::new(running.0.stderr.take().expect("it is piped")).lines();
     let line = lines.next().expect("it says something").expect("it is text");
     let (_, after) = line.split_once("127.0.0.1:").expect(&line);
@@ -143,6 +143,6 @@ fn no_tunnels_are_an_empty_list() {
         assert!(begun.elapsed() < LONG, "it listens");
         std::thread::yield_now();
     }
-    let output = run(&["--address", socket.to_str().expect("it is text"), "tunnel", "list", "-o", "json"]);
+    let output = run(&["tunnel", "list", "--address", socket.to_str().expect("it is text"), "-o", "json"]);
     assert_eq!((said(&output), output.stdout.as_slice()), ("", b"[]\n".as_slice()));
 }

@@ -31,8 +31,6 @@ pub struct AgentDoors {
     pub wins: Option<AgentDoor>,
     /// Tunnels of old wins clients.
     pub wins_proxy: Option<AgentDoor>,
-    /// From the host into this guest: a port of virtio-serial.
-    pub guest: Option<PathBuf>,
 }
 
 /// A socket or a pipe.
@@ -99,7 +97,7 @@ impl fmt::Display for Door {
 impl Default for AgentDoors {
     fn default() -> Self {
         let local = AgentDoor { path: None, connect: Connect::Everybody };
-        Self { local, wins: None, wins_proxy: None, guest: None }
+        Self { local, wins: None, wins_proxy: None }
     }
 }
 

@@ -150,7 +150,7 @@ fn schema_and_reader_refuse_the_same_documents() {
         document("Agent", &json!({ "metrics": {} })),
         document("Agent", &json!({ "metrics": { "address": "localhost:1" } })),
         document("Agent", &json!({ "doors": { "local": { "connect": "nobody" } } })),
-        document("Agent", &json!({ "doors": { "guest": {} } })),
+        document("Agent", &json!({ "doors": { "wins": { "connect": "nobody" } } })),
         document("Agent", &json!({ "limits": { "clients": 0 } })),
         rule(json!({ "callers": [] })),
         rule(json!({ "name": "a" })),

@@ -111,7 +111,7 @@ fn ours(lab: &Lab, target: u16) -> anyhow::Result<Way> {
     let spec = format!("tcp/{port}:127.0.0.1:{target}");
     // It waits for the agent itself.
     let published =
-        Command::new([agent.as_str(), "--address", &socket, "tunnel", "publish", &spec]).beside()?;
+        Command::new([agent.as_str(), "tunnel", "publish", "--address", &socket, &spec]).beside()?;
     answered(port)?;
     Ok(Way { name: "tunnel", port, _programs: vec![published, served] })
 }

@@ -8,6 +8,9 @@ use winstead_protocol::v1::{Adapter, FactsResponse};
 
 use super::read::{self, Texts};
 
+/// What an agent can do on this system.
+pub const FEATURES: &[&str] = &["processes", "tunnels", "files", "facts", "reboot"];
+
 /// Another one after each start of the computer; empty where the kernel does not say it.
 #[must_use]
 pub fn boot_id() -> String {
@@ -15,11 +18,13 @@ pub fn boot_id() -> String {
 }
 
 /// What this computer says of itself now. Blocks, for some milliseconds.
-#[must_use]
-pub fn gather() -> FactsResponse {
+///
+/// # Errors
+/// Never on this system.
+pub fn gather() -> io::Result<FactsResponse> {
     let system = rustix::system::uname();
     let release = system.release().to_string_lossy().into_owned();
-    FactsResponse {
+    Ok(FactsResponse {
         host_name: system.nodename().to_string_lossy().into_owned(),
         os_name: read::os_name(&text("/etc/os-release")),
         uptime_ms: read::uptime_ms(&text("/proc/uptime")),
@@ -32,7 +37,7 @@ pub fn gather() -> FactsResponse {
         ubr: None,
         licence_days_left: None,
         build: release,
-    }
+    })
 }
 
 /// Restarts the computer by its service manager, so that everything ends as it should; by the kernel itself where there
@@ -136,7 +141,7 @@ mod tests {
 
     #[test]
     fn this_computer_tells_of_itself() {
-        let facts = gather();
+        let facts = gather().expect("this system says it");
         assert!(facts.cpus > 0 && facts.memory_bytes > 1 << 20 && facts.uptime_ms > 0, "{facts:?}");
         assert!(!facts.build.is_empty() && facts.features.iter().any(|feature| feature.name == "overlay"));
         assert!(facts.adapters.iter().all(|adapter| adapter.name != "lo"));

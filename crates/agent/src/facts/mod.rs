@@ -1,9 +1,9 @@
 //! What a computer says of itself, as far as Kubernetes and whoever waits for it want to know.
 
-#[cfg(target_os = "linux")]
-mod linux;
-#[cfg(target_os = "linux")]
+#[cfg_attr(unix, path = "linux.rs")]
+#[cfg_attr(windows, path = "windows.rs")]
+mod platform;
+#[cfg(unix)]
 mod read;
 
-#[cfg(target_os = "linux")]
-pub use linux::{boot_id, gather, reboot};
+pub use platform::{FEATURES, boot_id, gather, reboot};

@@ -1,17 +1,20 @@
-//! What only Unix computers have so far: processes, and a guest's ports.
+//! What only Unix computers have so far: processes, old clients, and a guest's ports.
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use winstead_protocol::v1::processes_server::ProcessesServer;
+use tonic::transport::Error;
+use winstead_agent_client::wins_socket;
+use winstead_protocol::v1::{DoorStatus, processes_server::ProcessesServer};
 use winstead_spec::Agent;
 
-use super::{Places, ServeError, Serving};
+use super::{Places, ServeError, Serving, described};
 use crate::{
-    access::Access,
-    door::GuestDoor,
+    access::{Access, Door},
+    door::{GuestDoor, Lobby, UnixDoor},
     services::ProcessService,
     supervision::{Settings, Supervisor, Vault},
+    wins::{self, process::OnExit},
 };
 
 /// Processes.
@@ -47,6 +50,65 @@ impl Own {
     pub(super) async fn leave(&self, stop: &CancellationToken) {
         stop.cancelled().await;
         self.supervisor.close().await;
+    }
+}
+
+/// The doors of old clients, as far as the `Agent` document names them.
+#[derive(Debug)]
+pub(super) struct OldClients {
+    services: Option<(UnixDoor, wins::process::ProcessService)>,
+    tunnels: Option<UnixDoor>,
+}
+
+impl OldClients {
+    /// Opens them.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    pub(super) fn open(places: &Places, agent: &Agent, own: &Own, lobby: &Lobby) -> Result<Self, ServeError> {
+        let open = |door, told: &Option<_>, pipe| {
+            let path = wins_socket(&places.runtime, pipe);
+            told.as_ref().map(|told| super::open(door, told, &path, lobby.clone())).transpose()
+        };
+        let services = open(Door::Wins, &agent.doors.wins, "rancher_wins")?;
+        let tunnels = open(Door::WinsProxy, &agent.doors.wins_proxy, "rancher_wins_proxy")?;
+        let processes = || {
+            let (access, supervisor) = (Arc::clone(&lobby.access), own.supervisor.clone());
+            wins::process::ProcessService::open(access, supervisor, &places.state, OnExit::Tell)
+                .map_err(|source| ServeError::State { path: places.state.clone(), source })
+        };
+        let services = services.map(|door| Ok::<_, ServeError>((door, processes()?))).transpose()?;
+        Ok(Self { services, tunnels })
+    }
+
+    /// What they are, for those who may see it.
+    pub(super) fn described(&self) -> Vec<DoorStatus> {
+        let services = self.services.iter().map(|(door, _)| door);
+        services.chain(&self.tunnels).map(described).collect()
+    }
+
+    /// Serves whoever comes in, until `stop` is cancelled.
+    ///
+    /// # Errors
+    /// When the transport breaks.
+    pub(super) async fn serve(
+        self,
+        access: &Arc<Access>,
+        message: usize,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let services = async {
+            let Some((door, processes)) = self.services else { return Ok(()) };
+            let served = wins::serve_services(door, (access, processes.clone()), message, stop).await;
+            processes.close().await;
+            served
+        };
+        let tunnels = async {
+            if let Some(door) = self.tunnels {
+                wins::serve_tunnels(door, access, stop).await;
+            }
+        };
+        tokio::join!(services, tunnels).0
     }
 }
 

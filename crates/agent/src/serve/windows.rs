@@ -4,10 +4,15 @@ use std::{io, sync::Arc};
 
 use tokio_stream::{Stream, pending};
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Error;
+use winstead_protocol::v1::DoorStatus;
 use winstead_spec::Agent;
 
 use super::{Places, ServeError, Serving};
-use crate::{access::Access, door::PipeVisitor};
+use crate::{
+    access::Access,
+    door::{Lobby, PipeVisitor},
+};
 
 /// Nothing.
 #[derive(Clone, Debug)]
@@ -28,6 +33,35 @@ impl Own {
     /// Until it is to stop.
     pub(super) async fn leave(&self, stop: &CancellationToken) {
         stop.cancelled().await;
+    }
+}
+
+/// Old clients, who are not served here yet.
+#[derive(Debug)]
+pub(super) struct OldClients;
+
+impl OldClients {
+    /// Nothing.
+    ///
+    /// # Errors
+    /// When the document names one of their doors: it would be a promise.
+    pub(super) fn open(places: &Places, agent: &Agent, _: &Own, _: &Lobby) -> Result<Self, ServeError> {
+        if agent.doors.wins.is_none() && agent.doors.wins_proxy.is_none() {
+            return Ok(Self);
+        }
+        let source = io::Error::new(io::ErrorKind::Unsupported, "old clients are not served on Windows yet");
+        Err(ServeError::Door { path: places.runtime.clone(), source })
+    }
+
+    /// Nothing.
+    pub(super) const fn described(&self) -> Vec<DoorStatus> {
+        Vec::new()
+    }
+
+    /// Nobody comes.
+    #[expect(clippy::unused_async, reason = "as on other systems")]
+    pub(super) async fn serve(self, _: &Arc<Access>, _: usize, _: &CancellationToken) -> Result<(), Error> {
+        Ok(())
     }
 }
 

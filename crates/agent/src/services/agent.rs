@@ -19,8 +19,6 @@ use crate::{
     status::Overview,
 };
 
-/// What this agent can do.
-const FEATURES: &[&str] = &["processes", "tunnels", "files", "facts", "reboot"];
 /// The answer to a request for a restart comes before it.
 const BEFORE_REBOOT: Duration = Duration::from_millis(500);
 
@@ -46,7 +44,7 @@ impl Agent for AgentService {
             os: consts::OS.to_owned(),
             arch: consts::ARCH.to_owned(),
             boot_id: facts::boot_id(),
-            features: FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
+            features: facts::FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
             instance_id: self.overview.instance.to_string(),
         }))
     }
@@ -59,13 +57,15 @@ impl Agent for AgentService {
 
     async fn facts(&self, request: Request<FactsRequest>) -> Result<Response<FactsResponse>, Status> {
         self.overview.access.decide(caller(&request)?, access::Request::Query(Query::Host))?;
+        known("facts")?;
         let gathered = tokio::task::spawn_blocking(facts::gather).await;
-        Ok(Response::new(gathered.map_err(|_| Status::internal("a thread broke"))?))
+        Ok(Response::new(gathered.map_err(|_| Status::internal("a thread broke"))??))
     }
 
     async fn reboot(&self, request: Request<RebootRequest>) -> Result<Response<RebootResponse>, Status> {
         let caller = caller(&request)?;
         self.overview.access.decide(caller, access::Request::Reboot)?;
+        known("reboot")?;
         tracing::warn!(%caller, "restarting the computer");
         // Nobody waits for it: it ends with the computer.
         tokio::spawn(async {
@@ -81,4 +81,10 @@ impl Agent for AgentService {
         self.overview.access.decide(caller(&request)?, access::Request::Query(Query::Status))?;
         Ok(Response::new(self.overview.status()))
     }
+}
+
+/// Whether this agent can do that on this system.
+fn known(feature: &str) -> Result<(), Status> {
+    let missing = || Status::unimplemented(format!("this agent has no {feature} on {} yet", consts::OS));
+    facts::FEATURES.contains(&feature).then_some(()).ok_or_else(missing)
 }

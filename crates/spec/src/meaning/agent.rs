@@ -29,7 +29,6 @@ pub(crate) fn agent(origin: &Origin<'_>, spec: &AgentSpec, problems: &mut Vec<Pr
         local: open("local", &doors.local, Connect::Everybody),
         wins: doors.wins.as_ref().map(|door| open("wins", door, Connect::Administrators)),
         wins_proxy: doors.wins_proxy.as_ref().map(|door| open("winsProxy", door, Connect::Administrators)),
-        guest: doors.guest.as_ref().map(|door| join(&origin.source.folder, &door.path)),
     };
     Agent {
         name: origin.name.clone(),

@@ -34,8 +34,6 @@ pub(crate) struct Doors {
     pub(crate) wins: Option<AgentDoor>,
     /// Tunnels of old wins clients: WebSocket.
     pub(crate) wins_proxy: Option<AgentDoor>,
-    /// From the host into this guest.
-    pub(crate) guest: Option<GuestDoor>,
 }
 
 /// A socket or a pipe.
@@ -60,15 +58,6 @@ pub(crate) enum Connect {
     Everybody,
     /// Those who can do everything on this computer anyway.
     Administrators,
-}
-
-/// A port of virtio-serial.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct GuestDoor {
-    /// The device: `/dev/virtio-ports/NAME`, or `\\.\Global\NAME` on Windows.
-    #[schemars(extend("format" = "file-path", "pattern" = Format::Path.pattern()))]
-    pub(crate) path: String,
 }
 
 /// Prometheus metrics.

@@ -58,5 +58,5 @@ fn open(path: &Path) -> std::io::Result<File> {
 
 #[cfg(not(unix))]
 fn open(path: &Path) -> std::io::Result<File> {
-    File::open(path)
+    File::options().read(true).open(path)
 }
