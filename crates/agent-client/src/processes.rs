@@ -23,7 +23,7 @@ const ACKNOWLEDGE: u64 = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The agent says no, or why not.
-    #[error("{what}: {}", .status.message())]
+    #[error("{what}: {}", reason(.what, .status))]
     Refused {
         /// What was to be done.
         what: String,
@@ -36,6 +36,13 @@ pub enum CallError {
         /// What was to be done.
         what: String,
     },
+}
+
+/// The agent's words, without those that are ours already.
+fn reason<'a>(what: &str, status: &'a Status) -> &'a str {
+    let words = status.message();
+    let rest = words.strip_prefix("failed to ").and_then(|words| words.strip_prefix(what));
+    rest.and_then(|rest| rest.strip_prefix(": ")).unwrap_or(words)
 }
 
 impl CallError {

@@ -128,7 +128,7 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
         access: Arc::clone(&access),
         handshake: agent.limits.handshake.duration(),
     };
-    let own = platform::Own::open(&places, &agent, &access).await?;
+    let own = platform::Own::open(&places, &agent, &access, &metrics).await?;
     let old_clients = platform::OldClients::open(&places, &agent, &own, &lobby)?;
     let mut overview = Overview::new(access, seats, metrics);
     let door = open(Door::Local, &agent.doors.local, &door::address(&places.runtime), lobby)?;

@@ -138,7 +138,7 @@ async fn the_command_line_runs_a_program_as_if_it_stood_there() {
     let output = daemon.run(&["run", "--", "/no/such/program"]);
     assert_eq!(output.status.code(), Some(255));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("failed to run /no/such/program: there is no such program"), "{said}");
+    assert_eq!(said, "error: failed to run /no/such/program: there is no such program\n");
     let output = daemon.run(&["run", "--sha256", &"0".repeat(64), "--", "/bin/true"]);
     assert_eq!(output.status.code(), Some(255));
     let output = daemon.run(&["run", "--", "sh", "-c", "kill -9 $$"]);
@@ -161,6 +161,9 @@ async fn a_process_goes_with_its_client_or_stays_as_was_asked() {
     };
     let all = wait_for(&connection, |all| ended(all, &goes_id)).await;
     assert!(!ended(&all, &stays_id), "it was to stay");
+    let status = daemon.run(&["status"]).stdout;
+    let status = String::from_utf8_lossy(&status);
+    assert!(status.contains(", 1 processes, 0 tunnels"), "{status}");
     daemon.end().await;
 }
 

@@ -12,6 +12,7 @@ use super::{Places, ServeError, Serving, described};
 use crate::{
     access::{Access, Door},
     door::{GuestDoor, Lobby, UnixDoor},
+    metrics::Metrics,
     services::ProcessService,
     supervision::{Settings, Supervisor, Vault},
     wins::{self, process::OnExit},
@@ -33,8 +34,9 @@ impl Own {
         places: &Places,
         agent: &Agent,
         access: &Arc<Access>,
+        metrics: &Metrics,
     ) -> Result<Self, ServeError> {
-        let supervisor = Supervisor::open(keeping(places, agent)?).await;
+        let supervisor = Supervisor::open(keeping(places, agent, metrics)?).await;
         let supervisor = supervisor.map_err(|error| ServeError::Supervision(error.into()))?;
         let processes = ProcessService::new(Arc::clone(access), supervisor.clone(), vault(places)?);
         Ok(Self { supervisor, processes })
@@ -118,12 +120,13 @@ pub(super) fn guest_door() -> GuestDoor {
 }
 
 /// Processes are kept by this very executable.
-fn keeping(places: &Places, agent: &Agent) -> Result<Settings, ServeError> {
+fn keeping(places: &Places, agent: &Agent, metrics: &Metrics) -> Result<Settings, ServeError> {
     let keeper = std::env::current_exe()
         .map_err(|source| ServeError::State { path: "/proc/self/exe".into(), source })?;
     let mut keeping = Settings::new(places.state.join("processes"), keeper);
     // A process has two outputs.
     keeping.spool.file = agent.spool.bytes() / 2;
+    keeping.running = metrics.processes.clone();
     Ok(keeping)
 }
 

@@ -12,6 +12,7 @@ use super::{Places, ServeError, Serving};
 use crate::{
     access::Access,
     door::{Lobby, PipeVisitor},
+    metrics::Metrics,
 };
 
 /// Nothing.
@@ -21,7 +22,12 @@ pub(super) struct Own;
 impl Own {
     /// Nothing has to be taken over.
     #[expect(clippy::unused_async, reason = "as on other systems")]
-    pub(super) async fn open(_: &Places, _: &Agent, _: &Arc<Access>) -> Result<Self, ServeError> {
+    pub(super) async fn open(
+        _: &Places,
+        _: &Agent,
+        _: &Arc<Access>,
+        _: &Metrics,
+    ) -> Result<Self, ServeError> {
         Ok(Self)
     }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use fs_err as fs;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     process::Child,
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
@@ -47,15 +48,39 @@ pub struct Settings {
     pub retention: Duration,
     /// How many ended processes are remembered at most.
     pub retained: usize,
+    /// Where those that run are counted.
+    pub running: Gauge,
 }
 
 impl Settings {
     /// The usual ones: 1,000 processes; 256 KiB in memory and 32 MiB on the disk for each output, so 64 MiB for a process;
     /// an hour, 1,000 ended ones.
     #[must_use]
-    pub const fn new(folder: PathBuf, keeper: PathBuf) -> Self {
+    pub fn new(folder: PathBuf, keeper: PathBuf) -> Self {
         let spool = Bounds { memory: 256 * 1024, file: 32 * 1024 * 1024 };
-        Self { folder, keeper, most: 1000, spool, retention: Duration::from_hours(1), retained: 1000 }
+        let retention = Duration::from_hours(1);
+        Self { folder, keeper, most: 1000, spool, retention, retained: 1000, running: Gauge::default() }
+    }
+}
+
+/// A running process's place among all; dropping it gives it back.
+#[derive(Debug)]
+struct Place {
+    /// Nothing where there were more already when the agent came.
+    _permit: Option<OwnedSemaphorePermit>,
+    running: Gauge,
+}
+
+impl Place {
+    fn take(permit: Option<OwnedSemaphorePermit>, running: &Gauge) -> Self {
+        running.inc();
+        Self { _permit: permit, running: running.clone() }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.running.dec();
     }
 }
 
@@ -262,7 +287,7 @@ impl Supervisor {
     fn watch(
         &self,
         process: &Arc<Process>,
-        place: Option<OwnedSemaphorePermit>,
+        permit: Option<OwnedSemaphorePermit>,
         keeper: Option<Child>,
     ) -> io::Result<()> {
         let alive = platform::Alive::open(&process.folder)?;
@@ -272,6 +297,7 @@ impl Supervisor {
         }
         self.lock().insert(process.id().to_owned(), Arc::clone(process));
         let (this, process) = (self.clone(), Arc::clone(process));
+        let place = Place::take(permit, &self.all.settings.running);
         self.all.tasks.spawn(async move {
             let gone = process.gone.clone();
             tokio::select! {
@@ -283,13 +309,7 @@ impl Supervisor {
     }
 
     /// Until its keeper may go.
-    async fn see_off(
-        &self,
-        process: &Process,
-        alive: &platform::Alive,
-        place: Option<OwnedSemaphorePermit>,
-        keeper: Option<Child>,
-    ) {
+    async fn see_off(&self, process: &Process, alive: &platform::Alive, place: Place, keeper: Option<Child>) {
         if let Err(error) = alive.ended().await {
             tracing::warn!(%error, id = process.id(), "its end cannot be waited for");
         }
