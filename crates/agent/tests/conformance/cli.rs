@@ -44,6 +44,19 @@ impl Wins {
 }
 
 #[tokio::test]
+async fn a_configuration_that_others_can_change_is_not_followed() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (wins, folder) = (Wins::new(), tempfile::tempdir().expect("a folder"));
+    let config = folder.path().join("config");
+    fs_err::write(&config, "white_list: {processPaths: [/bin/sh]}\n").expect("it is written");
+    fs_err::set_permissions(&config, std::fs::Permissions::from_mode(0o666)).expect("it is ours");
+    let at = folder.path().display();
+    let line = format!("srv app run --config {at}/config --runtime {at}/run --state {at}/state");
+    let (code, _, err) = wins.run(&line).await;
+    assert!(code == 1 && err.contains("failed to trust") && err.contains("others may write to it"), "{err}");
+}
+
+#[tokio::test]
 async fn version_and_unknown_commands_are_as_scripts_know_them() {
     let wins = Wins::new();
     let (code, out, _) = wins.run("--version").await;

@@ -79,6 +79,14 @@ enum Profile {
     Mutex,
 }
 
+/// Others can change what decides. Display is a fragment after "failed to".
+#[derive(Debug, thiserror::Error)]
+#[error("trust {}", path.display())]
+struct Unsafe {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
 /// It cannot be done here. Display is a fragment after "failed to".
 #[derive(Debug, thiserror::Error)]
 #[error("{0} a service: only Windows has such services; on Linux the package brings a systemd unit")]
@@ -112,10 +120,14 @@ pub(crate) fn server(args: &ServerArgs) -> Result<(), Failure> {
     })
 }
 
-/// A file that is not there says nothing, as it always did.
+/// A file that is not there says nothing, as it always did. One that others can change would let them run what they like:
+/// that was CVE-2023-32197.
 fn read(path: &std::path::Path) -> Result<WinsConfig, Failure> {
     match fs_err::read_to_string(path) {
-        Ok(text) => Ok(parse_wins(&path.display().to_string(), &text)?),
+        Ok(text) => {
+            winstead_agent::folder::guard(path).map_err(|source| Unsafe { path: path.to_owned(), source })?;
+            Ok(parse_wins(&path.display().to_string(), &text)?)
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(WinsConfig::default()),
         Err(error) => Err(error.into()),
     }
