@@ -1,4 +1,4 @@
-//! What is kept of one output stream, as a pure state machine: it decides, [`super::pump`] acts.
+//! What is kept of one output stream, as a pure state machine: it decides, `pump.rs` acts.
 //!
 //! Bytes are counted from the stream's beginning. What was said and not yet acknowledged is kept whole, in one of two
 //! places:
