@@ -31,7 +31,11 @@ fn command() -> Command {
 
 impl Daemon {
     async fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::start_in(tempfile::tempdir().expect("a folder")).await
+    }
+
+    /// By the documents in the folder's `agent.yaml`, if there is one.
+    async fn start_in(folder: TempDir) -> Self {
         let child = Self::spawn(&folder);
         let daemon = Self { folder, child };
         daemon.connect().await;
@@ -41,6 +45,10 @@ impl Daemon {
     fn spawn(folder: &TempDir) -> Child {
         let mut command = command();
         command.arg("serve").arg("--runtime").arg(folder.path()).arg("--state").arg(folder.path());
+        let documents = folder.path().join("agent.yaml");
+        if documents.exists() {
+            command.arg("-f").arg(documents);
+        }
         command.stdin(Stdio::null()).spawn().expect("it starts")
     }
 
@@ -164,6 +172,30 @@ async fn a_process_goes_with_its_client_or_stays_as_was_asked() {
     let status = daemon.run(&["status"]).stdout;
     let status = String::from_utf8_lossy(&status);
     assert!(status.contains(", 1 processes, 0 tunnels"), "{status}");
+    daemon.end().await;
+}
+
+/// A shell for administrators, and nothing else: with a policy that is all they may.
+const SHELL_ONLY: &str = "\
+apiVersion: winstead.dev/v1alpha1
+kind: AgentPolicy
+metadata: {name: test}
+spec: {rules: [{name: shell, callers: [{administrator: true}], run: [{path: /bin/sh, arguments: [-c, '*']}]}]}
+";
+
+#[tokio::test]
+async fn whoever_started_a_process_uses_it_from_another_program_and_a_list_writes_no_decision_down() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs_err::write(folder.path().join("agent.yaml"), SHELL_ONLY).expect("it is written");
+    let daemon = Daemon::start_in(folder).await;
+    let id = daemon.connect().await.start(kept("sleep 60")).await.expect("it is allowed").id;
+    let listed = daemon.run(&["ps"]);
+    assert!(String::from_utf8_lossy(&listed.stdout).contains(&id), "{listed:?}");
+    let stopped = daemon.run(&["stop", "--grace", "0s", &id]);
+    assert!(stopped.status.success(), "{stopped:?}");
+    let audit = fs_err::read_to_string(daemon.folder.path().join("audit.jsonl")).expect("it is there");
+    let decisions = audit.lines().filter(|line| line.contains(r#""kind":"process""#)).count();
+    assert_eq!(decisions, 1, "the stop alone: {audit}");
     daemon.end().await;
 }
 

@@ -70,7 +70,7 @@ impl Orders {
             stdin: request.stdin || request.terminal.is_some(),
             terminal: request.terminal.map(terminal),
             label: request.label,
-            caller: caller.to_string(),
+            caller: caller.owner(),
         })
     }
 

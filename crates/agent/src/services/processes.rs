@@ -122,7 +122,7 @@ impl Processes for ProcessService {
         let caller = caller(&request)?;
         let may = |status: &supervision::Status| {
             let owner = &status.record.caller;
-            self.access.decide(caller, access::Request::Process { owner }).is_ok()
+            self.access.may(caller, access::Request::Process { owner })
         };
         let processes = self.supervisor.list().into_iter().filter(may).map(shown).collect();
         Ok(Response::new(ListResponse { processes }))
