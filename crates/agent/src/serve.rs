@@ -18,7 +18,7 @@ use tonic_health::{ServingStatus, server::health_reporter};
 use tower::layer::util::{Identity, Stack};
 use winstead_agent_client::flow::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
 use winstead_protocol::v1::{DoorStatus, agent_server::AgentServer, files_server::FilesServer};
-use winstead_spec::{Agent, AgentDoor};
+use winstead_spec::{AgentDoor, AgentLimits};
 
 use crate::{
     access::{Access, Audit, AuditError, Door},
@@ -47,6 +47,19 @@ pub struct Places {
     pub runtime: PathBuf,
     /// What outlives the agent. Nobody else may look into it.
     pub state: PathBuf,
+}
+
+impl Places {
+    /// Makes them folders that only the agent writes, and returns them without links; everybody may look for its sockets.
+    ///
+    /// # Errors
+    /// Which of them is not the agent's alone, and why.
+    pub(crate) fn locked_down(&self) -> Result<Self, (PathBuf, io::Error)> {
+        let lock =
+            |path: &PathBuf, readers| lock_down(path, readers).map_err(|source| (path.clone(), source));
+        let runtime = lock(&self.runtime, Readers::Everybody)?;
+        Ok(Self { runtime, state: lock(&self.state, Readers::Nobody)? })
+    }
 }
 
 /// How to serve.
@@ -119,7 +132,8 @@ pub enum ServeError {
 /// When its files are wrong, a folder is not ours alone, or a door cannot be opened, or breaks.
 pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeError> {
     let Configuration { agent, policy } = Configuration::read(&settings.files)?;
-    let places = locked_down(&settings.places)?;
+    let places = settings.places.locked_down();
+    let places = places.map_err(|(path, source)| ServeError::Folder { path, source })?;
     let (metrics, audit) = (Metrics::default(), Audit::open(&places.state)?);
     let access = Arc::new(Access::new(policy, audit, agent.limits.arguments, metrics.decisions.clone()));
     let seats = Seats::new(agent.limits.clients);
@@ -140,14 +154,14 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
     };
     overview.metrics_address = endpoint.as_ref().and_then(|endpoint| endpoint.address().ok());
     let overview = Arc::new(overview);
-    let serving = router(&overview, message_limit(&agent), &signals.stop).await;
-    let serving = own.add(serving, message_limit(&agent));
+    let serving = router(&overview, message_limit(&agent.limits), &signals.stop).await;
+    let serving = own.add(serving, message_limit(&agent.limits));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), door = %door.path().display(), "serves");
     signals.ready.cancel();
     let outcome = tokio::select! {
         served = async { tokio::try_join!(
             both(serving, door, signals, &own),
-            old_clients.serve(&overview.access, message_limit(&agent), &signals.stop),
+            old_clients.serve(&overview.access, message_limit(&agent.limits), &signals.stop),
         ) } => served.map(drop),
         () = follow(&settings.files, &overview, &signals.reload) => Ok(()),
         () = publish(endpoint, &overview) => Ok(()),
@@ -189,14 +203,6 @@ async fn router(overview: &Arc<Overview>, largest: usize, stop: &CancellationTok
         .add_service(TunnelsService::new(Arc::clone(&overview.access), tunnels, stop.clone()))
 }
 
-fn locked_down(places: &Places) -> Result<Places, ServeError> {
-    let lock = |path: &PathBuf, readers| {
-        lock_down(path, readers).map_err(|source| ServeError::Folder { path: path.clone(), source })
-    };
-    let runtime = lock(&places.runtime, Readers::Everybody)?;
-    Ok(Places { runtime, state: lock(&places.state, Readers::Nobody)? })
-}
-
 /// Opens a door at its own path, in a folder where others cannot write, or where it is by default.
 fn open(door: Door, told: &AgentDoor, by_default: &Path, lobby: Lobby) -> Result<SystemDoor, ServeError> {
     let path = told.path.as_deref().unwrap_or(by_default);
@@ -210,8 +216,9 @@ fn described(door: &SystemDoor) -> DoorStatus {
     DoorStatus { name: door.door().to_string(), address: door.path().display().to_string(), permissions }
 }
 
-fn message_limit(agent: &Agent) -> usize {
-    usize::try_from(agent.limits.message.bytes()).unwrap_or(usize::MAX)
+/// The largest message that is read, in bytes.
+pub(crate) fn message_limit(limits: &AgentLimits) -> usize {
+    usize::try_from(limits.message.bytes()).unwrap_or(usize::MAX)
 }
 
 /// Reads the files again whenever that is asked for, for ever. What is wrong changes nothing, and is said.

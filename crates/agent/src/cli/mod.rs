@@ -61,6 +61,15 @@ enum Format {
     Json,
 }
 
+/// How to show a list.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ListFormat {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// What an agent says no with. Display is a fragment after "failed to".

@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use winstead_protocol::v1::ProcessStatus;
 
-use crate::cli::{Failure, listen, reach::Reach};
+use crate::cli::{Failure, ListFormat, listen, reach::Reach};
 
 /// Lists the processes that you may see.
 #[derive(Clone, Debug, Args)]
@@ -22,14 +22,7 @@ pub(crate) struct PsArgs {
     reach: Reach,
     /// How they are written: table or json.
     #[arg(short, long, value_name = "FORMAT", default_value = "table", hide_possible_values = true)]
-    output: Format,
-}
-
-/// How data is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Table,
-    Json,
+    output: ListFormat,
 }
 
 /// Comes back to a process: the rest of its output, and its input.
@@ -92,12 +85,12 @@ pub(crate) fn ps(args: &PsArgs) -> Result<ExitCode, Failure> {
         .block_on(async { Ok::<_, Failure>(args.reach.open().await?.list_processes().await?) })?;
     let mut out = io::stdout().lock();
     match args.output {
-        Format::Json => {
+        ListFormat::Json => {
             let all: Vec<serde_json::Value> = processes.iter().map(document).collect();
             serde_json::to_writer_pretty(&mut out, &all)?;
             writeln!(out)?;
         }
-        Format::Table => {
+        ListFormat::Table => {
             writeln!(out, "{:<32}  {:>7}  {:<10}  PROGRAM", "ID", "PID", "STATE")?;
             for process in &processes {
                 let words = std::iter::once(&process.program).chain(&process.arguments);

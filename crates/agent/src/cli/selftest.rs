@@ -5,7 +5,7 @@ use std::{io::Write as _, path::PathBuf};
 use clap::Args;
 use winstead_agent::selftest::{self, Outcome, Subject};
 
-use crate::cli::{Failure, platform, service::Output};
+use crate::cli::{Failure, Format, platform};
 
 /// Tries on this computer what the agent's safety rests on: refusals, limits, ends. Fails when one of them does not hold.
 #[derive(Clone, Debug, Args)]
@@ -20,8 +20,8 @@ pub(crate) struct SelftestArgs {
     #[arg(long, value_name = "NAME", default_value = "winstead-agent")]
     name: String,
     /// How it is shown.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
     /// Takes so many bytes of memory and ends: what a limit is tried with.
     #[arg(long, hide = true, value_name = "BYTES")]
     allocate: Option<usize>,
@@ -45,8 +45,8 @@ pub(crate) fn run(args: &SelftestArgs) -> Result<(), Failure> {
     let items = runtime.block_on(selftest::run(&subject));
     let mut out = std::io::stdout().lock();
     match args.output {
-        Output::Text => items.iter().try_for_each(|item| writeln!(out, "{item}"))?,
-        Output::Json => writeln!(out, "{}", serde_json::to_string(&items)?)?,
+        Format::Text => items.iter().try_for_each(|item| writeln!(out, "{item}"))?,
+        Format::Json => writeln!(out, "{}", serde_json::to_string(&items)?)?,
     }
     match items.iter().filter(|item| matches!(item.outcome, Outcome::Failed(_))).count() {
         0 => Ok(()),

@@ -2,12 +2,12 @@
 
 use std::{io, path::PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 use winstead_agent::serve::{Places, Settings, Signals, serve};
 
 use crate::cli::{
-    Failure,
+    Failure, Format,
     platform::{RUNTIME, STATE, accompany, listen},
 };
 
@@ -28,19 +28,10 @@ pub(crate) struct ServeArgs {
     state: PathBuf,
     /// What a line of the log looks like.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
-    log_format: LogFormat,
+    log_format: Format,
     /// From which level on, and for which part: `debug`, or `info,winstead_agent::door=debug`.
     #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter)]
     log: String,
-}
-
-/// What a line of the log looks like.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogFormat {
-    /// For people.
-    Text,
-    /// One object for each line.
-    Json,
 }
 
 impl ServeArgs {
@@ -104,11 +95,11 @@ fn filter(text: &str) -> Result<String, ParseError> {
     EnvFilter::try_new(text).map(|_| text.to_owned())
 }
 
-fn log(format: LogFormat, filter: &str) {
+fn log(format: Format, filter: &str) {
     let filter = EnvFilter::new(filter);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
     match format {
-        LogFormat::Text => lines.with_target(false).init(),
-        LogFormat::Json => lines.json().init(),
+        Format::Text => lines.with_target(false).init(),
+        Format::Json => lines.json().init(),
     }
 }

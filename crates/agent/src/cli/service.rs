@@ -2,10 +2,10 @@
 
 use std::{io::Write as _, path::PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use winstead_agent::service::{self, Service};
 
-use crate::cli::{Failure, platform, serve::ServeArgs};
+use crate::cli::{Failure, Format, platform, serve::ServeArgs};
 
 /// Manages the daemon as a service: of Windows' service manager, or of systemd.
 #[derive(Clone, Debug, Args)]
@@ -46,17 +46,8 @@ struct InstallArgs {
 #[derive(Clone, Debug, Args)]
 struct StatusArgs {
     /// How it is shown.
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum Output {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
 }
 
 /// Runs it to its end.
@@ -96,11 +87,11 @@ async fn install(name: &str, args: &InstallArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn show(name: &str, output: Output) -> Result<(), Failure> {
+async fn show(name: &str, output: Format) -> Result<(), Failure> {
     let status = service::status(name).await?;
     match output {
-        Output::Text => writeln!(std::io::stdout(), "{status}")?,
-        Output::Json => writeln!(std::io::stdout(), "{}", serde_json::to_string(&status)?)?,
+        Format::Text => writeln!(std::io::stdout(), "{status}")?,
+        Format::Json => writeln!(std::io::stdout(), "{}", serde_json::to_string(&status)?)?,
     }
     Ok(())
 }

@@ -5,12 +5,12 @@ use std::{
     net::IpAddr,
 };
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde::Serialize;
 use winstead_agent_client::tunnel::{Mapping, Publisher};
 use winstead_protocol::v1::{TunnelListRequest, TunnelProtocol, TunnelStatus};
 
-use crate::cli::{Failure, reach::Reach};
+use crate::cli::{Failure, ListFormat, reach::Reach};
 
 const PUBLISH: &str = "\
 Examples:
@@ -62,13 +62,7 @@ struct ListArgs {
     reach: Reach,
     /// How they are written: table or json.
     #[arg(short, long, value_name = "FORMAT", default_value = "table", hide_possible_values = true)]
-    output: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Table,
-    Json,
+    output: ListFormat,
 }
 
 /// What is wrong with a publication. Display is a fragment after "failed to".
@@ -129,8 +123,8 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
     let rows: Vec<Row> = answer.tunnels.drain(..).map(Row::from).collect();
     let mut out = io::stdout().lock();
     match args.output {
-        Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?,
-        Format::Table => out.write_all(table(&rows).as_bytes())?,
+        ListFormat::Json => writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?,
+        ListFormat::Table => out.write_all(table(&rows).as_bytes())?,
     }
     Ok(())
 }

@@ -10,19 +10,15 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream},
     sync::mpsc,
     task::JoinSet,
 };
 use tokio_stream::Stream;
-use tonic::transport::server::Connected;
 use winstead_agent_client::port::{PortReader, SessionEnd, inward, outward};
 use winstead_protocol::port::{Mark, Nonce, put_mark};
 
-use crate::{
-    access::{Account, Caller, Door},
-    door::virtio,
-};
+use crate::door::{Visitor, virtio};
 
 /// What waits between a port and its session.
 const BUFFER: usize = 128 * 1024;
@@ -96,7 +92,7 @@ async fn serve(
             },
         };
         let (inside, outside) = tokio::io::duplex(BUFFER);
-        if visitors.send(GuestVisitor { stream: inside }).await.is_err() {
+        if visitors.send(Visitor::host(inside)).await.is_err() {
             return Ok(());
         }
         next = session(&mut port, &mut writer, nonce, outside).await?;
@@ -128,47 +124,7 @@ async fn session<R: AsyncRead + Unpin>(
 }
 
 /// A session of the host.
-#[derive(Debug)]
-pub struct GuestVisitor {
-    stream: DuplexStream,
-}
-
-impl Connected for GuestVisitor {
-    type ConnectInfo = Caller;
-
-    fn connect_info(&self) -> Caller {
-        let account = Account { name: "host".to_owned(), administrator: true, ..Account::default() };
-        Caller { door: Door::Guest, account, process: None, container: None }
-    }
-}
-
-impl AsyncRead for GuestVisitor {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for GuestVisitor {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
+pub type GuestVisitor = Visitor<DuplexStream>;
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,10 @@ use tokio::{
 };
 use tonic::transport::server::Connected;
 
-use crate::{access::Caller, door::Seat};
+use crate::{
+    access::{Account, Caller, Door},
+    door::Seat,
+};
 
 /// What a client of HTTP/2 says first: 24 bytes of greeting and the head of its settings. Requests of HTTP/1 are longer.
 const FIRST_WORDS: usize = 33;
@@ -27,7 +30,8 @@ pub const TURNED_AWAY: &[u8] =
 pub struct Visitor<S> {
     stream: S,
     caller: Caller,
-    _seat: Seat,
+    /// Nothing for the host, who needs none.
+    _seat: Option<Seat>,
     silence: Option<Silence>,
 }
 
@@ -42,7 +46,14 @@ impl<S> Visitor<S> {
     /// A visitor who has so much time for the first words. To be called in a runtime of tokio.
     pub fn new(stream: S, caller: Caller, seat: Seat, handshake: Duration) -> Self {
         let ends = Box::pin(tokio::time::sleep(handshake));
-        Self { stream, caller, _seat: seat, silence: Some(Silence { heard: 0, ends }) }
+        Self { stream, caller, _seat: Some(seat), silence: Some(Silence { heard: 0, ends }) }
+    }
+
+    /// The host, in its guest: it needs no seat, and has all the time it wants.
+    pub fn host(stream: S) -> Self {
+        let account = Account { name: "host".to_owned(), administrator: true, ..Account::default() };
+        let caller = Caller { door: Door::Guest, account, process: None, container: None };
+        Self { stream, caller, _seat: None, silence: None }
     }
 
     /// Who it is.
@@ -118,10 +129,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::{
-        access::{Account, Door},
-        door::Seats,
-    };
+    use crate::door::Seats;
 
     fn visitor() -> (Visitor<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(64);

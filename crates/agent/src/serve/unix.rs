@@ -99,18 +99,7 @@ impl OldClients {
         message: usize,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let services = async {
-            let Some((door, processes)) = self.services else { return Ok(()) };
-            let served = wins::serve_services(door, (access, processes.clone()), message, stop).await;
-            processes.close().await;
-            served
-        };
-        let tunnels = async {
-            if let Some(door) = self.tunnels {
-                wins::serve_tunnels(door, access, stop).await;
-            }
-        };
-        tokio::join!(services, tunnels).0
+        wins::serve(self.services, self.tunnels, (access, message), stop).await
     }
 }
 

@@ -13,7 +13,7 @@ use prometheus_client::metrics::counter::Counter;
 use winstead_protocol::v1::{TunnelStatus, TunnelTarget};
 
 use crate::{
-    access::{Caller, Door, Port, Protocol},
+    access::{Caller, Port, Protocol},
     metrics::Metrics,
 };
 
@@ -60,26 +60,12 @@ struct State {
 struct Entry {
     id: u64,
     port: Port,
-    owner: Owner,
+    /// Whom it is counted for.
+    owner: String,
     caller: String,
     opened: SystemTime,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
-}
-
-/// Whom a tunnel is counted for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Owner {
-    door: Door,
-    account: String,
-    container: Option<String>,
-}
-
-impl Owner {
-    fn of(caller: &Caller) -> Self {
-        let account = if caller.account.id.is_empty() { &caller.account.name } else { &caller.account.id };
-        Self { door: caller.door, account: account.clone(), container: caller.container.clone() }
-    }
 }
 
 /// No more tunnels. Display is for the caller.
@@ -118,7 +104,7 @@ impl Registry {
     /// # Errors
     /// When a limit is reached.
     pub fn admit(self: &Arc<Self>, caller: &Caller, port: &Port) -> Result<Place, Full> {
-        let owner = Owner::of(caller);
+        let owner = caller.owner();
         let mut state = self.state();
         if state.open.len() >= self.limits.all {
             return Err(Full::All(self.limits.all));
@@ -145,7 +131,7 @@ impl Registry {
     /// What is open, in the order of opening, as far as `caller` may see it: their own, and all for administrators.
     #[must_use]
     pub fn list(&self, caller: &Caller) -> Vec<TunnelStatus> {
-        let (owner, all) = (Owner::of(caller), caller.account.administrator);
+        let (owner, all) = (caller.owner(), caller.account.administrator);
         let state = self.state();
         state.open.values().filter(|entry| all || entry.owner == owner).map(|entry| entry.status()).collect()
     }

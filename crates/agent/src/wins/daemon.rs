@@ -9,14 +9,13 @@ use winstead_spec::{AgentLimits, Connect, WinsConfig};
 use crate::{
     access::{Access, Audit, AuditError, Door, Paths, Policy},
     door::{Lobby, Seats, UnixDoor},
-    folder::{Readers, lock_down},
     metrics::Decisions,
-    serve::Places,
+    serve::{Places, message_limit},
     supervision::{Settings, SupervisionError, Supervisor},
     wins::{
         process::{OnExit, ProcessService},
         rules::rules,
-        serve::{serve_services, serve_tunnels},
+        serve::serve,
     },
 };
 
@@ -70,7 +69,8 @@ impl Daemon {
     /// When a door cannot be opened, or breaks.
     pub async fn serve(&self, stop: &CancellationToken) -> Result<(), DaemonError> {
         let limits = AgentLimits::default();
-        let places = locked_down(&self.places)?;
+        let places = self.places.locked_down();
+        let places = places.map_err(|(path, source)| DaemonError::Folder { path, source })?;
         let policy = Policy::new(rules(&self.config), Paths::HERE);
         let audit = Audit::open(&places.state)?;
         let access = Arc::new(Access::new(Some(policy), audit, limits.arguments, Decisions::default()));
@@ -87,12 +87,8 @@ impl Daemon {
         };
         let services = self.door(Door::Wins, &self.config.listen, lobby.clone())?;
         let tunnels = self.door(Door::WinsProxy, &self.config.proxy, lobby)?;
-        let message = usize::try_from(limits.message.bytes()).unwrap_or(usize::MAX);
-        let (served, ()) = tokio::join!(
-            serve_services(services, (&access, processes.clone()), message, stop),
-            serve_tunnels(tunnels, &access, stop),
-        );
-        processes.close().await;
+        let message = message_limit(&limits);
+        let served = serve(Some((services, processes)), Some(tunnels), (&access, message), stop).await;
         supervisor.close().await;
         Ok(served?)
     }
@@ -103,13 +99,4 @@ impl Daemon {
         UnixDoor::open(door, &path, &Connect::Administrators, lobby)
             .map_err(|source| DaemonError::Door { path, source })
     }
-}
-
-/// Folders that only the agent writes; everybody may look for its sockets.
-fn locked_down(places: &Places) -> Result<Places, DaemonError> {
-    let lock = |path: &PathBuf, readers| {
-        lock_down(path, readers).map_err(|source| DaemonError::Folder { path: path.clone(), source })
-    };
-    let runtime = lock(&places.runtime, Readers::Everybody)?;
-    Ok(Places { runtime, state: lock(&places.state, Readers::Nobody)? })
 }

@@ -19,4 +19,4 @@ pub mod services;
 
 pub use daemon::{Daemon, DaemonError};
 pub use rules::{rules, warn};
-pub use serve::{Visitor, serve_services, serve_tunnels};
+pub use serve::{Visitor, serve};

@@ -39,11 +39,35 @@ pub trait Visitor: AsyncRead + AsyncWrite + Connected<ConnectInfo = Caller> + Un
 
 impl<S: AsyncRead + AsyncWrite + Connected<ConnectInfo = Caller> + Unpin + Send + 'static> Visitor for S {}
 
+/// Serves old clients at the doors that are there, until `stop` is cancelled; their processes go on.
+///
+/// # Errors
+/// When the transport breaks.
+pub async fn serve<S: Visitor>(
+    services: Option<(impl Stream<Item = io::Result<S>> + Send, ProcessService)>,
+    tunnels: Option<impl Stream<Item = io::Result<S>>>,
+    (access, message): (&Arc<Access>, usize),
+    stop: &CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let services = async {
+        let Some((door, processes)) = services else { return Ok(()) };
+        let served = serve_services(door, (access, processes.clone()), message, stop).await;
+        processes.close().await;
+        served
+    };
+    let tunnels = async {
+        if let Some(door) = tunnels {
+            serve_tunnels(door, access, stop).await;
+        }
+    };
+    tokio::join!(services, tunnels).0
+}
+
 /// Serves the six services until `stop` is cancelled. `message` is the largest message that is read, in bytes.
 ///
 /// # Errors
 /// When the transport breaks.
-pub async fn serve_services<S: Visitor>(
+async fn serve_services<S: Visitor>(
     visitors: impl Stream<Item = io::Result<S>> + Send,
     (access, processes): (&Arc<Access>, ProcessService),
     message: usize,
@@ -72,7 +96,7 @@ pub async fn serve_services<S: Visitor>(
 }
 
 /// Serves tunnels until `stop` is cancelled; then they end.
-pub async fn serve_tunnels<S: Visitor>(
+async fn serve_tunnels<S: Visitor>(
     visitors: impl Stream<Item = io::Result<S>>,
     access: &Arc<Access>,
     stop: &CancellationToken,
