@@ -5,7 +5,7 @@ use std::io;
 use winstead_protocol::v1::FactsResponse;
 
 /// What an agent can do on this system.
-pub const FEATURES: &[&str] = &["tunnels", "files"];
+pub const FEATURES: &[&str] = &["processes", "tunnels", "files"];
 
 /// Not known.
 #[must_use]
