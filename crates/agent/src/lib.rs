@@ -12,6 +12,9 @@
 //! ```
 //! Everything but `door`, `supervision` and `facts` is the same on Linux and Windows.
 
+#[macro_use]
+mod write_through;
+
 pub mod access;
 pub mod configuration;
 pub mod door;
@@ -26,6 +29,8 @@ pub mod status;
 #[cfg(unix)]
 pub mod supervision;
 pub mod tunnel;
+#[cfg(all(unix, any(test, fuzzing)))]
+pub mod untrusted;
 #[cfg(windows)]
 pub mod windows;
 #[cfg(unix)]

@@ -7,10 +7,10 @@ mod files;
 #[cfg(unix)]
 mod input;
 #[cfg(unix)]
-mod order;
+pub(crate) mod order;
 #[cfg(unix)]
 mod processes;
-mod tunnels;
+pub(crate) mod tunnels;
 
 pub use agent::AgentService;
 pub use files::FilesService;

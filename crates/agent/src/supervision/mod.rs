@@ -14,7 +14,7 @@
 
 mod attachment;
 mod error;
-mod process;
+pub(crate) mod process;
 mod pump;
 mod record;
 pub mod spool;
@@ -22,7 +22,7 @@ mod stop;
 mod store;
 mod supervisor;
 #[cfg(unix)]
-mod unix;
+pub(crate) mod unix;
 mod vault;
 
 #[cfg(unix)]

@@ -320,6 +320,11 @@ fn read_marks(file: &std::fs::File) -> io::Result<Marks> {
     }
     let mut bytes = [[0; 8]; 2];
     platform::read_at(file, bytes.as_flattened_mut(), 0)?;
+    Ok(marks(bytes))
+}
+
+/// What a file of marks says.
+pub(crate) fn marks(bytes: [[u8; 8]; 2]) -> Marks {
     let [position, base] = bytes.map(u64::from_le_bytes);
-    Ok(Marks { position, base: (base != NO_BASE).then_some(base) })
+    Marks { position, base: (base != NO_BASE).then_some(base) }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Group {
 
 /// A hierarchy, and where this process is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Hierarchy {
+pub(crate) struct Hierarchy {
     /// Of version 1; empty: version 2.
     controllers: Vec<String>,
     place: PathBuf,
@@ -156,7 +156,7 @@ fn quota(milli: u32) -> u64 {
 
 /// Where this process is, of `/proc/self/cgroup` and `/proc/self/mountinfo`: `ID:CONTROLLERS:PATH`, and a mount's root
 /// (field 4), point (5), and after ` - ` its type and options.
-fn hierarchies(groups: &str, mounts: &str) -> Vec<Hierarchy> {
+pub(crate) fn hierarchies(groups: &str, mounts: &str) -> Vec<Hierarchy> {
     let places: Vec<(Vec<String>, PathBuf)> = groups
         .lines()
         .filter_map(|line| {

@@ -17,14 +17,14 @@
 
 mod accounts;
 mod agent_side;
-mod cgroup;
+pub(crate) mod cgroup;
 mod keeper;
 pub mod orphans;
 mod pipes;
 mod programs;
 mod stage;
 mod terminal;
-mod tree;
+pub(crate) mod tree;
 
 pub(crate) use accounts::account;
 pub(crate) use agent_side::{
