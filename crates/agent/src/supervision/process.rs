@@ -65,6 +65,8 @@ pub struct Process {
     pub(crate) room: [Notify; 2],
     /// It was forgotten, or this agent stops.
     pub(crate) gone: CancellationToken,
+    /// Its keeper has gone, because all is over.
+    pub(crate) seen_off: CancellationToken,
     input: tokio::sync::Mutex<Option<platform::Input>>,
     pub(crate) spools: [Arc<std::fs::File>; 2],
     marks: [std::fs::File; 2],
@@ -84,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) progress: u64,
     /// Whether anybody attached to it, with this agent.
     pub(crate) was_attached: bool,
+    /// Whether somebody is ending it.
+    pub(crate) stopping: bool,
 }
 
 impl Process {
@@ -120,6 +124,7 @@ impl Process {
             takers: 0,
             progress: 0,
             was_attached: false,
+            stopping: false,
         };
         Ok(Self {
             record,
@@ -130,6 +135,7 @@ impl Process {
             changed: watch::Sender::new(()),
             room: [Notify::new(), Notify::new()],
             gone: CancellationToken::new(),
+            seen_off: CancellationToken::new(),
             input: tokio::sync::Mutex::new(None),
             spools,
             marks,
