@@ -389,3 +389,33 @@ async fn an_agent_that_stops_starts_nothing() {
     supervisor.close().await;
     assert!(matches!(supervisor.start(shell("true")).await, Err(StartError::Closing)));
 }
+
+#[tokio::test]
+async fn a_clock_that_jumps_by_years_ends_nothing_and_forgets_nothing() {
+    let (folder, supervisor) = supervisor().await;
+    let kept = |script| Order { keep: true, ..shell(script) };
+    let running = supervisor.start(kept("sleep 1000")).await.expect("it starts");
+    let ended = supervisor.start(kept("echo x")).await.expect("it starts");
+    ended.ended().await;
+    supervisor.close().await;
+    for years in [-9, 9] {
+        // As if the computer had had another time when they were started.
+        for process in [&running, &ended] {
+            let record = folder.path().join("processes").join(process.id()).join("record.json");
+            let text = fs::read(&record).expect("it is there");
+            let mut told: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+            let then = process.status().record.started_unix_ms + years * 365 * 86_400_000;
+            told["startedUnixMs"] = then.into();
+            fs::write(&record, told.to_string()).expect("it is written");
+        }
+        let next = Supervisor::open(settings(folder.path())).await.expect("it opens");
+        assert_eq!(next.list().len(), 2, "{years}");
+        let found = next.get(running.id()).expect("it is known");
+        assert!(found.end().is_none() && found.status().pid == running.pid(), "{years}");
+        next.close().await;
+    }
+    let last = Supervisor::open(settings(folder.path())).await.expect("it opens");
+    last.stop(running.id(), Duration::ZERO).await.expect("it ends");
+    last.close().await;
+    no_keeper_stays(&folder).await;
+}

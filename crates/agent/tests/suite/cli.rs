@@ -190,3 +190,18 @@ fn the_daemon_reads_its_policy_again_on_sighup_and_ends_on_sigterm_with_logs_for
         serde_json::from_str(log.lines().next().expect("a line")).expect("it is JSON");
     assert_eq!((&first["fields"]["message"], &first["level"]), (&"serves".into(), &"INFO".into()));
 }
+
+#[test]
+fn the_selftest_tries_limits_and_ends_with_processes_of_its_own_and_leaves_none() {
+    let mut command = Command::cargo_bin("winstead-agent").expect("it is built");
+    let output = command.env_clear().args(["selftest", "-o", "json"]).output().expect("it starts");
+    let items: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let result = |name: &str| {
+        let item = items.as_array().expect("a list").iter().find(|item| item["name"] == name);
+        item.unwrap_or_else(|| panic!("no {name} in {items}"))["result"].as_str().expect("a word").to_owned()
+    };
+    assert_eq!(result("tree"), "passed", "{items}");
+    for limit in ["memory limit", "process limit", "CPU limit"] {
+        assert!(["passed", "skipped"].contains(&&*result(limit)), "{items}");
+    }
+}
