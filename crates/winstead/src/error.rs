@@ -68,7 +68,10 @@ pub(crate) enum CliError {
 
 impl From<EngineError> for CliError {
     fn from(error: EngineError) -> Self {
-        Self::Engine(Box::new(error))
+        match error {
+            EngineError::Hand(error) => Self::Hand(error),
+            error => Self::Engine(Box::new(error)),
+        }
     }
 }
 

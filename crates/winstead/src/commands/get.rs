@@ -51,7 +51,11 @@ pub(crate) async fn run(context: &Context, args: &GetArgs) -> Result<(), CliErro
     let names = &args.names;
     match args.kind {
         Kind::Machines => {
-            let list = chosen(engine.machines().await?, names, "machine", |item| &item.metadata.name)?;
+            let mut list = chosen(engine.machines().await?, names, "machine", |item| &item.metadata.name)?;
+            // The narrow table has no place for what they say, and is not kept waiting by one that says nothing.
+            if context.format != Format::Table {
+                engine.ask_agents(&mut list.items).await?;
+            }
             show(context, &list, "machines", tables::machines)
         }
         Kind::Pools => {
