@@ -160,7 +160,9 @@ impl Engine {
     fn wait<'a>(&'a self, record: &'a MachineRecord, stop: &'a CancellationToken) -> Option<Wait<'a>> {
         let (run, process) = (self.home.run(&record.name), record.process?);
         let log = run.join("qemu.log");
-        Some(Wait { journal: &self.journal, record, process, run, log, stop })
+        // A panic of an earlier boot is no reason to give this one up.
+        let seen = fs_err::metadata(run.join("console.log")).map_or(0, |console| console.len());
+        Some(Wait { journal: &self.journal, record, process, run, log, seen, stop })
     }
 }
 

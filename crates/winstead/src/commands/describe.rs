@@ -14,7 +14,11 @@ use winstead_spec::{Bridge, MachineName, Network, Probe};
 
 use crate::{
     cli::Format,
-    commands::{facts, get::chosen, tables},
+    commands::{
+        facts,
+        get::{ask_agents, chosen},
+        tables,
+    },
     context::Context,
     error::CliError,
     output::{self, Columns, size},
@@ -169,6 +173,7 @@ async fn pool(context: &Context, engine: &Engine, name: &str) -> Result<(), CliE
     let list = chosen(engine.pools().await?, &[name.to_owned()], "pool", |pool| &pool.metadata.name)?;
     let mut machines = engine.machines().await?;
     machines.items.retain(|machine| machine.spec.pool == name);
+    ask_agents(context, engine, &mut machines).await?;
     let spec = list.items.first().map(|pool| pool_text(&pool.spec)).unwrap_or_default();
     output::show(&context.ui, context.format, &list, |list, wide| {
         format!("{}\n{spec}\n{}", tables::pools(list, true), tables::machines(&machines, wide))

@@ -2,7 +2,10 @@
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use winstead_engine::{Engine, nearest, view::List};
+use winstead_engine::{
+    Engine, nearest,
+    view::{List, Machine},
+};
 
 use crate::{cli::Format, commands::tables, context::Context, error::CliError, output};
 
@@ -52,10 +55,7 @@ pub(crate) async fn run(context: &Context, args: &GetArgs) -> Result<(), CliErro
     match args.kind {
         Kind::Machines => {
             let mut list = chosen(engine.machines().await?, names, "machine", |item| &item.metadata.name)?;
-            // The narrow table has no place for what they say, and is not kept waiting by one that says nothing.
-            if context.format != Format::Table {
-                engine.ask_agents(&mut list.items).await?;
-            }
+            ask_agents(context, &engine, &mut list).await?;
             show(context, &list, "machines", tables::machines)
         }
         Kind::Pools => {
@@ -72,6 +72,21 @@ pub(crate) async fn run(context: &Context, args: &GetArgs) -> Result<(), CliErro
             show(context, &list, "hosts", tables::hosts)
         }
     }
+}
+
+/// Asks machines' agents, unless the answer has no place in the narrow table: that one is not kept waiting.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub(crate) async fn ask_agents(
+    context: &Context,
+    engine: &Engine,
+    machines: &mut List<Machine>,
+) -> Result<(), CliError> {
+    if context.format == Format::Table {
+        return Ok(());
+    }
+    Ok(engine.ask_agents(&mut machines.items).await?)
 }
 
 /// Shows templates: those with these names, or all.
