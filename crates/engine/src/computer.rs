@@ -77,7 +77,8 @@ impl Engine {
     /// until then. None may take longer than `limit`.
     ///
     /// # Errors
-    /// When one has no agent that answers, or is not back in time; the others are waited for all the same.
+    /// When one does not run or has no agent: then none was restarted. When one is not back in time; the others are waited for
+    /// all the same.
     ///
     /// Cancel safety: cancel `stop` and await, or drop it; machines that were told to restart do so.
     pub async fn reboot(
@@ -87,6 +88,9 @@ impl Engine {
         listener: &Listener,
         stop: &CancellationToken,
     ) -> Result<Vec<(MachineName, Duration)>, EngineError> {
+        for machine in machines {
+            self.agent_ports(machine).await?;
+        }
         let restart = |engine: Self, machine: MachineName| {
             let (listener, stop) = (listener.clone(), stop.clone());
             async move { engine.reboot_one(&machine, limit, &listener, &stop).await }

@@ -20,7 +20,9 @@ Examples:
 The machine's own agent is asked (`agent: true` of its image), which needs no network there. What
 it says is the machine's word: nothing that Winstead decides depends on it.";
 
-/// Shows what a machine says of itself: system, network cards, and whether it is ready to be a Kubernetes node.
+/// Shows what a machine says of itself.
+///
+/// Its system, its network cards, whether it wants a restart, and what Kubernetes needs of a node.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct FactsArgs {

@@ -22,7 +22,9 @@ The machine's own agent restarts it (`agent: true` of its image), by the machine
 nothing is lost but what runs there. It is back when the agent answers from another boot and what
 its pool calls ready answers, too. `winstead reset` is what puts a machine back to golden.";
 
-/// Restarts machines, and returns when they are ready again. Their disks stay as they are.
+/// Restarts machines, and waits until they are ready again.
+///
+/// Their disks stay as they are. When one does not run or has no agent, none is restarted.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct RebootArgs {
