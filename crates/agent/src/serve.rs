@@ -3,6 +3,7 @@
 #[cfg_attr(unix, path = "serve/unix.rs")]
 #[cfg_attr(windows, path = "serve/windows.rs")]
 mod platform;
+mod processes;
 
 use std::{
     io,
@@ -11,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use processes::Own;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::Router};
@@ -142,7 +144,7 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
         access: Arc::clone(&access),
         handshake: agent.limits.handshake.duration(),
     };
-    let own = platform::Own::open(&places, &agent, &access, &metrics).await?;
+    let own = Own::open(&places, &agent, &access, &metrics).await?;
     let old_clients = platform::OldClients::open(&places, &agent, &own, &lobby)?;
     let mut overview = Overview::new(access, seats, metrics);
     let door = open(Door::Local, &agent.doors.local, &door::address(&places.runtime), lobby)?;
@@ -178,7 +180,7 @@ async fn both(
     serving: Serving,
     door: SystemDoor,
     signals: &Signals,
-    own: &platform::Own,
+    own: &Own,
 ) -> Result<(), tonic::transport::Error> {
     let host = serving.clone().serve_with_incoming_shutdown(platform::guest_door(), signals.stop.cancelled());
     let served = serving.serve_with_incoming_shutdown(door, own.leave(&signals.stop));
