@@ -1,6 +1,7 @@
 //! Windows' own calls, each behind a function that cannot be misused. The only place of this crate without Rust's
 //! guarantees; nothing here decides anything.
 
+mod adapters;
 mod events;
 mod identity;
 mod job;
@@ -9,6 +10,7 @@ mod process;
 mod security;
 mod spawn;
 
+pub use adapters::{AdapterKind, NetworkAdapter, network_adapters};
 pub(crate) use events::newest_event;
 pub use events::{EventLog, LIFE};
 pub(crate) use identity::{Token, account_sid};
