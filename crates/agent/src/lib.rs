@@ -23,7 +23,6 @@ pub mod serve;
 pub mod service;
 pub mod services;
 pub mod status;
-#[cfg(unix)]
 pub mod supervision;
 pub mod tunnel;
 #[cfg(windows)]

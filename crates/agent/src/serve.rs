@@ -3,6 +3,7 @@
 #[cfg_attr(unix, path = "serve/unix.rs")]
 #[cfg_attr(windows, path = "serve/windows.rs")]
 mod platform;
+mod processes;
 
 use std::{
     io,
@@ -12,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use processes::Own;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::Router};
@@ -154,7 +156,7 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
         access: Arc::clone(&access),
         handshake: agent.limits.handshake.duration(),
     };
-    let own = platform::Own::open(&places, &agent, &access, &metrics).await?;
+    let own = Own::open(&places, &agent, &access, &metrics).await?;
     let old_clients = platform::OldClients::open(&places, &agent, &own, &lobby)?;
     let mut overview = Overview::new(access, seats, metrics);
     let network = agent.doors.tcp.as_ref().map(|told| listen(told, lobby.clone())).transpose()?;
@@ -194,7 +196,7 @@ async fn at_all(
     serving: Serving,
     (door, network): (SystemDoor, Option<TcpDoor>),
     signals: &Signals,
-    own: &platform::Own,
+    own: &Own,
 ) -> Result<(), tonic::transport::Error> {
     let host = serving.clone().serve_with_incoming_shutdown(platform::guest_door(), signals.stop.cancelled());
     let others = serving.clone();
