@@ -26,7 +26,6 @@ pub mod serve;
 pub mod service;
 pub mod services;
 pub mod status;
-#[cfg(unix)]
 pub mod supervision;
 pub mod tunnel;
 #[cfg(all(unix, any(test, fuzzing)))]

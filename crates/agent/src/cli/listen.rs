@@ -6,14 +6,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-    task::JoinSet,
-};
+use tokio::{sync::mpsc, task::JoinSet};
 use winstead_agent_client::{Listening, ProcessInput, Said};
 
-use crate::cli::Failure;
+use crate::cli::{
+    Failure,
+    platform::{Interruptions, ended},
+};
 
 const CHUNK: usize = 64 * 1024;
 
@@ -43,7 +42,7 @@ pub(crate) async fn to_its_end(mut listening: Listening, speak: bool) -> Result<
     };
     // Nobody hears it any more.
     speaking.abort_all();
-    Ok(ExitCode::from(u8::try_from(code & 0xff).unwrap_or(u8::MAX)))
+    Ok(ended(code))
 }
 
 /// Until so much of each output was written, or the program has ended.
@@ -97,13 +96,8 @@ async fn carry_input(input: ProcessInput) -> io::Result<()> {
 }
 
 async fn carry_signals(input: ProcessInput) -> io::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interruptions = Interruptions::open()?;
     loop {
-        let name = tokio::select! {
-            _ = interrupt.recv() => "INT",
-            _ = terminate.recv() => "TERM",
-        };
-        input.signal(name).await;
+        input.signal(interruptions.next().await).await;
     }
 }

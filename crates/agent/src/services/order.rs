@@ -11,7 +11,7 @@ use winstead_spec::{ByteSize, Sha256};
 
 use crate::{
     access::{Access, Caller, Denied, Limits, Request, Run},
-    supervision::{Kept, Order, Terminal, Vault, search_path},
+    supervision::{Kept, Order, Terminal, Vault, file_names, search_path},
 };
 
 /// More is refused: a system takes no more either (execve(2): 32 pages for one argument, 6 MiB for all).
@@ -123,12 +123,13 @@ fn program(asked: &str, folders: &[&str]) -> Result<PathBuf, Status> {
         return absolute(asked)?.ok_or_else(|| Status::invalid_argument("no program is named"));
     }
     let mut parts = path.components();
-    let (Some(Component::Normal(name)), None) = (parts.next(), parts.next()) else {
+    let (Some(Component::Normal(_)), None) = (parts.next(), parts.next()) else {
         return Err(Status::invalid_argument("a program is an absolute path or a name without folders"));
     };
+    let names = file_names(asked);
     folders
         .iter()
-        .map(|folder| Path::new(folder).join(name))
+        .flat_map(|folder| names.iter().map(|name| Path::new(folder).join(name)))
         .find(|path| path.is_file())
         .ok_or_else(|| Status::not_found(format!("failed to run {asked}: there is no such program")))
 }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::supervision::{
     Attachment, End, Record, Running, SupervisionError, Terminal, platform,
+    record::Command,
     spool::{Bounds, Marks, Spool},
 };
 
@@ -247,7 +248,7 @@ impl Process {
     /// When its keeper is gone.
     pub async fn end_input(&self) -> io::Result<()> {
         self.input.lock().await.take();
-        platform::command(&self.folder, platform::Command::EndInput)
+        platform::command(&self.folder, Command::EndInput)
     }
 
     /// Sends a signal to its group.
@@ -255,7 +256,7 @@ impl Process {
     /// # Errors
     /// When its keeper is gone.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
-        platform::command(&self.folder, platform::Command::Signal(signal))
+        platform::command(&self.folder, Command::Signal(signal))
     }
 
     /// Gives its terminal another size.
@@ -263,7 +264,7 @@ impl Process {
     /// # Errors
     /// When its keeper is gone.
     pub fn resize(&self, size: Terminal) -> io::Result<()> {
-        platform::command(&self.folder, platform::Command::Resize(size))
+        platform::command(&self.folder, Command::Resize(size))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Shared> {

@@ -10,17 +10,14 @@ use std::{
 
 use fs_err as fs;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::{
-    process::Child,
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
-};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::supervision::{
     End, Order, Process, Record, Running, StartError, Status, Stopped, SupervisionError, platform,
     pump::Pump,
-    record::{Launch, VERSION},
+    record::{Command, Launch, VERSION},
     spool::Bounds,
     stop::stop,
     store,
@@ -208,7 +205,7 @@ impl Supervisor {
         let Some(process) = process else { return Ok(()) };
         process.gone.cancel();
         // A keeper that still waits for somebody to read what its program said last.
-        if let Err(error) = platform::command(&process.folder, platform::Command::Release) {
+        if let Err(error) = platform::command(&process.folder, Command::Release) {
             tracing::debug!(%error, id, "its keeper is gone");
         }
         fs::remove_dir_all(&process.folder)
@@ -305,7 +302,7 @@ impl Supervisor {
         &self,
         process: &Arc<Process>,
         permit: Option<OwnedSemaphorePermit>,
-        keeper: Option<Child>,
+        keeper: Option<platform::Keeper>,
     ) -> io::Result<()> {
         let alive = platform::Alive::open(&process.folder)?;
         let pumps = [Pump::open(process, 0)?, Pump::open(process, 1)?];
@@ -326,7 +323,13 @@ impl Supervisor {
     }
 
     /// Until its keeper may go.
-    async fn see_off(&self, process: &Process, alive: &platform::Alive, place: Place, keeper: Option<Child>) {
+    async fn see_off(
+        &self,
+        process: &Process,
+        alive: &platform::Alive,
+        place: Place,
+        keeper: Option<platform::Keeper>,
+    ) {
         if let Err(error) = alive.ended().await {
             tracing::warn!(%error, id = process.id(), "its end cannot be waited for");
         }
@@ -341,7 +344,7 @@ impl Supervisor {
         drop(place);
         self.all.ended.notify_one();
         process.drained().await;
-        if let Err(error) = platform::command(&process.folder, platform::Command::Release) {
+        if let Err(error) = platform::command(&process.folder, Command::Release) {
             tracing::debug!(%error, id = process.id(), "its keeper is gone already");
         }
         if let Some(mut keeper) = keeper

@@ -1,18 +1,26 @@
 //! Windows' own calls, each behind a function that cannot be misused. The only place of this crate without Rust's
 //! guarantees; nothing here decides anything.
 
+mod adapters;
+mod computer;
 mod events;
 mod identity;
 mod job;
+mod licence;
 mod memory;
 mod process;
 mod security;
+mod shutdown;
 mod spawn;
 
+pub use adapters::{AdapterKind, NetworkAdapter, network_adapters};
+pub(crate) use computer::{Volume, boots, host_name, memory_bytes, system_volume, uptime_ms};
 pub(crate) use events::newest_event;
 pub use events::{EventLog, LIFE};
 pub(crate) use identity::{Token, account_sid};
 pub use job::Job;
+pub(crate) use licence::{Licence, licences};
 pub(crate) use process::{ClientProcess, client_of, is_wine, now};
 pub(crate) use security::{Descriptor, read_as_bytes};
+pub(crate) use shutdown::restart;
 pub use spawn::{Login, Program, Started};

@@ -205,3 +205,22 @@ fn the_selftest_tries_limits_and_ends_with_processes_of_its_own_and_leaves_none(
         assert!(["passed", "skipped"].contains(&&*result(limit)), "{items}");
     }
 }
+
+#[test]
+fn what_a_certificate_may_do_is_explained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("policy.yaml");
+    let rules = "{rules: [{name: net, callers: [{certificate: ann.example}], reboot: true}]}";
+    fs_err::write(&file, document("AgentPolicy", rules)).expect("it is written");
+    insta::assert_snapshot!(said(&["policy", "check", path(&file)]), @"
+    at any door, certificate of ann.example:
+      restart the computer (net)
+    everybody else: nothing
+    ");
+    let asked = |name: &str| said(&["policy", "explain", "-f", path(&file), "--certificate", name, "reboot"]);
+    insta::assert_snapshot!(asked("ann.example") + &asked("bob.example"), @"
+    allowed to ann.example (tcp) by the rule `net`
+    refused to bob.example (tcp); `net` comes nearest, but its callers have another certificate
+    exit code 3
+    ");
+}

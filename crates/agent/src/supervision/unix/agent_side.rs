@@ -22,19 +22,18 @@ use winstead_process::ProcessId;
 
 use crate::supervision::{
     Running, StartError,
-    record::Launch,
+    record::{Answer, Command, Launch},
     store,
-    unix::{
-        cgroup,
-        keeper::{Answer, Command},
-        pipes::CONTROL,
-    },
+    unix::{cgroup, pipes::CONTROL},
 };
 
 /// A keeper answers as soon as its program runs; a disk may be slow.
 const ANSWER: Duration = Duration::from_secs(60);
 /// More than any answer.
 const ANSWER_BYTES: u64 = 64 * 1024;
+
+/// A keeper of ours, to be reaped.
+pub(crate) type Keeper = Child;
 
 /// Starts a keeper for what `launch` says, in a folder that is there. Returns when the program runs, with the keeper, which
 /// is to be reaped.
@@ -45,7 +44,7 @@ pub(crate) async fn spawn_keeper(
     keeper: &Path,
     folder: &Path,
     launch: &Launch,
-) -> Result<(Running, Child), StartError> {
+) -> Result<(Running, Keeper), StartError> {
     #[expect(
         clippy::disallowed_methods,
         reason = "a keeper outlives us: no deadline, and its output is an answer"
