@@ -7,7 +7,6 @@ mod daemon;
 use std::{
     fs::File,
     io::{Read as _, Write as _},
-    os::fd::OwnedFd,
     process::{Child, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -37,7 +36,7 @@ impl Typed {
         let slave = fs_err::OpenOptions::new().read(true).write(true).open(name.to_str().expect("text"));
         let slave: File = slave.expect("it is there").into();
         let mut typed = Self {
-            master: File::from(OwnedFd::from(master)),
+            master: File::from(master),
             said: Arc::default(),
             child: {
                 let end = || Stdio::from(slave.try_clone().expect("another descriptor"));
@@ -81,11 +80,11 @@ impl Typed {
     }
 
     /// Waits until this stands on the screen.
-    fn shows(&self, words: &str) {
+    async fn shows(&self, words: &str) {
         let until = Instant::now() + PATIENCE;
         while !self.all().contains(words) {
             assert!(Instant::now() < until, "{words:?} in {:?}", self.all());
-            std::thread::sleep(Duration::from_millis(5));
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -95,14 +94,14 @@ impl Typed {
         modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
     }
 
-    fn ends(&mut self) -> ExitStatus {
+    async fn ends(&mut self) -> ExitStatus {
         let until = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is ours") {
                 return status;
             }
             assert!(Instant::now() < until, "it goes on: {:?}", self.all());
-            std::thread::sleep(Duration::from_millis(5));
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }
@@ -120,14 +119,14 @@ async fn all_keys_are_the_programs_and_the_terminal_is_put_back() {
     let script =
         "trap 'echo heard' INT; stty size; echo ready; read none; read line; echo \"got $line\"; exit 7";
     let mut typed = Typed::start(&daemon, &["run", "-t", "--", "/bin/sh", "-c", script]);
-    typed.shows("24 80\r\nready");
+    typed.shows("24 80\r\nready").await;
     assert!(!typed.is_usual(), "it is lent");
     typed.types("\u{3}");
-    typed.shows("heard");
+    typed.shows("heard").await;
     // Without --keep nobody can leave: this key is the program's, too.
     typed.types("a\u{1d}b\r");
-    typed.shows("got a\u{1d}b");
-    assert_eq!(typed.ends().code(), Some(7));
+    typed.shows("got a\u{1d}b").await;
+    assert_eq!(typed.ends().await.code(), Some(7));
     assert!(typed.is_usual(), "it was put back");
     daemon.end().await;
 }
@@ -137,10 +136,10 @@ async fn the_program_hears_of_another_size() {
     let daemon = Daemon::start().await;
     let script = "trap 'stty size; exit 0' WINCH; echo ready; while :; do sleep 0.05; done";
     let mut typed = Typed::start(&daemon, &["run", "-t", "--", "/bin/sh", "-c", script]);
-    typed.shows("ready");
+    typed.shows("ready").await;
     typed.size(101, 37);
-    typed.shows("37 101");
-    assert_eq!(typed.ends().code(), Some(0));
+    typed.shows("37 101").await;
+    assert_eq!(typed.ends().await.code(), Some(0));
     daemon.end().await;
 }
 
@@ -150,20 +149,20 @@ async fn a_program_that_is_kept_can_be_left_and_come_back_to() {
     let script = "stty size; read line; echo \"first $line\"; stty size; read line; echo \"then $line\"";
     let mut typed = Typed::start(&daemon, &["run", "-t", "--keep", "--", "/bin/sh", "-c", script]);
     // What is typed before is thrown away.
-    typed.shows("24 80");
+    typed.shows("24 80").await;
     typed.types("one\r");
-    typed.shows("first one");
+    typed.shows("first one").await;
     typed.types("\u{1d}");
-    typed.shows("left; the program runs on: winstead-agent attach -t ");
-    assert_eq!(typed.ends().code(), Some(0));
+    typed.shows("left; the program runs on: winstead-agent attach -t ").await;
+    assert_eq!(typed.ends().await.code(), Some(0));
     assert!(typed.is_usual(), "it was put back");
     let said = typed.all();
     let id = said.rsplit("attach -t ").next().expect("its id").trim();
     let mut typed = Typed::start(&daemon, &["attach", "-t", id]);
-    typed.shows("first one");
+    typed.shows("first one").await;
     typed.types("two\r");
-    typed.shows("then two");
-    assert_eq!(typed.ends().code(), Some(0));
+    typed.shows("then two").await;
+    assert_eq!(typed.ends().await.code(), Some(0));
     daemon.end().await;
 }
 
@@ -171,12 +170,12 @@ async fn a_program_that_is_kept_can_be_left_and_come_back_to() {
 async fn the_terminal_is_put_back_when_the_agent_is_killed() {
     let mut daemon = Daemon::start().await;
     let mut typed = Typed::start(&daemon, &["run", "-t", "--", "/bin/sh", "-c", "echo ready; sleep 60"]);
-    typed.shows("ready");
+    typed.shows("ready").await;
     daemon.child.kill().expect("it runs");
     daemon.child.wait().expect("it was killed");
-    assert_eq!(typed.ends().code(), Some(255));
+    assert_eq!(typed.ends().await.code(), Some(255));
     assert!(typed.is_usual(), "it was put back");
-    typed.shows("error: failed to listen to");
+    typed.shows("error: failed to listen to").await;
     daemon.kill_and_start_again().await;
     daemon.end().await;
 }
