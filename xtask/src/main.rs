@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod command;
 mod demo;
+mod fuzz;
 mod interrupt;
 mod libtest;
 mod package;
@@ -14,6 +15,7 @@ mod place;
 mod product;
 mod report;
 mod test;
+mod tools;
 mod windows;
 
 use std::process::ExitCode;
@@ -40,12 +42,24 @@ enum Task {
     Check,
     /// Measures, keeps every sample in `bench/results`, and prints a table. Takes long: leave the computer alone meanwhile.
     Bench(BenchArguments),
+    /// Everything that reads what others send, against the bytes that a fuzzer finds, one target after the other.
+    Fuzz(FuzzArguments),
     /// Makes a `.deb` and an MSI of winstead-agent, in `target/packages`.
     Package,
     /// What the benchmarks' scripts wait with.
     #[cfg(feature = "bench")]
     #[command(hide = true)]
     Ready(bench::ready::ReadyArguments),
+}
+
+/// What to fuzz.
+#[derive(clap::Args)]
+struct FuzzArguments {
+    /// Only these targets.
+    names: Vec<String>,
+    /// How long each of them runs.
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
 }
 
 /// What to measure.
@@ -76,6 +90,7 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Demo => demo::run(),
         Task::Test => test::run(),
         Task::Check => check::run(),
+        Task::Fuzz(arguments) => fuzz::run(arguments.minutes, &arguments.names),
         Task::Package => package::run(),
         Task::Bench(arguments) => measure(arguments),
         #[cfg(feature = "bench")]

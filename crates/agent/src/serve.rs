@@ -41,7 +41,7 @@ const CALLS: u32 = 4096;
 const GRACE: Duration = Duration::from_secs(10);
 
 /// All services together.
-type Serving = Router<Stack<CountCalls, Identity>>;
+pub(crate) type Serving = Router<Stack<CountCalls, Identity>>;
 
 /// Where an agent keeps what.
 #[derive(Clone, Debug)]
@@ -212,10 +212,18 @@ async fn at_all(
 
 /// All services of the agent's own protocol, and that of health.
 async fn router(overview: &Arc<Overview>, largest: usize, stop: &CancellationToken) -> Serving {
+    let tunnels = Registry::new(TunnelLimits::default(), overview.metrics.clone());
+    about(overview, largest)
+        .await
+        .add_service(FilesServer::new(FilesService::new(Arc::clone(&overview.access))))
+        .add_service(TunnelsService::new(Arc::clone(&overview.access), tunnels, stop.clone()))
+}
+
+/// What an agent says of itself: its status and its health.
+pub(crate) async fn about(overview: &Arc<Overview>, largest: usize) -> Serving {
     let (health, health_service) = health_reporter();
     health.set_service_status("", ServingStatus::Serving).await;
     let agent = AgentServer::new(AgentService::new(Arc::clone(overview))).max_decoding_message_size(largest);
-    let tunnels = Registry::new(TunnelLimits::default(), overview.metrics.clone());
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -224,8 +232,6 @@ async fn router(overview: &Arc<Overview>, largest: usize, stop: &CancellationTok
         .layer(CountCalls(overview.metrics.calls.clone()))
         .add_service(health_service)
         .add_service(agent)
-        .add_service(FilesServer::new(FilesService::new(Arc::clone(&overview.access))))
-        .add_service(TunnelsService::new(Arc::clone(&overview.access), tunnels, stop.clone()))
 }
 
 /// Opens a door at its own path, in a folder where others cannot write, or where it is by default.
@@ -243,7 +249,8 @@ fn listen(told: &AgentTcpDoor, lobby: Lobby) -> Result<TcpDoor, ServeError> {
     TcpDoor::open(told, keys, lobby).map_err(|source| ServeError::Port { address, source })
 }
 
-fn described(door: &SystemDoor) -> DoorStatus {
+/// What a door is, for those who may see it.
+pub(crate) fn described(door: &SystemDoor) -> DoorStatus {
     let permissions = door.permissions().unwrap_or_else(|error| error.to_string());
     DoorStatus { name: door.door().to_string(), address: door.path().display().to_string(), permissions }
 }
@@ -286,13 +293,13 @@ fn read_again((files, keys): (&[PathBuf], Option<&Keys>)) -> Result<Option<Polic
 }
 
 /// Until calls have had enough time to end after somebody asked to stop.
-async fn patience(stop: &CancellationToken) {
+pub(crate) async fn patience(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(GRACE).await;
 }
 
 /// Answers Prometheus for ever, if anybody wants that.
-async fn publish(endpoint: Option<MetricsEndpoint>, overview: &Overview) {
+pub(crate) async fn publish(endpoint: Option<MetricsEndpoint>, overview: &Overview) {
     match endpoint {
         Some(endpoint) => {
             let clients = |metrics: &Metrics| _ = metrics.clients.set(i64::from(overview.seats.taken()));

@@ -310,3 +310,28 @@ async fn only_what_an_old_server_left_is_an_orphan_and_it_goes_with_its_tree() {
     assert!(!has(&listed(), left.id()));
     daemon.end().await;
 }
+
+/// In a namespace of its own, where nobody else's processes are.
+#[test]
+fn orphans_are_ended_when_somebody_says_yes() {
+    let agent = env!("CARGO_BIN_EXE_winstead-agent");
+    let folder = tempfile::tempdir().expect("a folder");
+    let old = folder.path().join("rancher-wins-old");
+    fs_err::copy("/bin/sleep", &old).expect("it is copied");
+    let script = format!(
+        "{old} 1000 & pid=$!; while ! grep -q rancher /proc/$pid/comm; do :; done
+         {agent} orphans clean </dev/null; echo refused $?
+         kill -0 $pid && {agent} orphans clean --yes; echo done $?
+         wait $pid; echo ended $?; {agent} orphans list",
+        old = old.display()
+    );
+    let unshare = ["--pid", "--fork", "--mount-proc", "sh", "-c", &script];
+    let output = match assert_cmd::Command::new("unshare").args(unshare).output() {
+        Ok(output) if !String::from_utf8_lossy(&output.stderr).contains("unshare") => output,
+        other => return winstead_testing::skip(&format!("no namespace for processes: {other:?}")),
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("left by an old wins server")).collect();
+    assert_eq!(lines, ["refused 1", "done 0", "ended 137"], "{text}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nobody is there to be asked"));
+}

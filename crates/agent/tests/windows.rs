@@ -12,7 +12,7 @@ use std::{
 use tokio::time::{Instant, sleep};
 use winstead_agent::serve::{Places, Settings, Signals, serve};
 use winstead_agent_client::{Address, Connection, identity::Identity};
-use winstead_protocol::v1::{HelloRequest, HelloResponse, StatusRequest};
+use winstead_protocol::v1::{FactsRequest, HelloRequest, HelloResponse, StatusRequest};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_winstead-agent");
 
@@ -74,6 +74,17 @@ impl Drop for Agent {
 async fn an_agent_says_over_its_pipe_who_it_is() {
     let agent = Agent::start("hello");
     assert_eq!(hello(&agent.pipe).await.os, "windows");
+}
+
+#[tokio::test]
+async fn an_agent_says_what_its_computer_is_ready_for() {
+    let agent = Agent::start("facts");
+    let connection = connection(&agent.pipe).await;
+    let facts = connection.agent().facts(FactsRequest {}).await.expect("it answers").into_inner();
+    let feature = |name: &str| facts.features.iter().find(|feature| feature.name == name);
+    assert!(feature("system-drive-c").is_some_and(|feature| feature.present), "{facts:?}");
+    assert!(feature("Containers").is_some_and(|feature| !feature.present), "Wine has none: {facts:?}");
+    assert!(!facts.build.is_empty() && !facts.host_name.is_empty(), "{facts:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use winstead_engine::{Engine, Selection};
+use winstead_engine::{Engine, Selection, nearest};
 use winstead_spec::{MachineName, Name};
 
 use crate::error::CliError;
@@ -82,6 +82,21 @@ impl Known {
             return Ok(Selection::Pools(vec![missing.clone()]));
         }
         Ok(Selection::Machines(self.machines_of(&targets)))
+    }
+
+    /// The machines that words on the command line mean, in their order. One that is not there is the engine's to refuse.
+    ///
+    /// # Errors
+    /// When a word cannot be a name, or that of a pool that is not there.
+    pub(crate) fn machines(&self, words: &[String]) -> Result<Vec<MachineName>, CliError> {
+        let targets: Vec<Target> = words.iter().map(|word| self.target(word)).collect::<Result<_, _>>()?;
+        let unknown = targets.iter().filter_map(Target::pool).find(|pool| !self.pools.contains(pool));
+        let Some(pool) = unknown else { return Ok(self.machines_of(&targets)) };
+        let hint = nearest(pool.as_str(), self.pools.iter().map(ToString::to_string)).map_or_else(
+            || "`winstead get machines` and `get pools` show what is there".to_owned(),
+            |nearest| format!("did you mean `{nearest}`?"),
+        );
+        Err(CliError::usage(format!("find the pool {pool}"), hint))
     }
 
     /// The machines that several names mean: each, and all of each pool; none twice.

@@ -45,6 +45,7 @@ const NOT_BY_WINE: &[Check] = &[
     ("program folder", "only the system and administrators replace the agent", |subject| {
         subject.program.parent().map_or_else(|| Outcome::Skipped("it has none".to_owned()), folder)
     }),
+    ("facts", "all that a computer is asked about itself can be found out", |_| facts()),
 ];
 
 /// Tries everything. What takes time is bounded.
@@ -176,6 +177,17 @@ fn folder(path: &Path) -> Outcome {
                 Outcome::Failed(format!("{} is changed by {}: {sddl}", path.display(), writers.join(", ")))
             }
         },
+        Err(error) => error.into(),
+    }
+}
+
+/// Wine counts no starts, and has no licences.
+fn facts() -> Outcome {
+    if crate::facts::boot_id().is_empty() {
+        return Outcome::Failed("Windows does not say which start of the computer this is".to_owned());
+    }
+    match crate::facts::gather() {
+        Ok(facts) => Outcome::expect(&facts.unknown, &Vec::new()),
         Err(error) => error.into(),
     }
 }

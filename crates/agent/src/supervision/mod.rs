@@ -28,7 +28,7 @@
 mod attachment;
 mod error;
 pub mod orphans;
-mod process;
+pub(crate) mod process;
 mod pump;
 mod record;
 pub mod spool;
@@ -36,7 +36,7 @@ mod stop;
 mod store;
 mod supervisor;
 #[cfg(unix)]
-mod unix;
+pub(crate) mod unix;
 mod vault;
 #[cfg(windows)]
 mod windows;

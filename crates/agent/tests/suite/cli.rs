@@ -192,6 +192,21 @@ fn the_daemon_reads_its_policy_again_on_sighup_and_ends_on_sigterm_with_logs_for
 }
 
 #[test]
+fn the_selftest_tries_limits_and_ends_with_processes_of_its_own_and_leaves_none() {
+    let mut command = Command::cargo_bin("winstead-agent").expect("it is built");
+    let output = command.env_clear().args(["selftest", "-o", "json"]).output().expect("it starts");
+    let items: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let result = |name: &str| {
+        let item = items.as_array().expect("a list").iter().find(|item| item["name"] == name);
+        item.unwrap_or_else(|| panic!("no {name} in {items}"))["result"].as_str().expect("a word").to_owned()
+    };
+    assert_eq!(result("tree"), "passed", "{items}");
+    for limit in ["memory limit", "process limit", "CPU limit"] {
+        assert!(["passed", "skipped"].contains(&&*result(limit)), "{items}");
+    }
+}
+
+#[test]
 fn what_a_certificate_may_do_is_explained() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("policy.yaml");
