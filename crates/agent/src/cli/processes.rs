@@ -118,6 +118,8 @@ fn state(process: &ProcessStatus) -> String {
     match &process.exited {
         None => "running".to_owned(),
         Some(exited) if exited.signal != 0 => format!("signal {}", exited.signal),
+        // As Windows has them, which counts what it did itself from there on: 0xC0000005.
+        Some(exited) if exited.code < 0 => format!("exit {:#010X}", exited.code),
         Some(exited) => format!("exit {}", exited.code),
     }
 }

@@ -1,14 +1,6 @@
-//! Processes on Windows, without a daemon around them and with one. Under Wine these are run by `wine.rs`.
+//! Without a daemon.
 
-#![cfg(windows)]
-
-use std::{
-    io::{Read as _, Write as _},
-    path::Path,
-    process::{Command, Stdio},
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::Path, process::Command, sync::Arc, time::Duration};
 
 use fs_err as fs;
 use tempfile::TempDir;
@@ -17,9 +9,13 @@ use winstead_agent::supervision::{
     Supervisor, Terminal, Vault, spool::Bounds,
 };
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_winstead-agent");
+use crate::{
+    PATIENCE, PROGRAM,
+    programs::{self, ARGUMENTS, BEGINS, LINES, counted, is_free},
+    until,
+};
+
 const SHELL: &str = r"C:\Windows\System32\cmd.exe";
-const PATIENCE: Duration = Duration::from_secs(30);
 const SMALL: Bounds = Bounds { memory: 4096, file: 64 * 1024 };
 
 fn settings(folder: &Path) -> Settings {
@@ -40,6 +36,13 @@ fn shell(words: &[&str]) -> Order {
         arguments: ["/c"].iter().chain(words).map(|word| (*word).to_owned()).collect(),
         ..Order::default()
     }
+}
+
+/// One of [`programs`].
+fn role(role: &str, file: &Path) -> Order {
+    let (program, environment) = programs::role(role, file);
+    let arguments = ARGUMENTS.map(str::to_owned).to_vec();
+    Order { file: program.clone(), program, arguments, environment, ..Order::default() }
 }
 
 /// One that does nothing until its input ends.
@@ -87,81 +90,6 @@ async fn a_program_runs_with_a_clean_environment_and_its_code_comes_back() {
     supervisor.remove(process.id()).expect("it is over");
     assert!(supervisor.list().is_empty());
     supervisor.close().await;
-}
-
-/// The line that libtest begins with.
-const BEGINS: &[u8] = b"\nrunning 1 test\n";
-/// What [`as_a_program`] is to do.
-const ROLE: &str = "WINSTEAD_TEST_ROLE";
-const FILE: &str = "WINSTEAD_TEST_FILE";
-
-/// This very program in another role. It says [`BEGINS`] first.
-fn role(role: &str, file: &Path) -> Order {
-    let program = std::env::current_exe().expect("a path").display().to_string();
-    let environment = [(ROLE, role), (FILE, &file.display().to_string())];
-    Order {
-        file: program.clone(),
-        program,
-        arguments: ["--exact", "as_a_program", "--nocapture"].map(str::to_owned).to_vec(),
-        environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-        ..Order::default()
-    }
-}
-
-/// Not a test, but what the tests run: a program that does what its environment says, and ends before libtest does.
-#[test]
-#[expect(clippy::disallowed_methods, reason = "a program that the tests run, not one that runs others")]
-fn as_a_program() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    let file = std::env::var(FILE).expect("a file's name");
-    let mut out = std::io::stdout().lock();
-    match role.as_str() {
-        "cat" => drop(std::io::copy(&mut std::io::stdin().lock(), &mut out).expect("it is copied")),
-        "count" => {
-            let all: String = (0..LINES).map(|line| format!("{line}\n")).collect();
-            out.write_all(all.as_bytes()).expect("somebody reads");
-        }
-        "hold" => hold(Path::new(&file)),
-        "leave" | "lead" => {
-            let mut child = Command::new(std::env::current_exe().expect("a path"));
-            let child = child.args(["--exact", "as_a_program", "--nocapture"]).env(ROLE, "hold");
-            let _left = child.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts");
-            while is_free(Path::new(&file)) {
-                std::thread::yield_now();
-            }
-            if role == "lead" {
-                std::io::stdin().lock().read_to_end(&mut Vec::new()).expect("it ends");
-            }
-        }
-        other => panic!("nobody is {other}"),
-    }
-    out.flush().expect("somebody reads");
-    std::process::exit(3);
-}
-
-const LINES: usize = 40_000;
-
-/// Has a file for itself as long as it lives.
-fn hold(file: &Path) {
-    let file = fs::File::create(file).expect("a file");
-    file.file().lock().expect("nobody else has it");
-    loop {
-        std::thread::park();
-    }
-}
-
-/// Whether nobody holds it.
-fn is_free(file: &Path) -> bool {
-    let opened = fs::OpenOptions::new().create(true).truncate(false).write(true).open(file).expect("a file");
-    opened.file().try_lock().is_ok()
-}
-
-async fn until(mut there: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !there() {
-        assert!(Instant::now() < deadline, "it does not come");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 #[tokio::test]
@@ -262,7 +190,7 @@ async fn what_nobody_takes_is_kept_and_then_holds_the_program() {
     assert_eq!(process.status().said.stdout, SMALL.file, "the spool is full");
     let kept = fs::metadata(folder.path().join("processes").join(&id).join("stdout.spool"));
     assert!(kept.expect("it is there").len() <= SMALL.file);
-    let expected: String = (0..LINES).map(|line| format!("{line}\n")).collect();
+    let expected = counted(LINES);
     let mut out = Vec::new();
     // Other agents take over in the middle.
     let end = loop {
