@@ -200,7 +200,11 @@ fn explain(args: &ExplainArgs) -> Result<ExitCode, Failure> {
 }
 
 fn who(args: &ExplainArgs) -> io::Result<Caller> {
-    if !args.certificates.is_empty() {
+    if args.door == Door::Tcp && args.account.is_some() {
+        let why = "explain an account at tcp: nobody has one there, but a --certificate";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    if args.door == Door::Tcp || !args.certificates.is_empty() {
         let account = shown(&args.certificates).into();
         return Ok(Caller { door: Door::Tcp, account, process: None, container: None });
     }

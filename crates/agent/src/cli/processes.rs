@@ -10,7 +10,7 @@ use serde_json::json;
 use winstead_protocol::v1::ProcessStatus;
 use winstead_spec::Span;
 
-use crate::cli::{Failure, ListFormat, listen, reach::Reach};
+use crate::cli::{Failure, ListFormat, listen, reach::Reach, terminal};
 
 /// Lists the processes that you may see.
 #[derive(Clone, Debug, Args)]
@@ -29,10 +29,15 @@ pub(crate) struct PsArgs {
 ///
 /// What was written is forgotten by the agent. Ends with the process's own exit code.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  winstead-agent attach 1f6d0a4c9d9b4b0f8d3c5f0a7e21c3aa")]
+#[command(
+    after_help = "Examples:\n  winstead-agent attach 1f6d0a4c9d9b4b0f8d3c5f0a7e21c3aa\n  winstead-agent attach -t 1f6d0a4c9d9b4b0f8d3c5f0a7e21c3aa    at your terminal; Ctrl-] leaves"
+)]
 pub(crate) struct AttachArgs {
     #[command(flatten)]
     reach: Reach,
+    /// Your terminal is the program's, which was run with one: all keys, and the size. Ctrl-] leaves it.
+    #[arg(short, long)]
+    terminal: bool,
     /// The process, as `ps` names it.
     id: String,
 }
@@ -113,6 +118,8 @@ fn state(process: &ProcessStatus) -> String {
     match &process.exited {
         None => "running".to_owned(),
         Some(exited) if exited.signal != 0 => format!("signal {}", exited.signal),
+        // As Windows has them, which counts what it did itself from there on: 0xC0000005.
+        Some(exited) if exited.code < 0 => format!("exit {:#010X}", exited.code),
         Some(exited) => format!("exit {}", exited.code),
     }
 }
@@ -140,7 +147,11 @@ fn document(process: &ProcessStatus) -> serde_json::Value {
 /// When there is no such process.
 pub(crate) fn attach(args: &AttachArgs) -> Result<ExitCode, Failure> {
     listen::runtime()?.block_on(async {
-        let listening = args.reach.open().await?.attach(&args.id, [0; 2], true).await?;
+        let connection = args.reach.open().await?;
+        if args.terminal {
+            return terminal::attach(&connection, &args.id).await;
+        }
+        let listening = connection.attach(&args.id, [0; 2], true).await?;
         listen::to_its_end(listening, true).await
     })
 }

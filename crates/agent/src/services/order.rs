@@ -161,18 +161,21 @@ pub(super) fn terminal(size: TerminalSize) -> Terminal {
 mod tests {
     use super::*;
 
+    const ROOT: &str = if cfg!(windows) { r"C:\" } else { "/" };
+
     #[test]
     fn a_path_that_leads_elsewhere_than_it_says_is_refused() {
-        for path in ["/bin/../tmp/x", "bin/x", "./x", "../x", ""] {
-            assert!(program(path, &["/bin"]).is_err(), "{path}");
+        for path in [&format!("{ROOT}bin/../tmp/x"), "bin/x", "./x", "../x", ""] {
+            assert!(program(path, &[ROOT]).is_err(), "{path}");
         }
-        assert_eq!(program("/bin//./x", &[]).expect("the same file").display().to_string(), "/bin/x");
+        let same = program(&format!("{ROOT}bin//./x"), &[]).expect("the same file");
+        assert_eq!(same, Path::new(ROOT).join("bin").join("x"));
     }
 
     #[test]
     fn a_request_that_no_system_could_run_is_refused() {
         let request = |environment: &str| StartRequest {
-            program: "/bin/x".to_owned(),
+            program: format!("{ROOT}x"),
             environment: vec![environment.to_owned()],
             ..StartRequest::default()
         };

@@ -20,7 +20,7 @@
 //! - `command`: hands a [`record::Command`] to a keeper.
 //! - `account`: an account by name, and whether this agent may take it, as an `Account`.
 //! - `end_lost`: ends what a killed keeper left behind.
-//! - `write_at`, `read_at`, `private_folder`: files.
+//! - `write_at`, `read_at`, `private_folder`, `remove_folder`: files.
 //! - `passable_folder`, `open_program`, `create_program`, `program_name`: the vault.
 //! - `all_processes`, `keeper_folder`, `runs_file`, `kill`: for [`orphans`].
 //! - `named_signal`: a signal by its name. `search_path` and `file_names`: where programs are looked for, and as what.

@@ -21,8 +21,6 @@ use crate::supervision::{
     spool::{Bounds, Marks, Spool},
 };
 
-/// Both outputs.
-pub(crate) const STREAMS: [&str; 2] = ["stdout", "stderr"];
 const SPOOLS: [&str; 2] = ["stdout.spool", "stderr.spool"];
 const MARKS: [&str; 2] = ["stdout.marks", "stderr.marks"];
 /// In a file of marks: no base.

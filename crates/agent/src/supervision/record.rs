@@ -197,11 +197,6 @@ impl Launch {
             terminal: order.terminal,
         }
     }
-
-    /// Whether anything is limited.
-    pub(crate) const fn is_limited(&self) -> bool {
-        self.memory_bytes.is_some() || self.processes.is_some() || self.cpu_milli.is_some()
-    }
 }
 
 #[cfg(test)]

@@ -208,7 +208,7 @@ impl Supervisor {
         if let Err(error) = platform::command(&process.folder, Command::Release) {
             tracing::debug!(%error, id, "its keeper is gone");
         }
-        fs::remove_dir_all(&process.folder)
+        platform::remove_folder(&process.folder)
             .map_err(|source| SupervisionError::Io { path: process.folder.clone(), source })
     }
 
@@ -254,7 +254,7 @@ impl Supervisor {
         };
         let outcome: Result<_, StartError> = begun.await;
         if outcome.is_err()
-            && let Err(error) = fs::remove_dir_all(&folder)
+            && let Err(error) = platform::remove_folder(&folder)
         {
             tracing::warn!(%error, "a folder of a process that was not started stays");
         }
@@ -264,14 +264,14 @@ impl Supervisor {
     /// Takes over the process of a folder.
     async fn adopt(&self, folder: &Path) -> io::Result<()> {
         let Some(record) = store::read::<Record>(&folder.join(store::RECORD))? else {
-            return fs::remove_dir_all(folder);
+            return platform::remove_folder(folder);
         };
         if record.version > VERSION {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "a newer agent has started it"));
         }
         let Some(running) = running(folder).await? else {
             // Its agent was killed before anything ran.
-            return fs::remove_dir_all(folder);
+            return platform::remove_folder(folder);
         };
         let keep = record.keep;
         let process = Process::open((record, running), folder, self.all.settings.spool, true)?;

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
+use winstead_agent::folder::{Readers, lock_down};
 use winstead_agent_client::identity::Identity;
 
 /// An authority, and what it has signed.
 pub(crate) struct Authority {
-    folder: TempDir,
+    folder: PathBuf,
+    _above: TempDir,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -18,15 +20,17 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
-        let folder = tempfile::tempdir().expect("a folder");
+        let above = tempfile::tempdir().expect("a folder");
+        // Where files are their owner's alone on Windows, too.
+        let folder = lock_down(&above.path().join("keys"), Readers::Nobody).expect("it is made");
         let pem = params.self_signed(&key).expect("it signs itself").pem();
-        fs::write(folder.path().join("authority.pem"), pem).expect("it is written");
-        Self { folder, issuer: Issuer::new(params, key) }
+        fs::write(folder.join("authority.pem"), pem).expect("it is written");
+        Self { folder, _above: above, issuer: Issuer::new(params, key) }
     }
 
     /// Its own certificate.
     pub(crate) fn certificate(&self) -> PathBuf {
-        self.folder.path().join("authority.pem")
+        self.folder.join("authority.pem")
     }
 
     /// Somebody with these names, who believes those whom it has signed. Their files are named like their first name.
@@ -41,7 +45,7 @@ impl Authority {
         (params.not_before, params.not_after) = (date_time_ymd(1975, 1, 1), date_time_ymd(year, 1, 1));
         let key = KeyPair::generate().expect("a key");
         let signed = params.signed_by(&key, &self.issuer).expect("it is signed");
-        let file = |ending: &str| self.folder.path().join(format!("{}.{ending}", names[0]));
+        let file = |ending: &str| self.folder.join(format!("{}.{ending}", names[0]));
         let identity = Identity { certificate: file("pem"), key: file("key"), authority: self.certificate() };
         fs::write(&identity.certificate, signed.pem()).expect("it is written");
         write_secret(&identity.key, &key.serialize_pem());
@@ -56,6 +60,7 @@ fn write_secret(path: &Path, text: &str) {
     fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
 }
 
+/// The folder's rights are the file's.
 #[cfg(windows)]
 fn write_secret(path: &Path, text: &str) {
     fs::write(path, text).expect("it is written");

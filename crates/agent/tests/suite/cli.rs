@@ -223,4 +223,10 @@ fn what_a_certificate_may_do_is_explained() {
     refused to bob.example (tcp); `net` comes nearest, but its callers have another certificate
     exit code 3
     ");
+    let at = |more: &[&str]| {
+        let words = ["policy", "explain", "-f", path(&file), "--door", "tcp"];
+        said(&[&words, more, &["reboot"]].concat())
+    };
+    assert!(at(&[]).starts_with("refused to certificate:"), "{}", at(&[]));
+    assert!(at(&["--as", "nobody"]).starts_with("error: failed to explain an account at tcp"));
 }

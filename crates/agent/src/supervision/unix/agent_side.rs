@@ -127,6 +127,14 @@ pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Removes a process's folder.
+///
+/// # Errors
+/// As the system has them.
+pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
+    fs::remove_dir_all(path)
+}
+
 /// Writes all of it at this place.
 ///
 /// # Errors

@@ -41,7 +41,7 @@ impl Group {
     /// # Errors
     /// When a limit is asked for that cannot be enforced here. Nothing is left then.
     pub(crate) fn create(id: &str, launch: &Launch) -> Result<Self, KeeperFailure> {
-        if !launch.is_limited() {
+        if launch.memory_bytes.is_none() && launch.processes.is_none() && launch.cpu_milli.is_none() {
             return Ok(Self::default());
         }
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();

@@ -13,7 +13,7 @@ pub(crate) mod tree;
 
 pub(crate) use accounts::{Account, account};
 pub(crate) use agent_side::{
-    Keeper, command, end_lost, named_signal, private_folder, read_at, spawn_keeper, write_at,
+    Keeper, command, end_lost, named_signal, private_folder, read_at, remove_folder, spawn_keeper, write_at,
 };
 pub use keeper::keep;
 pub(crate) use orphans::{keeper_folder, kill, runs_file};

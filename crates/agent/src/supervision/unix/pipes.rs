@@ -19,8 +19,8 @@ use rustix::{
 };
 use tokio::io::{AsyncWriteExt, Interest, unix::AsyncFd};
 
-use crate::supervision::process::STREAMS;
-
+/// Both outputs.
+const STREAMS: [&str; 2] = ["stdout", "stderr"];
 pub(super) const STDIN: &str = "stdin";
 pub(super) const CONTROL: &str = "control";
 const ALIVE: &str = "alive";

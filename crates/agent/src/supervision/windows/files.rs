@@ -12,6 +12,8 @@ use windows_sys::Win32::Storage::FileSystem::{FILE_FLAG_BACKUP_SEMANTICS, SECURI
 
 use crate::folder::{Readers, lock_down};
 
+/// Where programs run that are not told where.
+pub(super) const WINDOWS: &str = r"C:\Windows";
 /// Where programs look for others, and are looked for.
 const PATH: [&str; 3] = [r"C:\Windows\System32", r"C:\Windows", r"C:\Windows\System32\Wbem"];
 
@@ -31,6 +33,18 @@ pub(crate) fn file_names(name: &str) -> Vec<String> {
 /// When it cannot be made.
 pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
+}
+
+/// Removes a process's folder. Where a file of it is open, older versions of Windows remove that when it is closed, and the
+/// folder, empty by then, stays until the next agent finds it.
+///
+/// # Errors
+/// As the system has them.
+pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Writes all of it at this place.
