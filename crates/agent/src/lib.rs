@@ -12,6 +12,9 @@
 //! ```
 //! Everything but `door`, `supervision` and `facts` is the same on Linux and Windows.
 
+#[macro_use]
+mod write_through;
+
 pub mod access;
 pub mod configuration;
 pub mod door;
@@ -25,6 +28,8 @@ pub mod services;
 pub mod status;
 pub mod supervision;
 pub mod tunnel;
+#[cfg(all(unix, any(test, fuzzing)))]
+pub mod untrusted;
 #[cfg(windows)]
 pub mod windows;
 #[cfg(unix)]

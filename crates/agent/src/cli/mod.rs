@@ -11,12 +11,16 @@ mod policy;
 mod processes;
 mod reach;
 mod run;
+#[cfg_attr(unix, path = "screen/unix.rs")]
+#[cfg_attr(windows, path = "screen/windows.rs")]
+mod screen;
 mod selftest;
 mod serve;
 mod service;
 #[cfg(unix)]
 mod stage;
 mod status;
+mod terminal;
 mod tunnel;
 #[cfg(unix)]
 mod wins;

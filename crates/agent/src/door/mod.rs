@@ -8,6 +8,7 @@
 mod guest;
 mod lobby;
 mod seats;
+mod tcp;
 #[cfg(unix)]
 mod unix;
 #[cfg(target_os = "linux")]
@@ -20,6 +21,7 @@ mod windows;
 pub use guest::{GuestDoor, GuestVisitor};
 pub use lobby::Lobby;
 pub use seats::{Full, Seat, Seats};
+pub use tcp::{Keys, KeysError, TcpDoor, TcpVisitor};
 #[cfg(unix)]
 pub use unix::{UnixDoor, UnixDoor as SystemDoor, UnixVisitor, address, caller_named, folder};
 pub use visitor::{TURNED_AWAY, Visitor};

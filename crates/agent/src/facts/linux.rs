@@ -36,6 +36,7 @@ pub fn gather() -> io::Result<FactsResponse> {
             .map_or(0, |count| u32::try_from(count.get()).unwrap_or(u32::MAX)),
         ubr: None,
         licence_days_left: None,
+        unknown: Vec::new(),
         build: release,
     })
 }

@@ -5,5 +5,7 @@
 mod platform;
 #[cfg(unix)]
 mod read;
+#[cfg(windows)]
+mod readiness;
 
 pub use platform::{FEATURES, boot_id, gather, reboot};

@@ -15,7 +15,7 @@ use crate::{
     access::Limits,
     door::{ADMINISTRATORS_ONLY, Instances, Pipe},
     folder::untrusted_writers,
-    selftest::{Item, Outcome, Subject},
+    selftest::{Item, Outcome, Subject, processes},
     service::{self, Phase},
     windows::{ClientProcess, Descriptor, EventLog, Job, Program, Started, is_wine, newest_event},
 };
@@ -45,6 +45,7 @@ const NOT_BY_WINE: &[Check] = &[
     ("program folder", "only the system and administrators replace the agent", |subject| {
         subject.program.parent().map_or_else(|| Outcome::Skipped("it has none".to_owned()), folder)
     }),
+    ("facts", "all that a computer is asked about itself can be found out", |_| facts()),
 ];
 
 /// Tries everything. What takes time is bounded.
@@ -63,6 +64,21 @@ pub async fn run(subject: &Subject) -> Vec<Item> {
         name: "job end",
         proves: "what a program started ends with its job",
         outcome: job_end().unwrap_or_else(Outcome::from),
+    });
+    items.push(Item {
+        name: "job in a job",
+        proves: "a program that is in one may have others of its own",
+        outcome: processes::job_in_a_job().unwrap_or_else(Outcome::from),
+    });
+    items.push(Item {
+        name: "next agent",
+        proves: "a program outlives its agent, and its output and code wait for the next one",
+        outcome: processes::found_again(subject).await,
+    });
+    items.push(Item {
+        name: "ctrl-break",
+        proves: "a program is asked to end before it is ended",
+        outcome: if wine { skipped() } else { processes::asked_to_end(subject).await },
     });
     items.push(Item {
         name: "service",
@@ -180,6 +196,17 @@ fn folder(path: &Path) -> Outcome {
     }
 }
 
+/// Wine counts no starts, and has no licences.
+fn facts() -> Outcome {
+    if crate::facts::boot_id().is_empty() {
+        return Outcome::Failed("Windows does not say which start of the computer this is".to_owned());
+    }
+    match crate::facts::gather() {
+        Ok(facts) => Outcome::expect(&facts.unknown, &Vec::new()),
+        Err(error) => error.into(),
+    }
+}
+
 async fn installed(name: &str) -> Outcome {
     match service::status(name).await {
         Ok(status) if status.phase == Phase::NotInstalled => Outcome::Skipped(status.to_string()),
@@ -188,9 +215,9 @@ async fn installed(name: &str) -> Outcome {
     }
 }
 
-const SHELL: &str = r"C:\Windows\System32\cmd.exe";
+pub(super) const SHELL: &str = r"C:\Windows\System32\cmd.exe";
 
-fn start(
+pub(super) fn start(
     file: impl AsRef<Path>,
     arguments: &[&str],
     job: &Job,

@@ -11,6 +11,8 @@ mod platform;
 mod program;
 
 pub use definition::{Phase, Service, ServiceError, Status};
+#[cfg(windows)]
+pub(crate) use platform::look_at;
 #[cfg(unix)]
 pub use platform::{Systemd, alive, ready};
 pub use platform::{install, start, status, stop, uninstall};

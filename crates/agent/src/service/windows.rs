@@ -101,7 +101,11 @@ pub async fn status(name: &str) -> Result<Status, ServiceError> {
     look_at(name)
 }
 
-fn look_at(name: &str) -> Result<Status, ServiceError> {
+/// What a service of Windows is doing, whoever's it is.
+///
+/// # Errors
+/// When the manager refuses.
+pub(crate) fn look_at(name: &str) -> Result<Status, ServiceError> {
     let asked = open(name, ServiceAccess::QUERY_STATUS).and_then(|service| service.query_status());
     let (phase, pid) = match asked {
         Ok(status) => (phase(status.current_state), status.process_id.filter(|pid| *pid != 0)),

@@ -4,9 +4,9 @@ mod agent;
 mod event_stream;
 mod files;
 mod input;
-mod order;
+pub(crate) mod order;
 mod processes;
-mod tunnels;
+pub(crate) mod tunnels;
 
 pub use agent::AgentService;
 pub use files::FilesService;

@@ -84,7 +84,7 @@ impl Orders {
 }
 
 /// What the policy looks at.
-fn asked(request: &StartRequest) -> Result<Run, Status> {
+pub(crate) fn asked(request: &StartRequest) -> Result<Run, Status> {
     let words = request.arguments.iter().chain(&request.environment).chain([&request.program]);
     let bytes: usize = words.clone().map(|word| word.len() + 1).sum();
     if bytes > WORDS_BYTES {

@@ -29,7 +29,7 @@
 mod attachment;
 mod error;
 pub mod orphans;
-mod process;
+pub(crate) mod process;
 mod pump;
 mod record;
 pub mod spool;
@@ -37,7 +37,7 @@ mod stop;
 mod store;
 mod supervisor;
 #[cfg(unix)]
-mod unix;
+pub(crate) mod unix;
 mod vault;
 #[cfg(windows)]
 mod windows;
@@ -52,6 +52,8 @@ pub use error::{KeeperFailure, StartError, SupervisionError};
 #[cfg(unix)]
 pub use platform::become_program;
 pub use platform::keep;
+#[cfg(windows)]
+pub(crate) use platform::keeps;
 pub(crate) use platform::{file_names, keeper_program, named_signal, search_path};
 pub use process::{Offsets, Process, Status};
 pub use record::{End, Identity, Order, Record, Running, Terminal};

@@ -64,6 +64,8 @@ pub struct Process {
     pub(crate) room: [Notify; 2],
     /// It was forgotten, or this agent stops.
     pub(crate) gone: CancellationToken,
+    /// Its keeper has gone, because all is over.
+    pub(crate) seen_off: CancellationToken,
     input: tokio::sync::Mutex<Option<platform::Input>>,
     pub(crate) spools: [Arc<std::fs::File>; 2],
     marks: [std::fs::File; 2],
@@ -83,6 +85,8 @@ pub(crate) struct Shared {
     pub(crate) progress: u64,
     /// Whether anybody attached to it, with this agent.
     pub(crate) was_attached: bool,
+    /// Whether somebody is ending it.
+    pub(crate) stopping: bool,
 }
 
 impl Process {
@@ -119,6 +123,7 @@ impl Process {
             takers: 0,
             progress: 0,
             was_attached: false,
+            stopping: false,
         };
         Ok(Self {
             record,
@@ -129,6 +134,7 @@ impl Process {
             changed: watch::Sender::new(()),
             room: [Notify::new(), Notify::new()],
             gone: CancellationToken::new(),
+            seen_off: CancellationToken::new(),
             input: tokio::sync::Mutex::new(None),
             spools,
             marks,
@@ -319,6 +325,11 @@ fn read_marks(file: &std::fs::File) -> io::Result<Marks> {
     }
     let mut bytes = [[0; 8]; 2];
     platform::read_at(file, bytes.as_flattened_mut(), 0)?;
+    Ok(marks(bytes))
+}
+
+/// What a file of marks says.
+pub(crate) fn marks(bytes: [[u8; 8]; 2]) -> Marks {
     let [position, base] = bytes.map(u64::from_le_bytes);
-    Ok(Marks { position, base: (base != NO_BASE).then_some(base) })
+    Marks { position, base: (base != NO_BASE).then_some(base) }
 }

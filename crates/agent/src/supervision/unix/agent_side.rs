@@ -23,6 +23,7 @@ use winstead_process::ProcessId;
 use crate::supervision::{
     Running, StartError,
     record::{Answer, Command, Launch},
+    store,
     unix::{cgroup, pipes::CONTROL},
 };
 
@@ -67,14 +68,23 @@ pub(crate) async fn spawn_keeper(
             Err(StartError::Keeper { program: launch.program.clone(), source })
         }
         Ok(Err(error)) => {
-            child.kill().await?;
+            abandon(child, folder).await?;
             Err(error.into())
         }
         Err(_) => {
-            child.kill().await?;
+            abandon(child, folder).await?;
             Err(io::Error::from(io::ErrorKind::TimedOut).into())
         }
     }
+}
+
+/// Kills a keeper that does not answer, with what it may have started.
+async fn abandon(mut keeper: Child, folder: &Path) -> io::Result<()> {
+    keeper.kill().await?;
+    if let Some(running) = store::read::<Running>(&folder.join(store::RUNNING))? {
+        end_lost(&running);
+    }
+    Ok(())
 }
 
 /// Tells the keeper of this folder something. A keeper that is gone hears nothing, which is an error.

@@ -2,14 +2,14 @@
 
 mod accounts;
 mod agent_side;
-mod cgroup;
+pub(crate) mod cgroup;
 mod keeper;
 mod orphans;
 mod pipes;
 mod programs;
 mod stage;
 mod terminal;
-mod tree;
+pub(crate) mod tree;
 
 pub(crate) use accounts::{Account, account};
 pub(crate) use agent_side::{

@@ -14,7 +14,7 @@ pub(crate) fn all_processes() -> Vec<Seen> {
 }
 
 /// The name, field 2, may hold spaces and brackets. Field 4 is the parent, 22 the start time.
-fn seen(pid: u32, stat: &str) -> Option<Seen> {
+pub(crate) fn seen(pid: u32, stat: &str) -> Option<Seen> {
     let (begin, end) = (stat.find('(')?, stat.rfind(')')?);
     let mut fields = stat.get(end + 1..)?.split_ascii_whitespace();
     let dead = matches!(fields.next()?, "Z" | "X");

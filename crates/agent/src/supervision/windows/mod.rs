@@ -25,5 +25,5 @@ pub(crate) use files::{
     read_at, remove_folder, search_path, write_at,
 };
 pub use keeper::keep;
-pub(crate) use orphans::{all_processes, keeper_folder, kill, runs_file};
+pub(crate) use orphans::{all_processes, keeper_folder, keeps, kill, runs_file};
 pub(crate) use pipes::{Alive, Input, Source};

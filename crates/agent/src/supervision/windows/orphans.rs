@@ -40,6 +40,11 @@ pub(crate) fn keeper_folder(pid: u32) -> Option<PathBuf> {
     (ours || kept_ready).then(|| kept(&process.command_line().ok()?)).flatten()
 }
 
+/// Whether some keeper is known to keep this folder.
+pub(crate) fn keeps(folder: &Path) -> bool {
+    all_processes().iter().any(|process| keeper_folder(process.pid).is_some_and(|kept| kept == folder))
+}
+
 /// What [`Started::detached`](crate::windows::Started::detached) made of `PROGRAM keeper FOLDER`.
 fn kept(line: &str) -> Option<PathBuf> {
     let (_, arguments) = line.strip_prefix('"')?.split_once('"')?;
