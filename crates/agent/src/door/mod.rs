@@ -8,7 +8,7 @@
 mod guest;
 mod lobby;
 mod seats;
-mod tcp;
+pub(crate) mod tcp;
 #[cfg(unix)]
 mod unix;
 #[cfg(target_os = "linux")]
