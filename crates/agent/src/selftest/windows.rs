@@ -13,7 +13,7 @@ use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_PIPE_BUSY};
 
 use crate::{
     access::Limits,
-    door::{ADMINISTRATORS_ONLY, Instances, Pipe},
+    door::{ADMINISTRATORS_ONLY, Instances, Pipe, guest_port},
     folder::untrusted_writers,
     selftest::{Item, Outcome, Subject},
     service::{self, Phase},
@@ -60,6 +60,15 @@ pub async fn run(subject: &Subject) -> Vec<Item> {
             outcome: if wine { skipped() } else { try_it(subject) },
         })
         .collect();
+    items.push(Item {
+        name: "guest port",
+        proves: "the host's port can be opened, as the agent does",
+        // One program can have it open. A running agent has.
+        outcome: match guest_port(0) {
+            Some(_) => Outcome::Passed,
+            None => Outcome::Skipped("there is no such port, or somebody has it open".to_owned()),
+        },
+    });
     items.push(Item {
         name: "job end",
         proves: "what a program started ends with its job",
