@@ -22,6 +22,7 @@ pub mod selftest;
 pub mod serve;
 pub mod service;
 pub mod services;
+pub mod signature;
 pub mod status;
 #[cfg(unix)]
 pub mod supervision;

@@ -34,7 +34,7 @@ pub use name::{MachineName, Name, NameError};
 pub use parse::{Documents, Source, parse};
 pub use policy::{
     AgentPolicy, AgentQuery, AgentRule, CallerRule, ContainerRule, IpNet, PortError, PortRange, PortTarget,
-    Protocol, RunRule,
+    Protocol, RunRule, SignerRule,
 };
 pub use pool::{
     Bridge, Disk, Firmware, Flush, MachineShape, Network, Pool, Probe, Readiness, Start, StoreKind, Subnet,

@@ -14,6 +14,7 @@ mod text;
 
 pub(crate) use agent::{
     AgentDoor, AgentMetrics, AgentPolicySpec, AgentSpec, Connect, FileGlob, Rule, RuleCaller, RuleProgram,
+    RuleSigner,
 };
 pub(crate) use text::{Cidr, Size, Time};
 

@@ -17,7 +17,7 @@ use crate::{
     folder::untrusted_writers,
     selftest::{Item, Outcome, Subject},
     service::{self, Phase},
-    windows::{ClientProcess, Descriptor, EventLog, Job, Program, Started, is_wine, newest_event},
+    windows::{self, ClientProcess, Descriptor, EventLog, Job, Program, Started, is_wine, newest_event},
 };
 
 /// What Windows answers when it lets somebody not in.
@@ -44,6 +44,9 @@ const NOT_BY_WINE: &[Check] = &[
     }),
     ("program folder", "only the system and administrators replace the agent", |subject| {
         subject.program.parent().map_or_else(|| Outcome::Skipped("it has none".to_owned()), folder)
+    }),
+    ("signatures", "a program's signature counts when Windows trusts who signed it, and only then", |_| {
+        signatures().unwrap_or_else(Outcome::from)
     }),
     ("facts", "all that a computer is asked about itself can be found out", |_| facts()),
 ];
@@ -188,6 +191,24 @@ fn folder(path: &Path) -> Outcome {
         },
         Err(error) => error.into(),
     }
+}
+
+/// Wine asks nobody who vouches for a certificate.
+fn signatures() -> io::Result<Outcome> {
+    let folder = tempfile::tempdir()?;
+    let stranger = folder.path().join("stranger.exe");
+    fs_err::write(&stranger, windows::STRANGER)?;
+    if windows::signer(&stranger).is_ok() {
+        return Ok(Outcome::Failed("a program counts as signed that nobody vouches for".to_owned()));
+    }
+    // It has its signature in itself, where other parts of Windows have it in a catalog.
+    let known = windows::signer(Path::new(r"C:\Windows\System32\ntoskrnl.exe"))?;
+    let microsoft = known.subject.contains("O=Microsoft Corporation");
+    Ok(if microsoft {
+        Outcome::Passed
+    } else {
+        Outcome::Failed(format!("Windows is signed by {}", known.subject))
+    })
 }
 
 /// Wine counts no starts, and has no licences.
