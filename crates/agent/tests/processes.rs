@@ -2,19 +2,16 @@
 
 #![cfg(unix)]
 
+mod daemon;
+
 use std::{
-    path::PathBuf,
-    process::{Child, Command, Output, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use tempfile::TempDir;
+use daemon::{Daemon, PATIENCE, command};
 use winstead_agent_client::{Address, Connection, Listening, Said};
 use winstead_protocol::v1::{OnDisconnect, ProcessStatus, StartRequest};
-
-mod daemon;
-
-use daemon::{Daemon, PATIENCE, command};
 
 fn shell(script: &str) -> StartRequest {
     StartRequest {
