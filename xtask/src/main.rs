@@ -65,7 +65,7 @@ struct FuzzArguments {
 /// What to measure.
 #[derive(clap::Args)]
 struct BenchArguments {
-    /// Only these benchmarks; all but libvirt's when none is named.
+    /// Only these benchmarks; the usual ones when none is named.
     names: Vec<String>,
     /// How often each arm is run.
     #[arg(long, default_value_t = 5)]

@@ -25,6 +25,7 @@ pub mod selftest;
 pub mod serve;
 pub mod service;
 pub mod services;
+pub mod signature;
 pub mod status;
 pub mod supervision;
 pub mod tunnel;

@@ -17,6 +17,7 @@ use winstead_spec::{Source, parse, parse_wins};
 
 use crate::{
     access::{Access, Account, Caller, CallingProcess, Door, Paths, Policy, Query, Request, Run},
+    door::tcp::keys::certificate,
     services::{order::asked, tunnels::port},
     supervision::{
         End, Record, Running,
@@ -39,6 +40,7 @@ pub type Target = fn(&[u8]);
 /// All of them, by the names of their files in `fuzz/fuzz_targets`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("authority", authority),
+    ("certificates", certificates),
     ("hns", hns),
     ("lists", lists),
     ("policy", policy),
@@ -81,6 +83,14 @@ fn rewritten(data: &[u8], size: usize) -> Vec<u8> {
         }
     }
     output.split_off(preface.len())
+}
+
+/// What a certificate says: its names are words.
+pub fn certificates(data: &[u8]) {
+    if let Ok(read) = certificate(&data.into()) {
+        let is_word = |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+        assert!(read.names.iter().all(is_word), "{:?}", read.names);
+    }
 }
 
 /// What Windows says of a container network: read or refused.

@@ -1,8 +1,11 @@
 //! What machines' agents say of their computers, and restarts until they are back.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use tokio::{task::JoinSet, time::timeout_at};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 use winstead_guest::hand::{Clocks, Facts, HandError, Ports, RebootError};
 use winstead_spec::MachineName;
@@ -18,6 +21,8 @@ use crate::{
 /// How long a list waits for agents, all together: one that answers does so within milliseconds, in an emulated guest within
 /// a second.
 const GLANCE: Duration = Duration::from_millis(1500);
+/// So many are asked at once: each takes two files of ours, and processes may often have no more than 1,024.
+const AT_ONCE: usize = 64;
 
 impl Engine {
     /// What a machine says of itself.
@@ -45,7 +50,7 @@ impl Engine {
     /// When the journal cannot be read.
     pub async fn ask_agents(&self, machines: &mut [Machine]) -> Result<(), EngineError> {
         let until = tokio::time::Instant::now() + GLANCE;
-        let mut asked = JoinSet::new();
+        let (mut asked, seats) = (JoinSet::new(), Arc::new(Semaphore::new(AT_ONCE)));
         for (place, machine) in machines.iter().enumerate() {
             let Ok(name) = machine.metadata.name.parse() else { continue };
             let ports = match self.agent_ports(&name).await {
@@ -58,7 +63,8 @@ impl Engine {
                 ) => continue,
                 Err(error) => return Err(error),
             };
-            asked.spawn(async move { (place, timeout_at(until, version(&ports)).await) });
+            let answer = version(ports, Arc::clone(&seats));
+            asked.spawn(async move { (place, timeout_at(until, answer).await) });
         }
         for (place, answer) in asked.join_all().await {
             let status = match answer {
@@ -170,7 +176,9 @@ impl Engine {
     }
 }
 
-async fn version(ports: &Ports) -> Result<String, HandError> {
+async fn version(ports: Ports, seats: Arc<Semaphore>) -> Result<String, HandError> {
+    // Nobody closes it.
+    let _seat = seats.acquire().await;
     Ok(ports.reach(GLANCE).await?.greeting().await?.version)
 }
 

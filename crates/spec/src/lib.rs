@@ -34,7 +34,7 @@ pub use name::{MachineName, Name, NameError};
 pub use parse::{Documents, Source, parse};
 pub use policy::{
     AgentPolicy, AgentQuery, AgentRule, CallerRule, CertificateRule, ContainerRule, IpNet, PortError,
-    PortRange, PortTarget, Protocol, RunRule,
+    PortRange, PortTarget, Protocol, RunRule, SignerRule,
 };
 pub use pool::{
     Bridge, Disk, Firmware, Flush, MachineShape, Network, Pool, Probe, Readiness, Start, StoreKind, Subnet,

@@ -79,11 +79,13 @@ pub enum ContainerRule {
     Glob(String),
 }
 
-/// A program that may be run. It is named by digest, by path, or by both.
+/// A program that may be run. It is named by digest, by signer, by path, or by several of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunRule {
-    /// What it hashes to: one of these. Empty: whatever is at `path`.
+    /// What it hashes to: one of these. Empty: whatever is at `path`, or signed by `signer`.
     pub sha256: Vec<Sha256>,
+    /// Who signed it; nothing: whoever.
+    pub signer: Option<SignerRule>,
     /// Where it stands; nothing: anywhere.
     pub path: Option<String>,
     /// Its arguments: each is itself, `*` is one of any kind, `**` at the end is any rest.
@@ -100,6 +102,15 @@ pub struct RunRule {
     pub cpu_milli: Option<u32>,
     /// Ports that it may open to others.
     pub ports: Vec<PortRange>,
+}
+
+/// Who must have signed a program: all that is given must be so. At least one is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SignerRule {
+    /// The subject of their certificate.
+    pub subject: Option<String>,
+    /// What the certificate hashes to: one of these. Empty: any.
+    pub sha256: Vec<Sha256>,
 }
 
 /// What may be asked for.

@@ -14,7 +14,7 @@ mod text;
 
 pub(crate) use agent::{
     AgentDoor, AgentMetrics, AgentPolicySpec, AgentSpec, AgentTcpDoor, Connect, FileGlob, Rule, RuleCaller,
-    RuleProgram,
+    RuleProgram, RuleSigner,
 };
 pub(crate) use text::{Cidr, Size, Time};
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use fs_err as fs;
 use tokio_util::sync::CancellationToken;
 use winstead_image::{BuildError, Catalog, Fault};
 use winstead_spec::{Image, Source, parse};
@@ -36,7 +37,7 @@ spec:
 /// # Panics
 /// When it cannot be built for another reason: that is a fault of ours, and no reason to skip.
 pub async fn debian_images_or_skip(cache: &Path) -> Option<PathBuf> {
-    or_skip(built(cache, "debian", DEBIAN_IMAGE, None).await)
+    or_skip(built(cache, &cache.join("debian"), DEBIAN_IMAGE, None).await)
 }
 
 /// The same with [`DEBIAN_IMAGE_WITH_AGENT`] and the agent of this working copy, which is built if need be.
@@ -57,24 +58,32 @@ fn or_skip(built: anyhow::Result<PathBuf>) -> Option<PathBuf> {
     }
 }
 
-/// An image's digest knows the version of its agent, not this very one: so each has a folder of its own.
+/// An image's digest knows the version of its agent, not this very one: so each has a folder of its own, and the last one's
+/// is kept.
 async fn built_with_agent(cache: &Path) -> anyhow::Result<PathBuf> {
     let agent = static_agent().await.context("build the agent")?;
     let digest = winstead_image::digest::of_file(&agent, &CancellationToken::new()).await?;
-    let name = format!("debian-agent-{}", digest.short());
-    built(cache, &name, DEBIAN_IMAGE_WITH_AGENT, agent.parent()).await
+    let all = cache.join("debian-agent");
+    let place = all.join(digest.short());
+    let images = built(cache, &place, DEBIAN_IMAGE_WITH_AGENT, agent.parent()).await?;
+    for other in fs::read_dir(all)?.collect::<Result<Vec<_>, _>>()? {
+        if other.path() != place {
+            fs::remove_dir_all(other.path())?;
+        }
+    }
+    Ok(images)
 }
 
-/// Builds an image in the folder `name` of `cache`; returns the folder `images` in there.
+/// Builds an image in the folder `place`; returns the folder `images` in there.
 async fn built(
     cache: &Path,
-    name: &str,
+    place: &Path,
     document: &str,
     artifacts: Option<&Path>,
 ) -> anyhow::Result<PathBuf> {
-    let (image, images) = (image(document), cache.join(name).join("images"));
-    let _lock = kept::lock(cache, name).await?;
-    let catalog = Catalog::open(&images, &cache.join(name).join("cache"), artifacts);
+    let (image, images) = (image(document), place.join("images"));
+    let _lock = kept::lock(cache, "debian").await?;
+    let catalog = Catalog::open(&images, &place.join("cache"), artifacts);
     if catalog.find(&image)?.is_some() {
         return Ok(images);
     }

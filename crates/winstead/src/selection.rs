@@ -180,6 +180,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_that_is_not_there_is_refused_with_the_nearest_and_machines_are_the_engines_to_find() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let error = known().machines(&words(&["web", "agent"])).unwrap_err();
+        assert_eq!((error.exit_code(), error.hints()), (2, vec!["did you mean `agents`?".to_owned()]));
+        let found = known().machines(&words(&["web-9", "agents", "agents-1"])).unwrap_err();
+        assert_eq!(found.exit_code(), 2, "a pool and a machine of one name");
+        let found = known().machines(&words(&["web-9", "agents", "agents-0"])).unwrap();
+        assert_eq!(found, ["web-9", "agents-0", "agents-1"].map(machine));
+    }
+
+    #[test]
     fn pools_and_machines_together_are_machines() {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let known = known();

@@ -1,8 +1,8 @@
 //! What to think about again in a policy: rules that give more than they seem to, or nothing. Pure.
 
-use winstead_spec::{AgentRule, CallerRule, ContainerRule, Door, RunRule};
+use winstead_spec::{AgentRule, CallerRule, ContainerRule, Door, RunRule, SignerRule};
 
-use crate::access::glob;
+use crate::access::{Paths, glob};
 
 /// Programs that run whatever their arguments say.
 const SHELLS: [&str; 26] = [
@@ -67,15 +67,17 @@ pub struct Advice {
     pub text: String,
 }
 
-/// What to think about again in these rules, in their order.
+/// What to think about again in these rules, in their order, on a system with paths of this kind.
 #[must_use]
-pub fn advice(rules: &[AgentRule]) -> Vec<Advice> {
+pub fn advice(rules: &[AgentRule], paths: Paths) -> Vec<Advice> {
     let mut all = Vec::new();
     for rule in rules {
         let mut say = |text: String| all.push(Advice { rule: rule.name.to_string(), text });
         of_rule(rule, &mut say);
         rule.callers.iter().for_each(|caller| of_caller(caller, &mut say));
         rule.run.iter().for_each(|run| of_program(run, &mut say));
+        let signers = rule.run.iter().filter_map(|run| run.signer.as_ref());
+        signers.for_each(|signer| of_signer(signer, paths, &mut say));
     }
     all
 }
@@ -125,7 +127,7 @@ fn of_caller(caller: &CallerRule, say: &mut impl FnMut(String)) {
 }
 
 fn of_program(run: &RunRule, say: &mut impl FnMut(String)) {
-    if run.sha256.is_empty() {
+    if run.sha256.is_empty() && run.signer.is_none() {
         let path = run.path.as_deref().unwrap_or_default();
         say(format!("{path}: whoever may replace that file runs anything by this rule; name its `sha256`"));
     }
@@ -137,6 +139,19 @@ fn of_program(run: &RunRule, say: &mut impl FnMut(String)) {
         if let Some(loader) = LOADERS.iter().find(|loader| glob::matches(&allowed.to_uppercase(), loader)) {
             say(format!("{allowed}: by {loader} a caller brings code of their own into the program"));
         }
+    }
+}
+
+fn of_signer(signer: &SignerRule, paths: Paths, say: &mut impl FnMut(String)) {
+    if paths == Paths::Unix {
+        say("only Windows checks signatures: here `signer` lets nothing run; name the program's `sha256`"
+            .to_owned());
+    }
+    if let Some(subject) = signer.subject.as_ref().filter(|_| signer.sha256.is_empty()) {
+        say(format!(
+            "{subject}: whoever gets a certificate of this name from anybody whom Windows trusts signs what runs by \
+             this rule; name its `sha256`"
+        ));
     }
 }
 
@@ -154,13 +169,17 @@ mod tests {
     use super::*;
 
     fn said(rule: &str) -> Vec<String> {
+        said_on(Paths::Windows, rule)
+    }
+
+    fn said_on(paths: Paths, rule: &str) -> Vec<String> {
         let text = format!(
             "apiVersion: winstead.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {{name: a}}\nspec: {{rules: [{rule}]}}"
         );
         let source = winstead_spec::Source { name: "a".to_owned(), folder: "/".into(), text };
         let documents = winstead_spec::parse(&[source]).expect("it is right");
         let rules: Vec<_> = documents.rules().cloned().collect();
-        advice(&rules).into_iter().map(|advice| advice.text).collect()
+        advice(&rules, paths).into_iter().map(|advice| advice.text).collect()
     }
 
     #[test]
@@ -203,6 +222,29 @@ mod tests {
         assert_eq!(
             said("{name: a, callers: []}"),
             ["it is for nobody: `callers` is empty", "it allows nothing"]
+        );
+    }
+
+    #[test]
+    fn a_signer_is_a_certificate_on_windows_and_nothing_elsewhere() {
+        let rule = |signer: &str| {
+            format!(
+                "{{name: a, callers: [{{door: local}}], run: [{{path: 'C:/tool.exe', signer: {signer}}}]}}"
+            )
+        };
+        let digest = "a".repeat(64);
+        let certificate = rule(&format!("{{subject: 'CN=Tools', sha256: [{digest}]}}"));
+        assert_eq!(said(&certificate), Vec::<String>::new());
+        assert_eq!(
+            said_on(Paths::Unix, &certificate),
+            ["only Windows checks signatures: here `signer` lets nothing run; name the program's `sha256`"]
+        );
+        assert_eq!(
+            said(&rule("{subject: 'CN=Tools'}")),
+            [
+                "CN=Tools: whoever gets a certificate of this name from anybody whom Windows trusts signs what runs by \
+              this rule; name its `sha256`"
+            ]
         );
     }
 

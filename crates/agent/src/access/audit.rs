@@ -194,6 +194,10 @@ fn program(run: &Run) -> Value {
         "kind": "run",
         "program": short(&run.program.to_string_lossy()),
         "sha256": run.sha256.as_ref().map(winstead_spec::Sha256::hex),
+        "signer": run.signer.as_ref().map(|signer| json!({
+            "subject": short(&signer.subject),
+            "sha256": signer.sha256.hex(),
+        })),
         "arguments": texts(&run.arguments),
         "environment": texts(&names),
         "folder": run.folder.as_ref().map(|path| short(&path.to_string_lossy())),

@@ -85,6 +85,12 @@ impl Access {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether the policy asks who signed a program.
+    #[must_use]
+    pub fn asks_for_signers(&self) -> bool {
+        self.policy().is_some_and(|policy| policy.asks_for_signers())
+    }
+
     /// Whether `caller` may do that, and on which terms.
     ///
     /// # Errors

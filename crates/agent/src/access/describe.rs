@@ -1,6 +1,6 @@
 //! Rules in words, for people who look at a policy.
 
-use winstead_spec::{AgentRule, CallerRule, CertificateRule, ContainerRule, RunRule};
+use winstead_spec::{AgentRule, CallerRule, CertificateRule, ContainerRule, RunRule, SignerRule};
 
 /// A caller of a rule: `at local, account ann, in /kubepods.slice/**`.
 #[must_use]
@@ -59,10 +59,13 @@ pub fn allowed(rule: &AgentRule) -> Vec<String> {
 
 fn program(run: &RunRule) -> String {
     let digests: Vec<String> = run.sha256.iter().map(|digest| format!("sha256:{}", digest.short())).collect();
-    let mut line = match (&run.path, digests.is_empty()) {
+    let mut named: Vec<String> = (!digests.is_empty()).then(|| digests.join(" or ")).into_iter().collect();
+    named.extend(run.signer.as_ref().map(|signer| format!("signed by {}", self::signer(signer))));
+    let mut line = match (&run.path, named.is_empty()) {
         (Some(path), true) => format!("run {path}"),
-        (Some(path), false) => format!("run {path} if it is {}", digests.join(" or ")),
-        (None, _) => format!("run {}", digests.join(" or ")),
+        (Some(path), false) => format!("run {path} if it is {}", named.join(" and ")),
+        (None, _) if digests.is_empty() => format!("run what is {}", named.join(" and ")),
+        (None, _) => format!("run {}", named.join(" if it is ")),
     };
     let mut add = |part: String| {
         line.push_str(", ");
@@ -84,6 +87,13 @@ fn program(run: &RunRule) -> String {
         add(format!("opening {}", ports.join(", ")));
     }
     line
+}
+
+fn signer(signer: &SignerRule) -> String {
+    let digests: Vec<String> =
+        signer.sha256.iter().map(|digest| format!("certificate sha256:{}", digest.short())).collect();
+    let digests = (!digests.is_empty()).then(|| digests.join(" or "));
+    signer.subject.iter().cloned().chain(digests).collect::<Vec<_>>().join(", ")
 }
 
 fn limits(run: &RunRule) -> Vec<String> {

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use winstead_spec::{AgentQuery, AgentRule, CallerRule, CertificateRule, ContainerRule, IpNet, RunRule};
+use winstead_spec::{
+    AgentQuery, AgentRule, CallerRule, CertificateRule, ContainerRule, IpNet, RunRule, SignerRule,
+};
 
-use crate::access::{Caller, Certificate, Limits, Paths, Query, Request, Run, Terms, glob};
+use crate::access::{Caller, Certificate, Limits, Paths, Query, Request, Run, Signer, Terms, glob};
 
 /// The rules of all `AgentPolicy` documents. What none of them allows is refused.
 #[derive(Clone, Debug)]
@@ -49,6 +51,8 @@ pub enum Why {
     Program,
     /// The program has another digest.
     Digest,
+    /// It has no signature that counts, or another one.
+    Signer,
     /// It wants other arguments.
     Arguments,
     /// It does not name one of the variables.
@@ -73,6 +77,7 @@ impl fmt::Display for Why {
             Self::What => "it does not allow this",
             Self::Program => "it names another program",
             Self::Digest => "the program has another digest",
+            Self::Signer => "the program is not signed as it says",
             Self::Arguments => "it wants other arguments",
             Self::Environment => "it does not name one of the variables",
             Self::RunAs => "the program runs as somebody else by it",
@@ -104,6 +109,12 @@ impl Policy {
     #[must_use]
     pub fn asks_for_programs(&self) -> bool {
         self.rules.iter().flat_map(|rule| &rule.callers).any(|caller| caller.program.is_some())
+    }
+
+    /// Whether a rule asks who signed a program.
+    #[must_use]
+    pub fn asks_for_signers(&self) -> bool {
+        self.rules.iter().flat_map(|rule| &rule.run).any(|run| run.signer.is_some())
     }
 
     /// Whether a rule allows that, and on which terms.
@@ -202,12 +213,15 @@ impl Policy {
         Err(Miss::Why(nearest))
     }
 
-    /// The digest comes last: nobody has a program copied and hashed whom another key refuses anyway.
+    /// Digest and signer come last: nobody has a program copied and looked at whom another key refuses anyway.
     fn run(&self, allowed: &RunRule, run: &Run) -> Result<(), Miss> {
         let program = self.paths.plain(&run.program);
         let here = allowed.path.as_ref().is_none_or(|path| program.as_ref() == Some(&self.paths.fold(path)));
         let known = run.sha256.as_ref();
         let other = !allowed.sha256.is_empty() && known.is_some_and(|known| !allowed.sha256.contains(known));
+        let signer = allowed.signer.as_ref();
+        let stranger =
+            known.is_some() && signer.is_some_and(|signer| !signed_by(signer, run.signer.as_ref()));
         let variables =
             || run.environment.iter().all(|(name, _)| self.variable_in(&allowed.environment, name));
         let ports = || {
@@ -219,6 +233,7 @@ impl Policy {
         for (good, why) in [
             (program.is_some() && here, Why::Program),
             (!other, Why::Digest),
+            (!stranger, Why::Signer),
             (fits(&allowed.arguments, &run.arguments), Why::Arguments),
             (variables(), Why::Environment),
             (run.account.is_none() || run.account == allowed.account, Why::RunAs),
@@ -228,7 +243,8 @@ impl Policy {
                 return Err(Miss::Why(why));
             }
         }
-        if !allowed.sha256.is_empty() && known.is_none() { Err(Miss::Digest) } else { Ok(()) }
+        let by_content = !allowed.sha256.is_empty() || signer.is_some();
+        if by_content && known.is_none() { Err(Miss::Digest) } else { Ok(()) }
     }
 
     fn variable_in(&self, allowed: &[String], name: &str) -> bool {
@@ -245,6 +261,14 @@ impl Policy {
         let plain = self.paths.plain(path);
         plain.is_some_and(|path| globs.iter().any(|glob| glob::matches(&self.paths.fold(glob), &path)))
     }
+}
+
+/// Whether a signature is one that a rule wants. A subject is compared as a text, as Windows writes it.
+fn signed_by(wanted: &SignerRule, signer: Option<&Signer>) -> bool {
+    signer.is_some_and(|signer| {
+        wanted.subject.as_ref().is_none_or(|subject| *subject == signer.subject)
+            && (wanted.sha256.is_empty() || wanted.sha256.contains(&signer.sha256))
+    })
 }
 
 /// Whether arguments are those that a rule wants.

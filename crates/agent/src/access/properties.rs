@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, path::Path};
 
 use proptest::{option, prelude::*};
 use winstead_spec::{
-    AgentQuery, AgentRule, ByteSize, CallerRule, CertificateRule, ContainerRule, RunRule, Sha256,
+    AgentQuery, AgentRule, ByteSize, CallerRule, CertificateRule, ContainerRule, RunRule, Sha256, SignerRule,
 };
 
 use crate::access::{
     Account, Caller, CallingProcess, Certificate, Door, Limits, Paths, Policy, Port, Protocol, Query,
-    Request, Run, Verdict,
+    Request, Run, Signer, Verdict,
 };
 
 // Few words, so that rules and requests meet.
@@ -59,15 +59,31 @@ fn caller_rule() -> impl Strategy<Value = CallerRule> {
 }
 
 fn run_rule() -> impl Strategy<Value = RunRule> {
-    let what = (few(digest()), option::of(word()), arguments(), few(word()), option::of(word()));
+    let named = (few(digest()), option::of(signer_rule()), option::of(word()));
+    let what = (named, arguments(), few(word()), option::of(word()));
     let limits = (option::of(any::<u64>()), option::of(any::<u32>()), option::of(any::<u32>()));
     (what, limits).prop_map(
-        |((sha256, path, arguments, environment, account), (memory, processes, cpu_milli))| {
+        |(((sha256, signer, path), arguments, environment, account), (memory, processes, cpu_milli))| {
             let ports = vec!["tcp/1-9".parse().expect("ports")];
             let memory = memory.map(ByteSize::from_bytes);
-            RunRule { sha256, path, arguments, environment, account, memory, processes, cpu_milli, ports }
+            RunRule {
+                sha256,
+                signer,
+                path,
+                arguments,
+                environment,
+                account,
+                memory,
+                processes,
+                cpu_milli,
+                ports,
+            }
         },
     )
+}
+
+fn signer_rule() -> impl Strategy<Value = SignerRule> {
+    (option::of(word()), few(digest())).prop_map(|(subject, sha256)| SignerRule { subject, sha256 })
 }
 
 fn rule() -> impl Strategy<Value = AgentRule> {
@@ -99,10 +115,12 @@ fn caller() -> impl Strategy<Value = Caller> {
 
 fn run() -> impl Strategy<Value = Run> {
     let what = (word(), option::of(digest()), arguments(), few((word(), word())), option::of(word()));
-    (what, option::of(any::<u32>())).prop_map(
-        |((program, sha256, arguments, environment, account), processes)| Run {
+    let signer = option::of((word(), digest()).prop_map(|(subject, sha256)| Signer { subject, sha256 }));
+    (what, signer, option::of(any::<u32>())).prop_map(
+        |((program, sha256, arguments, environment, account), signer, processes)| Run {
             program: program.into(),
             sha256,
+            signer,
             arguments,
             environment,
             account,
@@ -214,6 +232,39 @@ fn for_local(run: RunRule) -> AgentRule {
 
 fn local() -> Caller {
     Caller { door: Door::Local, account: Account::default(), process: None, container: None }
+}
+
+#[test]
+fn a_program_is_known_by_who_signed_it_once_it_was_looked_at() {
+    let (one, other) = (Sha256::from([1; 32]), Sha256::from([2; 32]));
+    let signed =
+        |subject: &str, sha256: &Sha256| Some(Signer { subject: subject.to_owned(), sha256: sha256.clone() });
+    let said = |subject: Option<&str>, sha256: &[&Sha256], run: &Run| {
+        let subject = subject.map(str::to_owned);
+        let signer = SignerRule { subject, sha256: sha256.iter().map(|&digest| digest.clone()).collect() };
+        let rule = RunRule { signer: Some(signer), ..RunRule::default() };
+        match Policy::new(vec![for_local(rule)], Paths::Unix).judge(&local(), Request::Run(run)) {
+            Verdict::Allowed(_) => "allowed".to_owned(),
+            Verdict::NeedsDigest => "needs digest".to_owned(),
+            Verdict::Refused(nearest) => nearest.map(|(_, why)| why.to_string()).unwrap_or_default(),
+        }
+    };
+    let not_looked_at = Run { program: "/opt/tool".into(), ..Run::default() };
+    let unsigned = Run { sha256: Some(other.clone()), ..not_looked_at.clone() };
+    let run = Run { signer: signed("CN=Tools", &one), ..unsigned.clone() };
+    assert_eq!(said(Some("CN=Tools"), &[], &not_looked_at), "needs digest");
+    for (subject, sha256) in
+        [(Some("CN=Tools"), vec![]), (None, vec![&other, &one]), (Some("CN=Tools"), vec![&one])]
+    {
+        assert_eq!(said(subject, &sha256, &run), "allowed");
+        assert_eq!(said(subject, &sha256, &unsigned), "the program is not signed as it says");
+    }
+    // The certificate's digest is meant, and the whole subject.
+    for (subject, sha256) in
+        [(Some("CN=tools"), vec![]), (Some("CN="), vec![&one]), (Some("CN=Tools"), vec![&other])]
+    {
+        assert_eq!(said(subject, &sha256, &run), "the program is not signed as it says");
+    }
 }
 
 #[test]

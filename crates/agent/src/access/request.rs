@@ -38,6 +38,8 @@ pub struct Run {
     pub program: PathBuf,
     /// Of what will really be run; nothing before it was taken to where only the agent can write.
     pub sha256: Option<Sha256>,
+    /// Who signed it, once `sha256` is known and if a rule asks for it; nothing: nobody whom this system trusts.
+    pub signer: Option<Signer>,
     /// Its arguments, without the program.
     pub arguments: Vec<String>,
     /// Its environment: names and values.
@@ -50,6 +52,15 @@ pub struct Run {
     pub limits: Limits,
     /// Ports that it is to open to others.
     pub ports: Vec<Port>,
+}
+
+/// Whose signature a program has, checked by the system. Linux checks none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signer {
+    /// The certificate's subject, as Windows writes it: `CN=Tools, O=Example Inc., C=US`.
+    pub subject: String,
+    /// What the certificate hashes to.
+    pub sha256: Sha256,
 }
 
 /// The most that a process with all that it starts may have; nothing: no limit.

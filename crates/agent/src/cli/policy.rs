@@ -10,10 +10,12 @@ use clap::{Args, Subcommand};
 use sha2::Digest as _;
 use winstead_agent::{
     access::{
-        Access, Caller, Certificate, Door, Policy, Port, Query, Request, Run, Verdict, advice, describe,
+        Access, Caller, Certificate, Door, Paths, Policy, Port, Query, Request, Run, Verdict, advice,
+        describe,
     },
     configuration::{Configuration, ConfigurationError},
     door::caller_named,
+    signature,
 };
 use winstead_spec::{PortTarget, Sha256};
 
@@ -166,7 +168,7 @@ fn in_words(policy: &Policy) -> String {
     let mut text: String =
         callers.iter().map(|(caller, lines)| format!("{caller}:\n{}", lines.concat())).collect();
     text += "everybody else: nothing\n";
-    for advice in advice::advice(policy.rules()) {
+    for advice in advice::advice(policy.rules(), Paths::HERE) {
         text += &format!("warning: {}: {}\n", advice.rule, advice.text);
     }
     text
@@ -228,6 +230,7 @@ fn asked(access: &Access, caller: &Caller, question: &Question) -> io::Result<Ve
             let run = Run {
                 program: std::path::absolute(program)?,
                 sha256: digest(program).ok(),
+                signer: signature::signer(program),
                 arguments: arguments.clone(),
                 ..Run::default()
             };

@@ -4,26 +4,27 @@
 //! connection → who is it? (peer: the system says) → is there a seat? → Visitor: a stream with its Caller
 //! ```
 
-#[cfg(target_os = "linux")]
 mod guest;
 mod lobby;
 mod seats;
-mod tcp;
+pub(crate) mod tcp;
 #[cfg(unix)]
 mod unix;
-#[cfg(target_os = "linux")]
+#[cfg_attr(unix, path = "virtio.rs")]
+#[cfg_attr(windows, path = "vioserial.rs")]
 mod virtio;
 mod visitor;
 #[cfg(windows)]
 mod windows;
 
-#[cfg(target_os = "linux")]
 pub use guest::{GuestDoor, GuestVisitor};
 pub use lobby::Lobby;
 pub use seats::{Full, Seat, Seats};
 pub use tcp::{Keys, KeysError, TcpDoor, TcpVisitor};
 #[cfg(unix)]
 pub use unix::{UnixDoor, UnixDoor as SystemDoor, UnixVisitor, address, caller_named, folder};
+#[cfg(windows)]
+pub(crate) use virtio::find as guest_port;
 pub use visitor::{TURNED_AWAY, Visitor};
 #[cfg(windows)]
 pub use windows::{

@@ -10,10 +10,6 @@ use std::{
     os::fd::OwnedFd,
     path::Path,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     task::{Context, Poll, ready},
 };
 
@@ -24,55 +20,30 @@ use rustix::{
     io::Errno,
 };
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
-use winstead_protocol::port::{Mark, PORTS, port_name, put_mark};
+use winstead_protocol::port::{Mark, port_name, put_mark};
 
 /// Where the kernel says what its ports are called.
 const CLASS: &str = "/sys/class/virtio-ports";
 
-/// Finds the host's ports.
-#[derive(Debug, Default)]
-pub(crate) struct Finder {
-    found: [bool; PORTS],
+/// Opens one of the host's ports; nothing where there is none, or it cannot be opened now.
+pub(crate) fn find(number: usize) -> Option<VirtioPort> {
+    let entries = fs::read_dir(CLASS).ok()?;
+    let is_it = |entry: &fs::DirEntry| {
+        fs::read_to_string(entry.path().join("name")).is_ok_and(|name| name.trim() == port_name(number))
+    };
+    let entry = entries.flatten().find(is_it)?;
+    let opened = VirtioPort::open(&Path::new("/dev").join(entry.file_name()));
+    opened.inspect_err(|error| tracing::debug!(%error, "a port cannot be opened now")).ok()
 }
 
-impl Finder {
-    /// Whether all are found.
-    pub(crate) fn has_all(&self) -> bool {
-        self.found.iter().all(|found| *found)
-    }
-
-    /// Opens those that have appeared since the last time.
-    pub(crate) fn find(&mut self) -> Vec<(String, VirtioPort)> {
-        let mut opened = Vec::new();
-        for entry in fs::read_dir(CLASS).into_iter().flatten().flatten() {
-            let name = fs::read_to_string(entry.path().join("name")).unwrap_or_default();
-            let Some(number) = (0..PORTS).find(|number| port_name(*number) == name.trim()) else { continue };
-            if self.found[number] {
-                continue;
-            }
-            match VirtioPort::open(&Path::new("/dev").join(entry.file_name())) {
-                Ok(port) => {
-                    self.found[number] = true;
-                    opened.push((port_name(number), port));
-                }
-                Err(error) => tracing::debug!(%error, "a port cannot be opened now"),
-            }
-        }
-        opened
-    }
-}
-
-/// A port. What is cloned is the same port: to be read and written by one task.
-#[derive(Clone, Debug)]
-pub(crate) struct VirtioPort(Arc<Port>);
-
+/// A port, read and written by one task.
 #[derive(Debug)]
-struct Port {
+pub(crate) struct VirtioPort {
     file: OwnedFd,
     /// An epoll that watches `file`.
     changes: AsyncFd<OwnedFd>,
     /// Whether the reader knows that no host is there.
-    away: AtomicBool,
+    away: bool,
 }
 
 impl VirtioPort {
@@ -85,7 +56,7 @@ impl VirtioPort {
         #[expect(unsafe_code, reason = "tokio cannot know which descriptors stay what they are")]
         // SAFETY: an `OwnedFd` is open, and the same descriptor, until it is dropped.
         let changes = unsafe { AsyncFd::register_with_interest(changes, Interest::READABLE) }?;
-        let port = Self(Arc::new(Port { file, changes, away: AtomicBool::new(false) }));
+        let port = Self { file, changes, away: false };
         port.say_that_all_before_is_over();
         Ok(port)
     }
@@ -94,18 +65,18 @@ impl VirtioPort {
     fn say_that_all_before_is_over(&self) {
         let mut mark = Vec::new();
         put_mark(Mark::End, &mut mark);
-        if let Err(error) = rustix::io::write(&self.0.file, &mark) {
+        if let Err(error) = rustix::io::write(&self.file, &mark) {
             tracing::debug!(%error, "nobody is there");
         }
     }
 
     /// Waits until something has happened to the port since the last time.
     fn poll_change(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut guard = ready!(self.0.changes.poll_read_ready(context))?;
+        let mut guard = ready!(self.changes.poll_read_ready(context))?;
         let mut events =
             [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        epoll::wait(&self.0.changes, events.as_mut_slice(), Some(&now))?;
+        epoll::wait(&self.changes, events.as_mut_slice(), Some(&now))?;
         guard.clear_ready();
         Poll::Ready(Ok(()))
     }
@@ -115,7 +86,7 @@ impl AsyncRead for VirtioPort {
     /// Never ends: a host that goes away is a [`Mark::End`], and then it is waited for the next one. The kernel gives one
     /// of its buffers at a time, a page: all that have come are taken, or everybody behind us would work page by page.
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -123,12 +94,12 @@ impl AsyncRead for VirtioPort {
         loop {
             let found = match buffer.remaining() {
                 0 => Err(Errno::AGAIN),
-                _ => rustix::io::read(&self.0.file, buffer.initialize_unfilled()),
+                _ => rustix::io::read(&self.file, buffer.initialize_unfilled()),
             };
             match found {
                 Ok(0) | Err(Errno::AGAIN) if buffer.filled().len() > before => return Poll::Ready(Ok(())),
                 Ok(0) => {
-                    if !self.0.away.swap(true, Ordering::Relaxed) {
+                    if !std::mem::replace(&mut self.away, true) {
                         let mut mark = Vec::new();
                         put_mark(Mark::End, &mut mark);
                         buffer.put_slice(&mark);
@@ -137,7 +108,7 @@ impl AsyncRead for VirtioPort {
                     ready!(self.poll_change(context))?;
                 }
                 Ok(length) => {
-                    self.0.away.store(false, Ordering::Relaxed);
+                    self.away = false;
                     buffer.advance(length);
                 }
                 Err(Errno::AGAIN) => ready!(self.poll_change(context))?,
@@ -151,7 +122,7 @@ impl AsyncRead for VirtioPort {
 impl AsyncWrite for VirtioPort {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            match rustix::io::write(&self.0.file, bytes) {
+            match rustix::io::write(&self.file, bytes) {
                 Ok(length) => return Poll::Ready(Ok(length)),
                 Err(Errno::AGAIN) => ready!(self.poll_change(context))?,
                 Err(Errno::INTR) => {}

@@ -13,11 +13,11 @@ use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_PIPE_BUSY};
 
 use crate::{
     access::Limits,
-    door::{ADMINISTRATORS_ONLY, Instances, Pipe},
+    door::{ADMINISTRATORS_ONLY, Instances, Pipe, guest_port},
     folder::untrusted_writers,
-    selftest::{Item, Outcome, Subject},
+    selftest::{Item, Outcome, Subject, processes},
     service::{self, Phase},
-    windows::{ClientProcess, Descriptor, EventLog, Job, Program, Started, is_wine, newest_event},
+    windows::{self, ClientProcess, Descriptor, EventLog, Job, Program, Started, is_wine, newest_event},
 };
 
 /// What Windows answers when it lets somebody not in.
@@ -45,6 +45,9 @@ const NOT_BY_WINE: &[Check] = &[
     ("program folder", "only the system and administrators replace the agent", |subject| {
         subject.program.parent().map_or_else(|| Outcome::Skipped("it has none".to_owned()), folder)
     }),
+    ("signatures", "a program's signature counts when Windows trusts who signed it, and only then", |_| {
+        signatures().unwrap_or_else(Outcome::from)
+    }),
     ("facts", "all that a computer is asked about itself can be found out", |_| facts()),
 ];
 
@@ -61,9 +64,33 @@ pub async fn run(subject: &Subject) -> Vec<Item> {
         })
         .collect();
     items.push(Item {
+        name: "guest port",
+        proves: "the host's port can be opened, as the agent does",
+        // One program can have it open. A running agent has.
+        outcome: match guest_port(0) {
+            Some(_) => Outcome::Passed,
+            None => Outcome::Skipped("there is no such port, or somebody has it open".to_owned()),
+        },
+    });
+    items.push(Item {
         name: "job end",
         proves: "what a program started ends with its job",
         outcome: job_end().unwrap_or_else(Outcome::from),
+    });
+    items.push(Item {
+        name: "job in a job",
+        proves: "a program that is in one may have others of its own",
+        outcome: processes::job_in_a_job().unwrap_or_else(Outcome::from),
+    });
+    items.push(Item {
+        name: "next agent",
+        proves: "a program outlives its agent, and its output and code wait for the next one",
+        outcome: processes::found_again(subject).await,
+    });
+    items.push(Item {
+        name: "ctrl-break",
+        proves: "a program is asked to end before it is ended",
+        outcome: if wine { skipped() } else { processes::asked_to_end(subject).await },
     });
     items.push(Item {
         name: "service",
@@ -181,6 +208,24 @@ fn folder(path: &Path) -> Outcome {
     }
 }
 
+/// Wine asks nobody who vouches for a certificate.
+fn signatures() -> io::Result<Outcome> {
+    let folder = tempfile::tempdir()?;
+    let stranger = folder.path().join("stranger.exe");
+    fs_err::write(&stranger, windows::STRANGER)?;
+    if windows::signer(&stranger).is_ok() {
+        return Ok(Outcome::Failed("a program counts as signed that nobody vouches for".to_owned()));
+    }
+    // It has its signature in itself, where other parts of Windows have it in a catalog.
+    let known = windows::signer(Path::new(r"C:\Windows\System32\ntoskrnl.exe"))?;
+    let microsoft = known.subject.contains("O=Microsoft Corporation");
+    Ok(if microsoft {
+        Outcome::Passed
+    } else {
+        Outcome::Failed(format!("Windows is signed by {}", known.subject))
+    })
+}
+
 /// Wine counts no starts, and has no licences.
 fn facts() -> Outcome {
     if crate::facts::boot_id().is_empty() {
@@ -200,9 +245,9 @@ async fn installed(name: &str) -> Outcome {
     }
 }
 
-const SHELL: &str = r"C:\Windows\System32\cmd.exe";
+pub(super) const SHELL: &str = r"C:\Windows\System32\cmd.exe";
 
-fn start(
+pub(super) fn start(
     file: impl AsRef<Path>,
     arguments: &[&str],
     job: &Job,

@@ -1,8 +1,7 @@
-//! What Windows does not have yet: old clients, and a guest's ports.
+//! What Windows does not have yet: old clients.
 
 use std::{io, sync::Arc};
 
-use tokio_stream::{Stream, pending};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Error;
 use winstead_protocol::v1::DoorStatus;
@@ -11,7 +10,7 @@ use winstead_spec::Agent;
 use super::{Own, Places, ServeError};
 use crate::{
     access::Access,
-    door::{Lobby, PipeVisitor},
+    door::{GuestDoor, Lobby},
 };
 
 /// Old clients, who are not served here yet.
@@ -43,7 +42,7 @@ impl OldClients {
     }
 }
 
-/// Nobody comes in by one.
-pub(super) fn guest_door() -> impl Stream<Item = io::Result<PipeVisitor>> {
-    pending()
+/// From the host, where this computer is a guest.
+pub(super) fn guest_door() -> GuestDoor {
+    GuestDoor::open()
 }

@@ -11,7 +11,7 @@ use winstead_spec::{ByteSize, Sha256};
 
 use crate::{
     access::{Access, Caller, Denied, Limits, Request, Run},
-    supervision::{Kept, Order, Terminal, Vault, file_names, search_path},
+    supervision::{Kept, Order, Terminal, Vault, VaultError, file_names, search_path},
 };
 
 /// More is refused: a system takes no more either (execve(2): 32 pages for one argument, 6 MiB for all).
@@ -52,6 +52,7 @@ impl Orders {
                     ));
                 }
                 run.sha256 = Some(copy.sha256.clone());
+                run.signer.clone_from(&copy.signer);
                 kept = Some(copy);
                 self.access.decide(caller, Request::Run(&run))
             }
@@ -75,11 +76,12 @@ impl Orders {
     }
 
     async fn take(&self, program: &Path) -> Result<Kept, Status> {
-        let (vault, program) = (self.vault.clone(), program.to_owned());
-        let taken = tokio::task::spawn_blocking(move || vault.take(&program)).await;
+        let (vault, program, signer) =
+            (self.vault.clone(), program.to_owned(), self.access.asks_for_signers());
+        let taken = tokio::task::spawn_blocking(move || Ok(vault.take(&program)?.signed(signer))).await;
         taken
             .map_err(|error| Status::internal(error.to_string()))?
-            .map_err(|error| Status::failed_precondition(super::processes::chain(&error)))
+            .map_err(|error: VaultError| Status::failed_precondition(super::processes::chain(&error)))
     }
 }
 
@@ -103,6 +105,7 @@ pub(crate) fn asked(request: &StartRequest) -> Result<Run, Status> {
     Ok(Run {
         program: program(&request.program, search_path())?,
         sha256: None,
+        signer: None,
         arguments: request.arguments.clone(),
         environment: environment.collect::<Result<_, _>>()?,
         folder: absolute(&request.folder)?,

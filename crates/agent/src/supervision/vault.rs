@@ -11,7 +11,7 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256 as Hasher};
 use winstead_spec::Sha256;
 
-use crate::supervision::platform;
+use crate::{access::Signer, signature, supervision::platform};
 
 const CHUNK: usize = 256 * 1024;
 /// No program is larger; else a caller could fill the disk with one.
@@ -51,6 +51,17 @@ pub struct Kept {
     pub sha256: Sha256,
     /// Of the copy, in hexadecimal digits: what the old protocol compares.
     pub sha1: String,
+    /// Of the copy, if it was asked for and counts.
+    pub signer: Option<Signer>,
+}
+
+impl Kept {
+    /// With who signed the copy, if that is `wanted`. Blocks.
+    #[must_use]
+    pub fn signed(self, wanted: bool) -> Self {
+        let signer = wanted.then(|| signature::signer(&self.path)).flatten();
+        Self { signer, ..self }
+    }
 }
 
 impl Vault {
@@ -112,7 +123,8 @@ impl Vault {
         }
         let sha256 = Sha256::from(<[u8; 32]>::from(sha256.finalize()));
         let sha1 = sha1.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
-        Ok(Some(Kept { path: self.folder.join(platform::program_name(sha256.hex())), sha256, sha1 }))
+        let path = self.folder.join(platform::program_name(sha256.hex()));
+        Ok(Some(Kept { path, sha256, sha1, signer: None }))
     }
 
     /// The first copy stays: it may be running.

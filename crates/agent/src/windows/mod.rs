@@ -2,6 +2,7 @@
 //! guarantees; nothing here decides anything.
 
 mod adapters;
+mod authenticode;
 mod computer;
 mod events;
 mod identity;
@@ -17,6 +18,7 @@ mod spawn;
 mod wait;
 
 pub use adapters::{AdapterKind, NetworkAdapter, network_adapters};
+pub(crate) use authenticode::{STRANGER, signer};
 pub(crate) use computer::{Volume, boots, host_name, memory_bytes, system_volume, uptime_ms};
 pub(crate) use events::newest_event;
 pub use events::{EventLog, LIFE};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::{
     Agent, AgentDoor, AgentDoors, AgentLimits, AgentPolicy, AgentRule, AgentTcpDoor, CallerRule,
-    CertificateRule, Connect, ContainerRule, RunRule,
+    CertificateRule, Connect, ContainerRule, RunRule, Sha256, SignerRule,
     meaning::join,
     parse::Origin,
     problem::{Complaint, Problem},
@@ -110,20 +110,34 @@ fn unclear(rule: &raw::Rule, key: &str, say: &mut impl FnMut(&str, Complaint)) {
     for (index, program) in rule.run.iter().enumerate() {
         let key = format!("{key}.run[{index}]");
         match &program.sha256 {
-            None if program.path.is_none() => {
-                say(&key, Complaint::new("any program at all").expected("`sha256`, `path`, or both"));
+            None if program.path.is_none() && program.signer.is_none() => {
+                let complaint = Complaint::new("any program at all");
+                say(&key, complaint.expected("`sha256`, `signer` or `path`"));
             }
-            Some(digests) if digests.is_empty() => {
-                let complaint = Complaint::new("no digest is given");
-                say(&format!("{key}.sha256"), complaint.expected("at least one digest, or no such key"));
+            Some(digests) => no_digest(digests, &key, say),
+            None => {}
+        }
+        if let Some(signer) = &program.signer {
+            let key = format!("{key}.signer");
+            signer.sha256.iter().for_each(|digests| no_digest(digests, &key, say));
+            if *signer == raw::RuleSigner::default() {
+                let complaint = Complaint::new("whoever signed it");
+                say(&key, complaint.expected("`subject`, `sha256`, or both"));
             }
-            _ => {}
         }
         let rest = program.arguments.iter().position(|argument| argument == "**");
         if let Some(at) = rest.filter(|at| at + 1 < program.arguments.len()) {
             let complaint = Complaint::new("`**` is the rest, so nothing can stand behind it");
             say(&format!("{key}.arguments[{at}]"), complaint.expected("`**` as the last argument"));
         }
+    }
+}
+
+/// An empty list of digests would mean none or all.
+fn no_digest(digests: &[Sha256], key: &str, say: &mut impl FnMut(&str, Complaint)) {
+    if digests.is_empty() {
+        let complaint = Complaint::new("no digest is given");
+        say(&format!("{key}.sha256"), complaint.expected("at least one digest, or no such key"));
     }
 }
 
@@ -175,9 +189,14 @@ fn container(text: &str) -> ContainerRule {
     }
 }
 
+fn signer(signer: &raw::RuleSigner) -> SignerRule {
+    SignerRule { subject: signer.subject.clone(), sha256: signer.sha256.clone().unwrap_or_default() }
+}
+
 fn program(program: &raw::RuleProgram) -> RunRule {
     RunRule {
         sha256: program.sha256.clone().unwrap_or_default(),
+        signer: program.signer.as_ref().map(signer),
         path: program.path.clone(),
         arguments: program.arguments.clone(),
         environment: program.environment.iter().map(|name| name.0.clone()).collect(),

@@ -173,12 +173,14 @@ pub(crate) struct RuleCaller {
     pub(crate) certificate: Option<String>,
 }
 
-/// A program that may be run: named by `sha256`, by `path`, or by both.
+/// A program that may be run: named by `sha256`, by `signer`, by `path`, or by several of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct RuleProgram {
-    /// What it must hash to: one of these. Default: whatever is at `path`.
+    /// What it must hash to: one of these. Default: whatever is at `path`, or signed by `signer`.
     pub(crate) sha256: Option<Vec<Sha256>>,
+    /// Who must have signed it, by Authenticode. Windows only: elsewhere such a rule lets nothing run.
+    pub(crate) signer: Option<RuleSigner>,
     /// Where it stands, as a whole path. Default: anywhere.
     #[schemars(extend("format" = "absolute-path", "pattern" = Format::Absolute.pattern()))]
     pub(crate) path: Option<String>,
@@ -193,6 +195,17 @@ pub(crate) struct RuleProgram {
     pub(crate) limits: ProgramLimits,
     /// Ports that it may open to others: `tcp/9796`, `udp/4789-4800`.
     pub(crate) ports: Vec<PortRange>,
+}
+
+/// Who must have signed a program: all keys that are given must match, and at least one is given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct RuleSigner {
+    /// The certificate's whole subject, as PowerShell's `Get-AuthenticodeSignature` shows it: `CN=Tools, O=Example Inc., C=US`.
+    #[schemars(extend("format" = "word", "pattern" = Format::Word.pattern()))]
+    pub(crate) subject: Option<String>,
+    /// What the certificate must hash to: one of these. Default: any of that subject.
+    pub(crate) sha256: Option<Vec<Sha256>>,
 }
 
 /// The most that a program may have. Default: no limit.

@@ -98,9 +98,9 @@ mod tests {
             error_nanos: 412_345,
         };
         insta::assert_snapshot!(table(&[clock("a-0", 3_200_499), clock("a-10", -86_400_000_000_000)]), @r"
-        NAME   AHEAD             ERROR
-        a-0    3.200 ms          ±0.412 ms
-        a-10   -86400000.000 ms  ±0.412 ms
+        NAME   AHEAD              ERROR
+        a-0    3.200 ms           ±0.412 ms
+        a-10   -86400000.000 ms   ±0.412 ms
         ");
     }
 }

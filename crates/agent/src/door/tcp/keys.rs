@@ -99,7 +99,7 @@ fn read(identity: &Identity) -> Result<Arc<ServerConfig>, KeysError> {
 ///
 /// # Errors
 /// When it cannot be read, which does not happen to one that was verified.
-pub(super) fn certificate(der: &CertificateDer<'_>) -> Result<Certificate, webpki::Error> {
+pub(crate) fn certificate(der: &CertificateDer<'_>) -> Result<Certificate, webpki::Error> {
     let read = EndEntityCert::try_from(der)?;
     // A URI may hold anything; and a name is compared as a whole, so one with a `*` would be nobody's.
     let plain = |name: &&str| name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'*');

@@ -1,6 +1,6 @@
 //! A TCP port with TLS 1.3: both sides show certificates, and the client's says who calls.
 
-mod keys;
+pub(crate) mod keys;
 mod socket;
 
 pub use keys::{Keys, KeysError};

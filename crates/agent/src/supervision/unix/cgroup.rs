@@ -222,7 +222,7 @@ mod tests {
         let mut group = Group::default();
         group.fill("7", &limited(), &all).expect("it plays along");
         let own = folder.path().join("winstead-7");
-        assert_eq!(group.folders, [own.clone()]);
+        assert_eq!(group.folders, std::slice::from_ref(&own));
         for (file, value) in [
             ("memory.max", "67108864"),
             ("memory.swap.max", "0"),

@@ -20,7 +20,7 @@ use super::names::{self, Names, Refused};
 use crate::{
     access::{self, Access, Caller, Denied, Port, Protocol, Run, Terms},
     services::caller,
-    supervision::{Attachment, Event, Kept, Offsets, Order, Process, Supervisor, Vault},
+    supervision::{Attachment, Event, Kept, Offsets, Order, Process, Supervisor, Vault, VaultError},
     wins::{rules::clean, services::line},
 };
 
@@ -120,6 +120,7 @@ impl Inner {
         let terms = self.decide(caller, &run)?;
         let kept = self.take(&run.program, &request.checksum).await?;
         run.sha256 = Some(kept.sha256.clone());
+        run.signer.clone_from(&kept.signer);
         let terms = match terms {
             Some(terms) => terms,
             None => self.decide(caller, &run)?.ok_or_else(|| Status::internal("could not decide"))?,
@@ -151,8 +152,11 @@ impl Inner {
     async fn take(&self, program: &Path, checksum: &str) -> Result<Kept, Status> {
         let missing =
             |text: &str| Status::not_found(format!("could not found binary: {}: {text}", program.display()));
-        let (vault, original) = (self.vault.clone(), program.to_owned());
-        let copy = tokio::task::spawn_blocking(move || vault.take(&original)).await;
+        let (vault, original, signer) =
+            (self.vault.clone(), program.to_owned(), self.access.asks_for_signers());
+        let copy =
+            tokio::task::spawn_blocking(move || Ok::<_, VaultError>(vault.take(&original)?.signed(signer)))
+                .await;
         let kept = copy.map_err(|error| missing(&line(&error)))?.map_err(|error| missing(&line(&error)))?;
         if kept.sha1.eq_ignore_ascii_case(checksum) {
             return Ok(kept);
