@@ -1,12 +1,4 @@
-//! The old configuration file: read or refused with at least one problem.
+//! The old configuration file.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use winstead_spec::parse_wins;
-
-fuzz_target!(|text: &str| {
-    match parse_wins("config", text) {
-        Ok(config) => drop(winstead_agent::wins::rules(&config)),
-        Err(problems) => assert!(!problems.0.is_empty()),
-    }
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| winstead_agent::untrusted::wins_config(data));

@@ -1,8 +1,8 @@
 //! `./x check`: what must hold for every commit besides the tests. All checks run, also after one has failed.
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
-use crate::{command::Command, place, report, windows};
+use crate::{command::Command, report, tools, windows};
 
 /// Crates that are to compile for Windows, with the reason. The others drive Linux's own QEMU, tmpfs and bridges.
 const PORTABLE: &[(&str, &str)] = &[
@@ -119,14 +119,14 @@ fn changed_files() -> anyhow::Result<String> {
 }
 
 fn dependencies() -> anyhow::Result<Outcome> {
-    match cargo_deny()? {
+    match tools::ensure("cargo-deny")? {
         Some(program) => outcome(&Command::new([&program, "check", "licenses", "bans", "sources"])),
         None => Ok(Outcome::Skipped("cargo-deny cannot be installed here".into())),
     }
 }
 
 fn advisories() -> anyhow::Result<Outcome> {
-    let Some(program) = cargo_deny()? else {
+    let Some(program) = tools::ensure("cargo-deny")? else {
         return Ok(Outcome::Skipped("cargo-deny cannot be installed here".into()));
     };
     let command = Command::new([&program, "check", "advisories"]);
@@ -141,22 +141,4 @@ fn advisories() -> anyhow::Result<Outcome> {
     } else {
         Outcome::Failed(format!("`{command}`: {}", ended.status))
     })
-}
-
-/// The program, built once into the target folder; `None` when it cannot be.
-fn cargo_deny() -> anyhow::Result<Option<String>> {
-    let root = place::target().join("tools");
-    let program = root.join("bin/cargo-deny");
-    if !program.exists() {
-        let root = root.display().to_string();
-        let install =
-            Command::new(["cargo", "install", "--locked", "--quiet", "--root", root.as_str(), "cargo-deny"]);
-        report::line(format_args!("$ {install}    (once; takes minutes)"));
-        let (ended, said) = install.deadline(Duration::from_mins(25)).quiet()?;
-        if !ended.status.success() {
-            report::line(said.trim_end());
-            return Ok(None);
-        }
-    }
-    Ok(Some(program.display().to_string()))
 }

@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod command;
 mod demo;
+mod fuzz;
 mod interrupt;
 mod libtest;
 mod package;
@@ -14,6 +15,7 @@ mod place;
 mod product;
 mod report;
 mod test;
+mod tools;
 mod windows;
 
 use std::process::ExitCode;
@@ -40,6 +42,8 @@ enum Task {
     Check,
     /// Measures, keeps every sample in `bench/results`, and prints a table. Takes long: leave the computer alone meanwhile.
     Bench(BenchArguments),
+    /// Everything that reads what others send, against the bytes that a fuzzer finds, one target after the other.
+    Fuzz(FuzzArguments),
     /// Makes a `.deb` and an MSI of winstead-agent, in `target/packages`.
     Package,
     /// What the benchmarks' scripts wait with.
@@ -48,10 +52,20 @@ enum Task {
     Ready(bench::ready::ReadyArguments),
 }
 
+/// What to fuzz.
+#[derive(clap::Args)]
+struct FuzzArguments {
+    /// Only these targets.
+    names: Vec<String>,
+    /// How long each of them runs.
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
+}
+
 /// What to measure.
 #[derive(clap::Args)]
 struct BenchArguments {
-    /// Only these benchmarks; all but libvirt's when none is named.
+    /// Only these benchmarks; the usual ones when none is named.
     names: Vec<String>,
     /// How often each arm is run.
     #[arg(long, default_value_t = 5)]
@@ -76,6 +90,7 @@ fn run(task: &Task) -> anyhow::Result<ExitCode> {
         Task::Demo => demo::run(),
         Task::Test => test::run(),
         Task::Check => check::run(),
+        Task::Fuzz(arguments) => fuzz::run(arguments.minutes, &arguments.names),
         Task::Package => package::run(),
         Task::Bench(arguments) => measure(arguments),
         #[cfg(feature = "bench")]

@@ -23,6 +23,8 @@ pub(crate) enum Need {
     Tests,
     /// `./x package`, and its tests.
     Packages,
+    /// `./x fuzz`.
+    Fuzz,
     /// The comparison with libvirt.
     Libvirt,
     /// The comparison with fio.
@@ -116,6 +118,7 @@ const PACKAGES: &[Package] = &[
         .or_skip("the test of the MSI"),
     package("swtpm", Sign::Program("swtpm"), Need::Tests, "is the TPM of Windows machines"),
     package("fio", Sign::Program("fio"), Need::Fio, "is what the probe is compared with"),
+    package("g++", Sign::Program("c++"), Need::Fuzz, "compiles the fuzzer"),
     package("socat", Sign::Program("socat"), Need::Socat, "is what the agent's streams are compared with"),
     package("libvirt-daemon", Sign::Program("libvirtd"), Need::Libvirt, "is what Winstead is compared with"),
     package(

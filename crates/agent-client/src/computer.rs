@@ -3,12 +3,14 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tonic::Status;
-use winstead_protocol::v1::{ClockRequest, HelloRequest, RebootRequest};
+use winstead_protocol::v1::{ClockRequest, HelloRequest, HelloResponse, RebootRequest};
 
-use crate::{ConnectError, Connection};
+use crate::Connection;
 
 /// Pauses between two questions whether a computer is back.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How long such a question may take: one that is under way when the computer goes down is never answered.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Two clocks, compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +50,22 @@ impl From<Status> for RebootError {
     }
 }
 
+impl AsRef<Self> for Connection {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl Connection {
+    /// Asks who is there.
+    ///
+    /// # Errors
+    /// As the agent has them.
+    pub async fn hello(&self) -> Result<HelloResponse, Status> {
+        let hello = HelloRequest { version: env!("CARGO_PKG_VERSION").to_owned() };
+        Ok(self.agent().hello(hello).await?.into_inner())
+    }
+
     /// Compares the agent's clock with ours; the best of some questions.
     ///
     /// # Errors
@@ -74,17 +91,19 @@ impl Connection {
 }
 
 /// Waits until an agent answers from another boot than `old`, at most `limit`, and returns which. `connect` makes a new
-/// connection each time, and says itself how long that may take.
+/// connection each time, which is kept for one question, and says itself how long that may take.
 ///
 /// # Errors
 /// [`RebootError::Away`] with what was last seen.
-pub async fn come_back<F>(
+pub async fn come_back<F, C, E>(
     old: &str,
     limit: Duration,
     mut connect: impl FnMut() -> F,
 ) -> Result<String, RebootError>
 where
-    F: Future<Output = Result<Connection, ConnectError>>,
+    F: Future<Output = Result<C, E>>,
+    C: AsRef<Connection>,
+    E: std::error::Error,
 {
     let mut last = "nobody answers".to_owned();
     let asked = async {
@@ -103,11 +122,20 @@ where
     }
 }
 
-async fn boot(connection: Result<Connection, ConnectError>) -> Result<String, String> {
-    let connection = connection.map_err(|error| error.to_string())?;
-    let hello = HelloRequest { version: env!("CARGO_PKG_VERSION").to_owned() };
-    let answer = connection.agent().hello(hello).await.map_err(|status| status.message().to_owned())?;
-    Ok(answer.into_inner().boot_id)
+async fn boot<C: AsRef<Connection>>(connection: Result<C, impl std::error::Error>) -> Result<String, String> {
+    let connection = connection.map_err(|error| with_causes(&error))?;
+    match tokio::time::timeout(ANSWER, connection.as_ref().hello()).await {
+        Ok(Ok(hello)) => Ok(hello.boot_id),
+        Ok(Err(status)) => Err(status.message().to_owned()),
+        Err(_) => Err(format!("no answer after {ANSWER:?}")),
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", with_causes(cause)),
+        None => error.to_string(),
+    }
 }
 
 fn now() -> Duration {
@@ -117,6 +145,7 @@ fn now() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ConnectError;
 
     #[test]
     fn a_clock_is_as_wrong_as_it_is_and_no_more_sure_than_half_the_way() {
@@ -132,9 +161,12 @@ mod tests {
     async fn a_computer_that_does_not_come_back_is_given_up_with_what_was_last_seen() {
         let nobody = || async {
             let source = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-            Err(ConnectError::Unreachable { address: "a".to_owned(), source })
+            Err::<Connection, _>(ConnectError::Unreachable { address: "a".to_owned(), source })
         };
         let error = come_back("x", Duration::from_secs(5), nobody).await.expect_err("nobody");
-        assert_eq!(error.to_string(), "see the computer again within 5s: reach the agent at a");
+        assert_eq!(
+            error.to_string(),
+            "see the computer again within 5s: reach the agent at a: connection refused"
+        );
     }
 }

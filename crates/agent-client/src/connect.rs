@@ -18,7 +18,9 @@ use winstead_protocol::v1::{
 use crate::{
     error::ConnectError,
     flow::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW, TUNNEL_MESSAGE},
+    identity::Identity,
     platform::stream,
+    tcp::{self, Place},
 };
 
 /// Where an agent listens.
@@ -28,6 +30,8 @@ pub enum Address {
     Unix(PathBuf),
     /// A named pipe of this computer, which runs Windows: `\\\\.\\pipe\\winstead_agent`.
     Pipe(String),
+    /// A port of another computer, with TLS: where, and who we are to it.
+    Tcp(Place, Identity),
 }
 
 impl Address {
@@ -62,6 +66,7 @@ impl fmt::Display for Address {
         match self {
             Self::Unix(path) => write!(out, "{}", path.display()),
             Self::Pipe(name) => out.write_str(name),
+            Self::Tcp(place, _) => place.fmt(out),
         }
     }
 }
@@ -83,6 +88,11 @@ impl Connection {
     /// # Errors
     /// When nobody listens there, we may not, or the other side speaks something else.
     pub async fn open(address: &Address) -> Result<Self, ConnectError> {
+        if let Address::Tcp(place, identity) = address {
+            // TLS is large, and every future that may connect would be.
+            let stream = Box::pin(tcp::stream(place, identity)).await?;
+            return Self::over(stream, &address.to_string(), &tcp::ALIVE).await;
+        }
         let stream = stream(address)
             .await
             .map_err(|source| ConnectError::Unreachable { address: address.to_string(), source })?;

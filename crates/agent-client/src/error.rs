@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::identity::IdentityError;
+
 /// No connection. Display is a fragment after "failed to".
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -13,6 +15,9 @@ pub enum ConnectError {
         /// The system's words.
         source: io::Error,
     },
+    /// Our own certificate is no use.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// Somebody listens, and does not speak our protocol.
     #[error("speak with the agent at {address}")]
     Handshake {

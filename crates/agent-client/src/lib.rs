@@ -8,12 +8,14 @@ mod connect;
 mod error;
 mod files;
 pub mod flow;
+pub mod identity;
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(windows, path = "windows.rs")]
 mod platform;
 pub mod port;
 mod processes;
 pub mod socket;
+mod tcp;
 pub mod tunnel;
 
 pub use computer::{Clocks, RebootError, come_back};
@@ -25,3 +27,4 @@ pub use files::FileError;
 #[cfg(windows)]
 pub use platform::PipeStream;
 pub use processes::{CallError, Listening, ProcessInput, Said};
+pub use tcp::{Place, PlaceError};

@@ -258,8 +258,7 @@ impl ProcessInput {
     }
 
     /// Gives its terminal another size.
-    pub async fn resize(&self, columns: u16, rows: u16) {
-        let size = TerminalSize { columns: columns.into(), rows: rows.into() };
+    pub async fn resize(&self, size: TerminalSize) {
         self.send(input::Message::Resize(size)).await;
     }
 

@@ -13,6 +13,8 @@ use crate::connect::Address;
 pub(crate) async fn stream(address: &Address) -> io::Result<UnixStream> {
     match address {
         Address::Unix(path) => UnixStream::connect(path).await,
-        Address::Pipe(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "only Windows has named pipes")),
+        Address::Pipe(_) | Address::Tcp(..) => {
+            Err(io::Error::new(io::ErrorKind::Unsupported, "only Windows has named pipes"))
+        }
     }
 }

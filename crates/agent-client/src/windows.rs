@@ -40,7 +40,9 @@ const ACCESS: u32 = FILE_GENERIC_READ | FILE_GENERIC_WRITE & !FILE_APPEND_DATA;
 pub(crate) async fn stream(address: &Address) -> io::Result<PipeStream> {
     match address {
         Address::Pipe(name) => PipeStream::open(name).await,
-        Address::Unix(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "here agents have named pipes")),
+        Address::Unix(_) | Address::Tcp(..) => {
+            Err(io::Error::new(io::ErrorKind::Unsupported, "here agents have named pipes"))
+        }
     }
 }
 

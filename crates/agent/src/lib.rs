@@ -12,6 +12,9 @@
 //! ```
 //! Everything but `door`, `supervision` and `facts` is the same on Linux and Windows.
 
+#[macro_use]
+mod write_through;
+
 pub mod access;
 pub mod configuration;
 pub mod door;
@@ -24,9 +27,10 @@ pub mod service;
 pub mod services;
 pub mod signature;
 pub mod status;
-#[cfg(unix)]
 pub mod supervision;
 pub mod tunnel;
+#[cfg(all(unix, any(test, fuzzing)))]
+pub mod untrusted;
 #[cfg(windows)]
 pub mod windows;
 #[cfg(unix)]

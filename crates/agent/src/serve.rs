@@ -3,14 +3,17 @@
 #[cfg_attr(unix, path = "serve/unix.rs")]
 #[cfg_attr(windows, path = "serve/windows.rs")]
 mod platform;
+mod processes;
 
 use std::{
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use processes::Own;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::Router};
@@ -18,12 +21,12 @@ use tonic_health::{ServingStatus, server::health_reporter};
 use tower::layer::util::{Identity, Stack};
 use winstead_agent_client::flow::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
 use winstead_protocol::v1::{DoorStatus, agent_server::AgentServer, files_server::FilesServer};
-use winstead_spec::{AgentDoor, AgentLimits};
+use winstead_spec::{AgentDoor, AgentLimits, AgentTcpDoor};
 
 use crate::{
-    access::{Access, Audit, AuditError, Door},
+    access::{Access, Audit, AuditError, Door, Policy},
     configuration::{Configuration, ConfigurationError},
-    door::{self, Lobby, Seats, SystemDoor},
+    door::{self, Keys, KeysError, Lobby, Seats, SystemDoor, TcpDoor},
     folder::{Readers, guard, lock_down},
     metrics::{CountCalls, EndpointError, Metrics, MetricsEndpoint},
     services::{AgentService, FilesService, TunnelsService},
@@ -38,7 +41,7 @@ const CALLS: u32 = 4096;
 const GRACE: Duration = Duration::from_secs(10);
 
 /// All services together.
-type Serving = Router<Stack<CountCalls, Identity>>;
+pub(crate) type Serving = Router<Stack<CountCalls, Identity>>;
 
 /// Where an agent keeps what.
 #[derive(Clone, Debug)]
@@ -107,6 +110,17 @@ pub enum ServeError {
         /// Why not.
         source: io::Error,
     },
+    /// What is shown to those who come in by TCP is no use.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// A port cannot be listened at.
+    #[error("listen at {address}")]
+    Port {
+        /// Which.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
     /// Metrics cannot be read.
     #[error(transparent)]
     Metrics(#[from] EndpointError),
@@ -142,11 +156,14 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
         access: Arc::clone(&access),
         handshake: agent.limits.handshake.duration(),
     };
-    let own = platform::Own::open(&places, &agent, &access, &metrics).await?;
+    let own = Own::open(&places, &agent, &access, &metrics).await?;
     let old_clients = platform::OldClients::open(&places, &agent, &own, &lobby)?;
     let mut overview = Overview::new(access, seats, metrics);
+    let network = agent.doors.tcp.as_ref().map(|told| listen(told, lobby.clone())).transpose()?;
+    let keys = network.as_ref().map(TcpDoor::keys);
     let door = open(Door::Local, &agent.doors.local, &door::address(&places.runtime), lobby)?;
     overview.doors.push(described(&door));
+    overview.doors.extend(network.as_ref().map(TcpDoor::described));
     overview.doors.extend(old_clients.described());
     let endpoint = match agent.metrics {
         Some(address) => Some(MetricsEndpoint::open(address).await?),
@@ -160,10 +177,11 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
     signals.ready.cancel();
     let outcome = tokio::select! {
         served = async { tokio::try_join!(
-            both(serving, door, signals, &own),
+            // Three times all services: large for whoever waits for this.
+            Box::pin(at_all(serving, (door, network), signals, &own)),
             old_clients.serve(&overview.access, message_limit(&agent.limits), &signals.stop),
         ) } => served.map(drop),
-        () = follow(&settings.files, &overview, &signals.reload) => Ok(()),
+        () = follow((&settings.files, keys.as_deref()), &overview, &signals.reload) => Ok(()),
         () = publish(endpoint, &overview) => Ok(()),
         () = patience(&signals.stop) => {
             tracing::warn!("stops, though calls are still under way");
@@ -173,24 +191,39 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
     Ok(outcome?)
 }
 
-/// At its own door, and at that of its host if it is in a guest.
-async fn both(
+/// At its own door, at that of the network if there is one, and at that of its host if it is in a guest.
+async fn at_all(
     serving: Serving,
-    door: SystemDoor,
+    (door, network): (SystemDoor, Option<TcpDoor>),
     signals: &Signals,
-    own: &platform::Own,
+    own: &Own,
 ) -> Result<(), tonic::transport::Error> {
     let host = serving.clone().serve_with_incoming_shutdown(platform::guest_door(), signals.stop.cancelled());
+    let others = serving.clone();
+    let others = async {
+        match network {
+            Some(door) => others.serve_with_incoming_shutdown(door, signals.stop.cancelled()).await,
+            None => Ok(()),
+        }
+    };
     let served = serving.serve_with_incoming_shutdown(door, own.leave(&signals.stop));
-    tokio::try_join!(served, host).map(drop)
+    tokio::try_join!(served, others, host).map(drop)
 }
 
 /// All services of the agent's own protocol, and that of health.
 async fn router(overview: &Arc<Overview>, largest: usize, stop: &CancellationToken) -> Serving {
+    let tunnels = Registry::new(TunnelLimits::default(), overview.metrics.clone());
+    about(overview, largest)
+        .await
+        .add_service(FilesServer::new(FilesService::new(Arc::clone(&overview.access))))
+        .add_service(TunnelsService::new(Arc::clone(&overview.access), tunnels, stop.clone()))
+}
+
+/// What an agent says of itself: its status and its health.
+pub(crate) async fn about(overview: &Arc<Overview>, largest: usize) -> Serving {
     let (health, health_service) = health_reporter();
     health.set_service_status("", ServingStatus::Serving).await;
     let agent = AgentServer::new(AgentService::new(Arc::clone(overview))).max_decoding_message_size(largest);
-    let tunnels = Registry::new(TunnelLimits::default(), overview.metrics.clone());
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -199,8 +232,6 @@ async fn router(overview: &Arc<Overview>, largest: usize, stop: &CancellationTok
         .layer(CountCalls(overview.metrics.calls.clone()))
         .add_service(health_service)
         .add_service(agent)
-        .add_service(FilesServer::new(FilesService::new(Arc::clone(&overview.access))))
-        .add_service(TunnelsService::new(Arc::clone(&overview.access), tunnels, stop.clone()))
 }
 
 /// Opens a door at its own path, in a folder where others cannot write, or where it is by default.
@@ -211,7 +242,15 @@ fn open(door: Door, told: &AgentDoor, by_default: &Path, lobby: Lobby) -> Result
     opened.map_err(|source| ServeError::Door { path: path.to_owned(), source })
 }
 
-fn described(door: &SystemDoor) -> DoorStatus {
+/// Opens the door to the network.
+fn listen(told: &AgentTcpDoor, lobby: Lobby) -> Result<TcpDoor, ServeError> {
+    let keys = Arc::new(Keys::open(told)?);
+    let address = told.address;
+    TcpDoor::open(told, keys, lobby).map_err(|source| ServeError::Port { address, source })
+}
+
+/// What a door is, for those who may see it.
+pub(crate) fn described(door: &SystemDoor) -> DoorStatus {
     let permissions = door.permissions().unwrap_or_else(|error| error.to_string());
     DoorStatus { name: door.door().to_string(), address: door.path().display().to_string(), permissions }
 }
@@ -222,33 +261,45 @@ pub(crate) fn message_limit(limits: &AgentLimits) -> usize {
 }
 
 /// Reads the files again whenever that is asked for, for ever. What is wrong changes nothing, and is said.
-async fn follow(files: &[PathBuf], overview: &Overview, reload: &Notify) {
+async fn follow(files: (&[PathBuf], Option<&Keys>), overview: &Overview, reload: &Notify) {
     loop {
         reload.notified().await;
-        match Configuration::read(files) {
-            Ok(read) => {
-                overview.access.replace(read.policy);
+        match read_again(files) {
+            Ok(policy) => {
+                overview.access.replace(policy);
                 overview.policy_read(Ok(()));
                 tracing::info!(
-                    "follows the policy as it is now; an Agent document counts from the next start on"
+                    "follows policy and certificates as they are now; an Agent document counts from the next start on"
                 );
             }
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "keeps the old policy");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "keeps the old policy and certificates"
+                );
                 overview.policy_read(Err(&error));
             }
         }
     }
 }
 
+/// The policy and the keys as they are now; when one of them is wrong, both stay as they are.
+fn read_again((files, keys): (&[PathBuf], Option<&Keys>)) -> Result<Option<Policy>, ServeError> {
+    let read = Configuration::read(files)?;
+    if let Some(keys) = keys {
+        keys.read_again()?;
+    }
+    Ok(read.policy)
+}
+
 /// Until calls have had enough time to end after somebody asked to stop.
-async fn patience(stop: &CancellationToken) {
+pub(crate) async fn patience(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(GRACE).await;
 }
 
 /// Answers Prometheus for ever, if anybody wants that.
-async fn publish(endpoint: Option<MetricsEndpoint>, overview: &Overview) {
+pub(crate) async fn publish(endpoint: Option<MetricsEndpoint>, overview: &Overview) {
     match endpoint {
         Some(endpoint) => {
             let clients = |metrics: &Metrics| _ = metrics.clients.set(i64::from(overview.seats.taken()));

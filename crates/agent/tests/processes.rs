@@ -2,102 +2,16 @@
 
 #![cfg(unix)]
 
+mod daemon;
+
 use std::{
-    path::PathBuf,
-    process::{Child, Command, Output, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use tempfile::TempDir;
+use daemon::{Daemon, PATIENCE, command};
 use winstead_agent_client::{Address, Connection, Listening, Said};
 use winstead_protocol::v1::{OnDisconnect, ProcessStatus, StartRequest};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_winstead-agent");
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A daemon of a test's own.
-struct Daemon {
-    folder: TempDir,
-    child: Child,
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the daemon under test, and its command line, as a user starts them"
-)]
-fn command() -> Command {
-    Command::new(PROGRAM)
-}
-
-impl Daemon {
-    async fn start() -> Self {
-        Self::start_in(tempfile::tempdir().expect("a folder")).await
-    }
-
-    /// By the documents in the folder's `agent.yaml`, if there is one.
-    async fn start_in(folder: TempDir) -> Self {
-        let child = Self::spawn(&folder);
-        let daemon = Self { folder, child };
-        daemon.connect().await;
-        daemon
-    }
-
-    fn spawn(folder: &TempDir) -> Child {
-        let mut command = command();
-        command.arg("serve").arg("--runtime").arg(folder.path()).arg("--state").arg(folder.path());
-        let documents = folder.path().join("agent.yaml");
-        if documents.exists() {
-            command.arg("-f").arg(documents);
-        }
-        command.stdin(Stdio::null()).spawn().expect("it starts")
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("agent.sock")
-    }
-
-    async fn connect(&self) -> Connection {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match Connection::open(&Address::Unix(self.socket())).await {
-                Ok(connection) => return connection,
-                Err(error) => assert!(Instant::now() < until, "{error:?}"),
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// As `kill -9` does it, and another one in its place.
-    async fn kill_and_start_again(&mut self) -> Connection {
-        self.child.kill().expect("it runs, or ran");
-        self.child.wait().expect("it was killed");
-        self.child = Self::spawn(&self.folder);
-        self.connect().await
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = command();
-        let (first, rest) = arguments.split_first().expect("a command");
-        command.arg(first).arg("--address").arg(self.socket()).args(rest).stdin(Stdio::null());
-        command.output().expect("it runs")
-    }
-
-    /// Ends everything that is left, so that nothing outlives the test.
-    async fn end(self) {
-        let connection = self.connect().await;
-        for process in connection.list_processes().await.expect("a list") {
-            connection.stop(&process.id, Duration::ZERO).await.expect("it ends");
-            connection.remove(&process.id).await.expect("it is over");
-        }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.child.kill().expect("it is ours");
-        self.child.wait().expect("it was killed");
-    }
-}
 
 fn shell(script: &str) -> StartRequest {
     StartRequest {
@@ -392,4 +306,29 @@ async fn only_what_an_old_server_left_is_an_orphan_and_it_goes_with_its_tree() {
     left.wait().expect("it was killed");
     assert!(!has(&listed(), left.id()));
     daemon.end().await;
+}
+
+/// In a namespace of its own, where nobody else's processes are.
+#[test]
+fn orphans_are_ended_when_somebody_says_yes() {
+    let agent = env!("CARGO_BIN_EXE_winstead-agent");
+    let folder = tempfile::tempdir().expect("a folder");
+    let old = folder.path().join("rancher-wins-old");
+    fs_err::copy("/bin/sleep", &old).expect("it is copied");
+    let script = format!(
+        "{old} 1000 & pid=$!; while ! grep -q rancher /proc/$pid/comm; do :; done
+         {agent} orphans clean </dev/null; echo refused $?
+         kill -0 $pid && {agent} orphans clean --yes; echo done $?
+         wait $pid; echo ended $?; {agent} orphans list",
+        old = old.display()
+    );
+    let unshare = ["--pid", "--fork", "--mount-proc", "sh", "-c", &script];
+    let output = match assert_cmd::Command::new("unshare").args(unshare).output() {
+        Ok(output) if !String::from_utf8_lossy(&output.stderr).contains("unshare") => output,
+        other => return winstead_testing::skip(&format!("no namespace for processes: {other:?}")),
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("left by an old wins server")).collect();
+    assert_eq!(lines, ["refused 1", "done 0", "ended 137"], "{text}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nobody is there to be asked"));
 }

@@ -315,3 +315,107 @@ async fn a_limit_is_enforced_or_refused_and_never_ignored() {
     }
     supervisor.close().await;
 }
+
+/// Keepers of processes in this folder.
+fn keepers(folder: &Path) -> usize {
+    let folder = folder.display().to_string();
+    let lines = fs::read_dir("/proc")
+        .expect("it is there")
+        .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("cmdline")).ok());
+    lines.filter(|line| line.contains("\0keeper\0") && line.contains(&folder)).count()
+}
+
+async fn no_keeper_stays(folder: &TempDir) {
+    for _ in 0..500 {
+        if keepers(folder.path()) == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("a keeper waits for an agent that does not come");
+}
+
+#[tokio::test]
+async fn a_process_whose_end_was_seen_leaves_no_keeper_to_the_next_agent() {
+    for _ in 0..20 {
+        let (folder, supervisor) = supervisor().await;
+        let process = supervisor.start(shell("echo x")).await.expect("it starts");
+        process.ended().await;
+        supervisor.close().await;
+        no_keeper_stays(&folder).await;
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_is_being_ended_leaves_no_keeper_to_the_next_agent() {
+    let (folder, supervisor) = supervisor().await;
+    let process = supervisor.start(shell("sleep 1000")).await.expect("it starts");
+    supervisor.release(&process);
+    supervisor.close().await;
+    no_keeper_stays(&folder).await;
+}
+
+#[tokio::test]
+async fn an_agent_that_stops_while_a_process_is_being_started_waits_for_it_alone() {
+    for wanted in [true, false] {
+        let (folder, supervisor) = supervisor().await;
+        let start = tokio::spawn({
+            let supervisor = supervisor.clone();
+            async move { supervisor.start(shell("sleep 1000")).await }
+        });
+        while keepers(folder.path()) == 0 {
+            tokio::task::yield_now().await;
+        }
+        if !wanted {
+            start.abort();
+        }
+        let before = std::time::Instant::now();
+        supervisor.close().await;
+        assert!(before.elapsed() < Duration::from_secs(5), "it waited for a process that goes on");
+        if wanted {
+            // The next agent ends it.
+            let process = start.await.expect("no panic").expect("it starts");
+            let next = Supervisor::open(settings(folder.path())).await.expect("it opens");
+            next.stop(process.id(), Duration::ZERO).await.expect("it ends");
+            next.close().await;
+        }
+        no_keeper_stays(&folder).await;
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_stops_starts_nothing() {
+    let (_folder, supervisor) = supervisor().await;
+    supervisor.close().await;
+    assert!(matches!(supervisor.start(shell("true")).await, Err(StartError::Closing)));
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_by_years_ends_nothing_and_forgets_nothing() {
+    let (folder, supervisor) = supervisor().await;
+    let kept = |script| Order { keep: true, ..shell(script) };
+    let running = supervisor.start(kept("sleep 1000")).await.expect("it starts");
+    let ended = supervisor.start(kept("echo x")).await.expect("it starts");
+    ended.ended().await;
+    supervisor.close().await;
+    for years in [-9, 9] {
+        // As if the computer had had another time when they were started.
+        for process in [&running, &ended] {
+            let record = folder.path().join("processes").join(process.id()).join("record.json");
+            let text = fs::read(&record).expect("it is there");
+            let mut told: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+            let then = process.status().record.started_unix_ms + years * 365 * 86_400_000;
+            told["startedUnixMs"] = then.into();
+            fs::write(&record, told.to_string()).expect("it is written");
+        }
+        let next = Supervisor::open(settings(folder.path())).await.expect("it opens");
+        assert_eq!(next.list().len(), 2, "{years}");
+        let found = next.get(running.id()).expect("it is known");
+        assert!(found.end().is_none() && found.status().pid == running.pid(), "{years}");
+        next.close().await;
+    }
+    let last = Supervisor::open(settings(folder.path())).await.expect("it opens");
+    last.stop(running.id(), Duration::ZERO).await.expect("it ends");
+    last.close().await;
+    no_keeper_stays(&folder).await;
+}

@@ -2,6 +2,8 @@
 
 #![cfg(windows)]
 
+mod certificates;
+
 use std::{
     process::{Child, Command, Stdio},
     time::Duration,
@@ -9,8 +11,8 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 use winstead_agent::serve::{Places, Settings, Signals, serve};
-use winstead_agent_client::{Address, Connection};
-use winstead_protocol::v1::{FactsRequest, HelloRequest, HelloResponse};
+use winstead_agent_client::{Address, Connection, identity::Identity};
+use winstead_protocol::v1::{FactsRequest, HelloRequest, HelloResponse, StatusRequest};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_winstead-agent");
 
@@ -99,6 +101,37 @@ async fn an_agent_ends_when_it_is_asked_to_whoever_is_connected() {
     let ended = tokio::time::timeout(Duration::from_secs(10), agent).await.expect("it ends");
     ended.expect("without a panic").expect("without an error");
     drop(stays);
+}
+
+#[tokio::test]
+async fn over_the_network_both_sides_show_certificates() {
+    let (authority, other) = (certificates::Authority::new(), certificates::Authority::new());
+    let own = authority.signs(&["127.0.0.1"]);
+    let file = own.key.with_file_name("agent.yaml");
+    let spec = certificates::door(&own, "");
+    let document =
+        format!("apiVersion: winstead.dev/v1alpha1\nkind: Agent\nmetadata: {{name: a}}\nspec: {spec}\n");
+    fs_err::write(&file, document).expect("it is written");
+    let pipe = format!(r"\\.\pipe\winstead-test-tcp-{}", std::process::id());
+    let (signals, state) = (Signals::default(), tempfile::tempdir().expect("a folder"));
+    let places = Places { runtime: pipe.clone().into(), state: state.path().join("state") };
+    let (settings, asked) = (Settings { places, files: vec![file] }, signals.clone());
+    let agent = tokio::spawn(async move { serve(&settings, &asked).await });
+    let status =
+        connection(&pipe).await.agent().status(StatusRequest {}).await.expect("we are administrators");
+    let doors = status.into_inner().doors;
+    let door = doors.iter().find(|door| door.name == "tcp").expect("it has that door");
+    let place =
+        |identity| Address::Tcp(format!("tcp://{}", door.address).parse().expect("a place"), identity);
+    let good = Connection::open(&place(authority.signs(&["ann.example"]))).await.expect("she is let in");
+    good.agent().hello(HelloRequest::default()).await.expect("it answers");
+    let denied = good.agent().status(StatusRequest {}).await.expect_err("she is no administrator");
+    assert_eq!(denied.message(), "asking for the agent's status is not allowed for ann.example (tcp)");
+    let forged = Identity { authority: authority.certificate(), ..other.signs(&["ann.example"]) };
+    Connection::open(&place(forged)).await.expect_err("another authority");
+    signals.stop.cancel();
+    drop(good);
+    agent.await.expect("without a panic").expect("without an error");
 }
 
 /// Taken away also when its test fails.

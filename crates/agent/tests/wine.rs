@@ -1,4 +1,4 @@
-//! The Windows program under Wine: the tests of `windows.rs`, and the units that only Windows compiles.
+//! The Windows program under Wine: the tests of `windows.rs` and `windows_processes`, and the units that only Windows compiles.
 //!
 //! What Wine does not do is not tested here but told by `winstead-agent selftest` on a real Windows: refusals by rights,
 //! jobs' limits, the event log, restarts by the service manager.
@@ -13,10 +13,11 @@ use winstead_testing::{Executable, Wine};
 #[test]
 fn the_windows_program_does_what_the_linux_one_does() {
     let Some(wine) = Wine::or_skip(env!("CARGO_TARGET_TMPDIR")) else { return };
-    let package = ["--package", env!("CARGO_PKG_NAME"), "--lib", "--test", "windows"];
+    let package =
+        ["--package", env!("CARGO_PKG_NAME"), "--lib", "--test", "windows", "--test", "windows_processes"];
     let built = wine.build(&["test", "--no-run"], &package);
     let tests: Vec<&Executable> = built.iter().filter(|executable| executable.is_test).collect();
-    assert_eq!(tests.len(), 2, "{built:?}");
+    assert_eq!(tests.len(), 3, "{built:?}");
     for test in tests {
         let output = wine.run(Path::new(env!("CARGO_MANIFEST_DIR")), &test.path, ["--test-threads=1"]);
         let said = String::from_utf8_lossy(&output.stdout);

@@ -12,11 +12,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use winstead_measurement::{contention::MachineRun, wall::HostSample};
-use winstead_process::Command;
 
 use crate::{
     call,
     host::{self, Watched},
+    launch::Launch,
 };
 
 /// A probe that is to be run.
@@ -24,7 +24,7 @@ pub(crate) struct Probe {
     /// Where.
     pub(crate) machine: String,
     /// What runs it, with `--barrier`.
-    pub(crate) command: Command,
+    pub(crate) launch: Launch,
 }
 
 /// What came of it.
@@ -100,7 +100,7 @@ struct Found {
 
 async fn attend(probe: Probe, place: Place, limit: Duration) -> Found {
     let mut begun = None;
-    let (result, failure) = match run(&probe.command, place, limit, &mut begun).await {
+    let (result, failure) = match run(&probe.launch, place, limit, &mut begun).await {
         Ok(result) => (Some(result), None),
         Err(said) => (None, Some(said)),
     };
@@ -108,12 +108,12 @@ async fn attend(probe: Probe, place: Place, limit: Duration) -> Found {
 }
 
 async fn run(
-    command: &Command,
+    launch: &Launch,
     place: Place,
     limit: Duration,
     begun: &mut Option<Instant>,
 ) -> Result<Value, String> {
-    let (mut call, mut said) = call::start(command)?;
+    let (mut call, mut said) = call::start(launch)?;
     let Place { ready, mut opened } = place;
     let is_ready = timeout(limit, said.until_ready()).await;
     // Whatever came of it, the others wait for this one no longer.
@@ -136,11 +136,13 @@ async fn run(
 
 #[cfg(test)]
 mod tests {
+    use winstead_process::Command;
+
     use super::*;
     use crate::call::tests::RESULT;
 
     fn probe(machine: &str, script: &str) -> Probe {
-        Probe { machine: machine.to_owned(), command: Command::new("sh").args(["-c", script]) }
+        Probe { machine: machine.to_owned(), launch: Command::new("sh").args(["-c", script]).into() }
     }
 
     async fn run(probes: Vec<Probe>, limit: Duration) -> Together {
@@ -231,7 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_is_not_there_is_a_failed_machine() {
-        let nothing = Probe { machine: "a".to_owned(), command: Command::new("/no/such/program") };
+        let nothing = Probe { machine: "a".to_owned(), launch: Command::new("/no/such/program").into() };
         let found = run(vec![nothing], Duration::from_secs(60)).await;
         let said = failure(&found.machines[0]);
         assert!(said.starts_with("the probe could not be started"), "{said}");

@@ -1,21 +1,17 @@
 //! The probe while it works: started, listened to, ended, and its answer judged.
 
-use std::{
-    process::{ExitStatus, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 use serde_json::Value;
-use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    process::{Child, ChildStderr, ChildStdin, ChildStdout},
-};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio_util::sync::CancellationToken;
 use winstead_engine::chain;
-use winstead_process::Command;
 
-use crate::error::BenchError;
+use crate::{
+    error::BenchError,
+    launch::{Launch, Running},
+};
 
 /// What a probe says when it is prepared (`--barrier`).
 const READY: &str = "winstead-probe: ready";
@@ -30,55 +26,41 @@ const LAST_WORDS: usize = 4;
 /// A probe that was asked to end may need this long to remove its files.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A probe that works. Dropping it kills it.
+/// A probe that works. Dropping it ends it.
 pub(crate) struct Call {
-    child: Child,
-    stdin: ChildStdin,
-    stdout: ChildStdout,
+    running: Running,
+    stdin: Box<dyn AsyncWrite + Send + Unpin>,
+    stdout: Box<dyn AsyncRead + Send + Unpin>,
 }
 
 /// Starts a probe.
 ///
 /// # Errors
 /// When it cannot be started.
-pub(crate) fn start(command: &Command) -> Result<(Call, Said), String> {
-    let mut child = spawn(command).map_err(|error| format!("the probe could not be started: {error}"))?;
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (Some(stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else {
-        return Err("the probe has no standard streams".to_owned());
-    };
-    let said = Said { from: BufReader::new(stderr), line: Vec::new(), last: Vec::new() };
-    Ok((Call { child, stdin, stdout }, said))
-}
-
-fn spawn(command: &Command) -> std::io::Result<Child> {
-    tokio::process::Command::from(command.interactive())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        // Ctrl-C is for us: probes and machines are told in order.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
+pub(crate) fn start(launch: &Launch) -> Result<(Call, Said), String> {
+    let started = launch.start().map_err(|error| format!("the probe could not be started: {error}"));
+    let (running, ends) = started?;
+    let said = Said { from: BufReader::new(ends.stderr), line: Vec::new(), last: Vec::new() };
+    Ok((Call { running, stdin: ends.stdin, stdout: ends.stdout }, said))
 }
 
 /// Runs a probe to its end. After `limit`, and when `stop` is cancelled, it is asked to end, so that it removes its
 /// files, and killed when it does not.
 ///
-/// A probe in a machine hears nothing of that: only `ssh` ends, and OpenSSH's server tells a command without a terminal
-/// nothing. It measures to its end, cannot say what it found, and removes its files.
+/// In a machine its agent does so, without an answer. By SSH it hears nothing of that: only `ssh` ends, and OpenSSH's server
+/// tells a command without a terminal nothing; it measures to its end, cannot say what it found, and removes its files.
 ///
 /// # Errors
 /// When it gives no result, or not in time.
 ///
 /// Cancel safety: dropping it kills the probe, which leaves its files; cancel `stop` instead.
 pub(crate) async fn run(
-    command: &Command,
+    launch: &Launch,
     limit: Duration,
     stop: &CancellationToken,
 ) -> Result<Value, BenchError> {
-    let (call, mut said) = start(command).map_err(BenchError::NoResult)?;
-    let group = call.group();
+    let (call, mut said) = start(launch).map_err(BenchError::NoResult)?;
+    let group = call.running.group();
     {
         let mut end = std::pin::pin!(call.end(&mut said));
         tokio::select! {
@@ -86,12 +68,16 @@ pub(crate) async fn run(
             () = tokio::time::sleep(limit) => {}
             () = stop.cancelled() => {}
         }
-        signal(group, Signal::TERM);
-        if tokio::time::timeout(GRACE, &mut end).await.is_err() {
-            tracing::warn!("the probe did not end and was killed: its folder winstead-probe-… may be left");
-            signal(group, Signal::KILL);
-            // One that waits for a broken disk stays whatever is done: it is not waited for without end.
-            tokio::time::timeout(GRACE, end).await.ok();
+        if let Some(group) = group {
+            group.signal(Signal::TERM);
+            if tokio::time::timeout(GRACE, &mut end).await.is_err() {
+                tracing::warn!(
+                    "the probe did not end and was killed: its folder winstead-probe-… may be left"
+                );
+                group.signal(Signal::KILL);
+                // One that waits for a broken disk stays whatever is done: it is not waited for without end.
+                tokio::time::timeout(GRACE, end).await.ok();
+            }
         }
     }
     tracing::info!(said = said.words(), "the probe was told to end");
@@ -101,20 +87,7 @@ pub(crate) async fn run(
     })
 }
 
-/// Only for a group whose leader has not been waited for: its number is nobody else's.
-fn signal(group: Option<Pid>, signal: Signal) {
-    if let Some(group) = group
-        && let Err(error) = kill_process_group(group, signal)
-    {
-        tracing::debug!(%error, "the probe was not told to end");
-    }
-}
-
 impl Call {
-    fn group(&self) -> Option<Pid> {
-        self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
-    }
-
     /// Tells a prepared probe to begin. One that has ended meanwhile says so by its status.
     pub(crate) async fn begin(&mut self) {
         let told = async {
@@ -138,16 +111,15 @@ impl Call {
             stdout.read_to_end(&mut answer).await
         };
         let (read, ()) = tokio::join!(read, said.listen());
-        let status = self.child.wait().await;
-        match (read, status) {
-            (Ok(_), Ok(status)) => judge(&answer, status, said),
+        match (read.map_err(|error| error.to_string()), self.running.wait().await) {
+            (Ok(_), Ok(status)) => judge(&answer, &status, said),
             (Err(error), _) | (_, Err(error)) => Err(format!("the probe was lost: {error}{}", said.words())),
         }
     }
 }
 
 /// A probe that lost its disk says what it measured until then, and ends with an error: a result all the same.
-fn judge(answer: &[u8], status: ExitStatus, said: &Said) -> Result<Value, String> {
+fn judge(answer: &[u8], status: &str, said: &Said) -> Result<Value, String> {
     let Ok(value) = serde_json::from_slice(answer) else {
         return Err(format!("the probe ended without a result ({status}){}", said.words()));
     };
@@ -159,7 +131,7 @@ fn judge(answer: &[u8], status: ExitStatus, said: &Said) -> Result<Value, String
 
 /// What a probe says on standard error.
 pub(crate) struct Said {
-    from: BufReader<ChildStderr>,
+    from: BufReader<Box<dyn AsyncRead + Send + Unpin>>,
     /// The line that has not ended yet.
     line: Vec<u8>,
     last: Vec<String>,
@@ -215,6 +187,8 @@ impl Said {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use winstead_process::Command;
+
     use super::*;
 
     /// A result of the probe.
@@ -226,7 +200,7 @@ pub(crate) mod tests {
     }
 
     async fn call(script: &str, limit: Duration, stop: &CancellationToken) -> Result<Value, BenchError> {
-        run(&Command::new("sh").args(["-c", script]), limit, stop).await
+        run(&Command::new("sh").args(["-c", script]).into(), limit, stop).await
     }
 
     async fn in_time(script: &str) -> Result<Value, String> {

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use serde::Serialize;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
-use winstead_engine::Engine;
+use winstead_engine::{Engine, Via};
 use winstead_measurement::{
     contention::Workload,
     import::{LIST, LIST_VERSION},
@@ -16,6 +16,7 @@ use winstead_spec::MachineName;
 use crate::{
     call,
     error::BenchError,
+    launch::Launch,
     probes::{self, Machine},
     program::{Program, Start, arguments},
 };
@@ -34,8 +35,8 @@ pub struct ProbeResultList {
 pub enum Place<'a> {
     /// A folder of this computer.
     Folder(&'a Path),
-    /// The home folder of a machine's user.
-    Machine(&'a Engine, MachineName),
+    /// The home folder of a machine's user, reached that way; `None`: by its agent where one answers.
+    Machine(&'a Engine, MachineName, Option<Via>),
 }
 
 /// What to measure, and how often.
@@ -80,10 +81,14 @@ pub async fn measure(
         Place::Folder(folder) => {
             let arguments = arguments(&series.workload, Start::Alone);
             let command = Command::new(series.program.file()).args(arguments).folder(*folder);
-            repeat(&command, series, done, stop).await
+            repeat(&command.into(), series, done, stop).await
         }
-        Place::Machine(engine, name) => {
-            let measured = in_machine(engine, name.clone(), series, done, stop).await;
+        Place::Machine(engine, name, via) => {
+            let found = Machine::find(engine, name.clone(), *via).await;
+            let measured = match found {
+                Ok(machine) => in_machine(engine, &machine, series, done, stop).await,
+                Err(error) => Err(error),
+            };
             measured.unwrap_or_else(|error| Measured::new(Vec::new(), Some(error)))
         }
     }
@@ -91,33 +96,27 @@ pub async fn measure(
 
 async fn in_machine(
     engine: &Engine,
-    name: MachineName,
+    machine: &Machine,
     series: &Series,
     done: impl Fn(u32),
     stop: &CancellationToken,
 ) -> Result<Measured, BenchError> {
-    let machine = Machine::find(engine, name).await?;
-    let command = machine.command(engine, &series.program, &series.workload, Start::Alone)?;
-    let failed = probes::copy(engine, &series.program, std::slice::from_ref(&machine), stop).await;
+    let launch = machine.launch(engine, &series.program, &series.workload, Start::Alone)?;
+    let failed = probes::copy(engine, &series.program, std::slice::from_ref(machine), stop).await;
     let measured = match failed.into_iter().next() {
         Some(_) if stop.is_cancelled() => Err(BenchError::Interrupted),
         Some((machine, said)) => Err(BenchError::Copy { machine, said }),
-        None => Ok(repeat(&command, series, done, stop).await),
+        None => Ok(repeat(&launch, series, done, stop).await),
     };
     machine.remove(engine, &series.program).await;
     measured
 }
 
-/// Runs a command again and again, each time after the one before.
-async fn repeat(
-    command: &Command,
-    series: &Series,
-    done: impl Fn(u32),
-    stop: &CancellationToken,
-) -> Measured {
+/// Runs the probe again and again, each time after the one before.
+async fn repeat(launch: &Launch, series: &Series, done: impl Fn(u32), stop: &CancellationToken) -> Measured {
     let mut items = Vec::new();
     for run in 1..=series.repeats {
-        match call::run(command, series.limit, stop).await {
+        match call::run(launch, series.limit, stop).await {
             Ok(result) => items.push(result),
             Err(error) => return Measured::new(items, Some(error)),
         }

@@ -77,7 +77,7 @@ pub enum BenchError {
     Copy {
         /// Which.
         machine: MachineName,
-        /// What `scp` said.
+        /// What was said to that.
         said: String,
     },
     /// The probe could not be asked about a workload.

@@ -9,7 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
-use winstead_engine::{Engine, EngineError, Kind, Listener, Phase, Selection, chain, view};
+use winstead_engine::{Engine, EngineError, Kind, Listener, Phase, Selection, Via, chain, view};
 use winstead_measurement::{
     Contention,
     contention::{Arm, ContentionRun, MachineRun, Workload, WorkloadRun},
@@ -45,6 +45,8 @@ pub struct Experiment<'a> {
     pub pool: &'a Pool,
     /// The probe.
     pub program: &'a Program,
+    /// The way into machines; `None`: by their agents where those answer.
+    pub via: Option<Via>,
     /// A workload that takes longer in a machine has failed there.
     pub limit: Duration,
     /// Where runs are kept, with what was planned.
@@ -237,9 +239,9 @@ impl Experiment<'_> {
 
     /// Takes a machine that is ready into a crew. One that has died meanwhile has failed.
     async fn admit(&self, crew: &mut Crew<'_>, name: MachineName, seen: &view::Machine) {
-        let machine = match Machine::find(self.engine, name.clone()).await {
+        let machine = match Machine::find(self.engine, name.clone(), self.via).await {
             Ok(machine) => machine,
-            Err(error) => return crew.failed.push((name, error.to_string())),
+            Err(error) => return crew.failed.push((name, chain(&error))),
         };
         let held =
             crew.limited.zip(machine.process).map_or(Ok(()), |(limited, process)| limited.take(process));

@@ -15,6 +15,7 @@ mod experiment;
 #[cfg(test)]
 mod fixtures;
 mod host;
+mod launch;
 mod limit;
 mod lock;
 mod probes;

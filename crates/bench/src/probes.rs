@@ -1,11 +1,18 @@
 //! The probe in machines: copied there, and called.
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, path::Path, sync::Arc, time::Duration};
 
-use tokio::task::JoinSet;
+use tokio::{
+    io::{empty, sink},
+    task::JoinSet,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
-use winstead_engine::Engine;
-use winstead_guest::ssh::{Copy, Endpoint};
+use winstead_engine::{Engine, Via, chain};
+use winstead_guest::{
+    hand::{Hand, Streams, at_home, copy_in},
+    ssh::{Copy, Endpoint},
+};
 use winstead_measurement::contention::Workload;
 use winstead_process::Command;
 use winstead_spec::{GuestOs, MachineName};
@@ -13,30 +20,47 @@ use winstead_spec::{GuestOs, MachineName};
 use crate::{
     barrier::Probe,
     error::BenchError,
+    launch::Launch,
     program::{Program, Start, arguments},
 };
 
 /// A few megabytes through a guest's SSH server take seconds, under emulation and with many at once some more.
 const COPY: Duration = Duration::from_secs(300);
+/// Removing them takes a moment.
+const REMOVE: Duration = Duration::from_secs(30);
 
 /// A machine that probes can be run in.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     pub(crate) name: MachineName,
-    pub(crate) endpoint: Endpoint,
+    way: Way,
     /// Its QEMU.
     pub(crate) process: Option<u32>,
 }
 
+/// The way into it: one for all that is done there.
+#[derive(Clone, Debug)]
+enum Way {
+    Agent(Arc<Hand>),
+    Ssh(Endpoint),
+}
+
 impl Machine {
-    /// Looks a running machine up.
+    /// Looks a running machine up, and finds the way into it.
     ///
     /// # Errors
-    /// When it is not there, or does not run.
-    pub(crate) async fn find(engine: &Engine, name: MachineName) -> Result<Self, BenchError> {
-        let endpoint = engine.endpoint(&name).await?;
+    /// When it is not there, does not run, or cannot be reached that way.
+    pub(crate) async fn find(
+        engine: &Engine,
+        name: MachineName,
+        via: Option<Via>,
+    ) -> Result<Self, BenchError> {
+        let way = match engine.hand(&name, via).await? {
+            Some(hand) => Way::Agent(Arc::new(hand)),
+            None => Way::Ssh(engine.endpoint(&name).await?),
+        };
         let process = engine.process(&name).await?.map(|process| process.pid);
-        Ok(Self { name, endpoint, process })
+        Ok(Self { name, way, process })
     }
 
     /// What runs a workload there.
@@ -49,39 +73,58 @@ impl Machine {
         program: &Program,
         workload: &Workload,
     ) -> Result<Probe, BenchError> {
-        let command = self.command(engine, program, workload, Start::Together)?;
-        Ok(Probe { machine: self.name.to_string(), command })
+        let launch = self.launch(engine, program, workload, Start::Together)?;
+        Ok(Probe { machine: self.name.to_string(), launch })
     }
 
-    /// The same as a command.
+    /// The same for one that begins when it is told to, or at once.
     ///
     /// # Errors
     /// When its shell cannot be given the arguments.
-    pub(crate) fn command(
+    pub(crate) fn launch(
         &self,
         engine: &Engine,
         program: &Program,
         workload: &Workload,
         start: Start,
-    ) -> Result<Command, BenchError> {
+    ) -> Result<Launch, BenchError> {
         let words = [program.command()].into_iter().chain(arguments(workload, start));
         let words: Vec<OsString> = words.map(OsString::from).collect();
-        Ok(engine.ssh().command(&self.endpoint, &words, false)?)
+        Ok(match &self.way {
+            Way::Agent(hand) => Launch::Agent(Arc::clone(hand), words),
+            Way::Ssh(endpoint) => engine.ssh().command(endpoint, &words, false)?.into(),
+        })
     }
 
     /// Removes the program again, as far as the machine can be reached and lets it: under Windows one that still runs
-    /// stays.
+    /// stays. Also after an interrupt.
     pub(crate) async fn remove(&self, engine: &Engine, program: &Program) {
-        let words = removal(self.endpoint.os, program.in_guest()).map(OsString::from);
-        let removed = match engine.ssh().command(&self.endpoint, &words, false) {
-            // Also after an interrupt.
-            Ok(command) => command.run(&CancellationToken::new()).await.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
+        let removed = match &self.way {
+            Way::Agent(hand) => remove_by_agent(hand, program.in_guest()).await,
+            Way::Ssh(endpoint) => remove_by_ssh(engine, endpoint, program.in_guest()).await,
         };
         if let Err(error) = removed {
             tracing::warn!(machine = %self.name, error, "the probe could not be removed from the machine");
         }
     }
+}
+
+async fn remove_by_agent(hand: &Hand, file: &str) -> Result<(), String> {
+    // Agents are in machines with Linux so far.
+    let words = removal(GuestOs::Linux, file).map(OsString::from);
+    let streams = Streams { input: empty(), output: sink(), errors: sink() };
+    match timeout(REMOVE, hand.exec(&words, streams)).await {
+        Ok(Ok(0)) => Ok(()),
+        Ok(Ok(code)) => Err(format!("`rm` ended with {code}")),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(_) => Err(format!("no answer after {REMOVE:?}")),
+    }
+}
+
+async fn remove_by_ssh(engine: &Engine, endpoint: &Endpoint, file: &str) -> Result<(), String> {
+    let words = removal(endpoint.os, file).map(OsString::from);
+    let command = engine.ssh().command(endpoint, &words, false).map_err(|error| chain(&error))?;
+    command.run(&CancellationToken::new()).await.map(drop).map_err(|error| error.to_string())
 }
 
 /// What removes a file from the folder in which a login begins.
@@ -101,10 +144,34 @@ pub(crate) async fn copy(
 ) -> Vec<(MachineName, String)> {
     let mut copies = JoinSet::new();
     for machine in machines {
-        let copy = Copy::ToGuest { from: program.file().to_owned(), to: program.in_guest().into() };
-        let command = engine.ssh().copy(&machine.endpoint, &copy, false).deadline(COPY);
         let (name, stop) = (machine.name.clone(), stop.clone());
-        copies.spawn(async move { command.run(&stop).await.err().map(|error| (name, error.to_string())) });
+        let (from, to) = (program.file().to_owned(), program.in_guest());
+        match machine.way.clone() {
+            Way::Agent(hand) => {
+                copies.spawn(async move { (name, copy_by_agent(&hand, &from, to, &stop).await) });
+            }
+            Way::Ssh(endpoint) => {
+                let copy = Copy::ToGuest { from, to: to.into() };
+                let command = engine.ssh().copy(&endpoint, &copy, false).deadline(COPY);
+                copies.spawn(async move { (name, copy_by_ssh(&command, &stop).await) });
+            }
+        }
     }
-    copies.join_all().await.into_iter().flatten().collect()
+    let copies = copies.join_all().await.into_iter();
+    copies.filter_map(|(name, copied)| Some((name, copied.err()?))).collect()
+}
+
+async fn copy_by_agent(hand: &Hand, from: &Path, to: &str, stop: &CancellationToken) -> Result<(), String> {
+    let to = at_home(to.as_ref()).ok_or("its name is no text")?;
+    tokio::select! {
+        copied = timeout(COPY, copy_in(hand, from, &to, false)) => match copied {
+            Ok(copied) => copied.map(drop).map_err(|error| chain(&error)),
+            Err(_) => Err(format!("it was not copied within {COPY:?}")),
+        },
+        () = stop.cancelled() => Err("interrupted".to_owned()),
+    }
+}
+
+async fn copy_by_ssh(command: &Command, stop: &CancellationToken) -> Result<(), String> {
+    command.run(stop).await.map(drop).map_err(|error| error.to_string())
 }

@@ -392,7 +392,7 @@ impl Actor {
             machine: record.name.clone(),
             reason: format!("its QEMU ended: {}", last_words(&log)),
         })?;
-        Ok(Wait { journal: &self.journal, record, process, run, log, stop: &self.stop })
+        Ok(Wait { journal: &self.journal, record, process, run, log, seen: 0, stop: &self.stop })
     }
 
     async fn set_cap(&self, record: &MachineRecord) -> Result<(), Failure> {

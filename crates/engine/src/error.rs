@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use winstead_guest::hand::HandError;
 use winstead_spec::{ByteSize, MachineName, Name, TEMPLATES};
 
 use crate::{HomeError, admission::Sum, journal::JournalError};
@@ -70,6 +71,15 @@ pub enum EngineError {
         /// Its phase and message.
         state: String,
     },
+    /// A machine whose image has no agent.
+    #[error("reach the agent in {machine}: its image has none")]
+    NoAgent {
+        /// The machine.
+        machine: MachineName,
+    },
+    /// A machine's agent did not do it.
+    #[error(transparent)]
+    Hand(Box<HandError>),
     /// A machine did not answer in time.
     #[error("wait for {machine}: not ready after {after:?}; last seen: {last_seen}")]
     NotReady {
@@ -157,6 +167,12 @@ pub enum EngineError {
     Interrupted,
 }
 
+impl From<HandError> for EngineError {
+    fn from(error: HandError) -> Self {
+        Self::Hand(Box::new(error))
+    }
+}
+
 /// What kind of failure it is: decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -177,7 +193,7 @@ impl EngineError {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::UnknownImage { .. } | Self::Unknown { .. } => Kind::Usage,
+            Self::UnknownImage { .. } | Self::Unknown { .. } | Self::NoAgent { .. } => Kind::Usage,
             Self::Admission { .. } | Self::Refused(_) | Self::InUse { .. } => Kind::Refused,
             Self::Home(HomeError::Busy { .. } | HomeError::Foreign { .. }) => Kind::Refused,
             Self::NotReady { .. } | Self::TooLong { .. } => Kind::TimedOut,
@@ -218,6 +234,9 @@ impl EngineError {
                 vec![format!(
                     "`winstead image rm {image} --digest {digits}` removes it; the next `up` builds it again"
                 )]
+            }
+            Self::NoAgent { .. } => {
+                vec!["give its image `agent: true` in the file, and run `winstead up -f FILE`".to_owned()]
             }
             Self::NotRunning { machine, .. } => {
                 vec![format!(

@@ -1,17 +1,76 @@
-//! Where a machine's own agent is reached.
+//! Which way into a machine: its own agent where one answers, else SSH. Whoever runs something there asks here.
 
-use winstead_guest::hand::Ports;
+use std::time::Duration;
+
+use winstead_guest::hand::{Hand, Ports};
 use winstead_hypervisor::qemu::HAND_SOCKETS;
 use winstead_spec::MachineName;
 
-use crate::{Engine, EngineError, Phase, engine::unknown_machine, observe::observe};
+use crate::{Engine, EngineError, Phase, engine::unknown_machine, error::chain, observe::observe};
+
+/// How long an agent may take before SSH is tried. It answers within milliseconds, in an emulated guest that does much else
+/// within a second.
+const QUICK: Duration = Duration::from_secs(3);
+/// How long it may take when there is no other way.
+const PATIENT: Duration = Duration::from_secs(30);
+
+/// A way into a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// Its own agent, which needs no network there.
+    Agent,
+    /// SSH.
+    Ssh,
+}
 
 impl Engine {
-    /// The ports of a running machine's agent; `None` when its QEMU has none.
+    /// A running machine's agent, if that is the way into it; `None`: SSH. Without `via` it is the agent where one answers
+    /// soon.
     ///
     /// # Errors
-    /// When there is no such machine, or it does not run.
-    pub async fn ports(&self, name: &MachineName) -> Result<Option<Ports>, EngineError> {
+    /// When there is no such machine, it does not run, or its agent is asked for and not there.
+    pub async fn hand(&self, machine: &MachineName, via: Option<Via>) -> Result<Option<Hand>, EngineError> {
+        match via {
+            Some(Via::Ssh) => Ok(None),
+            Some(Via::Agent) => Ok(Some(self.agent(machine).await?)),
+            None => self.quick(machine).await,
+        }
+    }
+
+    async fn quick(&self, machine: &MachineName) -> Result<Option<Hand>, EngineError> {
+        let Some(ports) = self.ports(machine).await? else { return Ok(None) };
+        match ports.reach(QUICK).await {
+            Ok(hand) => {
+                tracing::info!(machine = %machine, "by its agent");
+                Ok(Some(hand))
+            }
+            Err(error) => {
+                let error = chain(&error);
+                tracing::info!(machine = %machine, error, "by ssh, because its agent does not answer");
+                Ok(None)
+            }
+        }
+    }
+
+    /// A running machine's agent, waited for with patience.
+    ///
+    /// # Errors
+    /// When there is no such machine, it does not run, or its agent is not there.
+    pub(crate) async fn agent(&self, machine: &MachineName) -> Result<Hand, EngineError> {
+        Ok(self.agent_ports(machine).await?.reach(PATIENT).await?)
+    }
+
+    /// The ports of a running machine's agent.
+    ///
+    /// # Errors
+    /// When there is no such machine, it does not run, or has no agent.
+    pub(crate) async fn agent_ports(&self, machine: &MachineName) -> Result<Ports, EngineError> {
+        let ports = self.ports(machine).await?;
+        ports.ok_or_else(|| EngineError::NoAgent { machine: machine.clone() })
+    }
+
+    /// The ports of a running machine's agent; `None` when its QEMU has none.
+    async fn ports(&self, name: &MachineName) -> Result<Option<Ports>, EngineError> {
         let Some(entry) = self.journal.machine(name).await? else {
             let (observed, _) = observe(&self.home, &self.journal, &[]).await?;
             return Err(unknown_machine(name, &observed));

@@ -32,6 +32,8 @@ pub(crate) struct Wait<'a> {
     pub(crate) run: PathBuf,
     /// QEMU's own output.
     pub(crate) log: PathBuf,
+    /// How much of the console was there before what is waited for began.
+    pub(crate) seen: u64,
     pub(crate) stop: &'a CancellationToken,
 }
 
@@ -77,7 +79,7 @@ impl Wait<'_> {
         let failed = |machine, reason| EngineError::MachineFailed { machine, reason };
         let console = self.run.join("console.log");
         tokio::select! {
-            Some(panic) = console::wait_for_panic(&console, 0, stop) => {
+            Some(panic) = console::wait_for_panic(&console, self.seen, stop) => {
                 failed(machine, panic.verdict())
             }
             reason = self.death() => failed(machine, reason),

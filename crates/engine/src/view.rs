@@ -105,6 +105,29 @@ pub struct MachineStatus {
     pub generation: u64,
     /// What is true of it.
     pub conditions: Vec<Condition>,
+    /// Its own agent; absent when it has none, does not run, or nobody asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentStatus>,
+}
+
+/// A machine's own agent.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentStatus {
+    /// Whether it answered soon.
+    pub answers: bool,
+    /// Its version, when it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Why it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl AgentStatus {
+    pub(crate) const fn silent(message: String) -> Self {
+        Self { answers: false, version: None, message: Some(message) }
+    }
 }
 
 /// What a machine's disk and memory began as.

@@ -277,7 +277,8 @@ async fn side_by_side(
     outcome(verb, of, failed)
 }
 
-fn outcome(
+/// What comes of several machines: the one error, or all of them.
+pub(crate) fn outcome(
     verb: &'static str,
     of: usize,
     mut failed: Vec<(MachineName, Box<EngineError>)>,

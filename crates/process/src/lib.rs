@@ -11,6 +11,7 @@ mod identity;
 mod lock;
 mod log;
 mod shown;
+mod terminal;
 
 pub use command::{Command, Output};
 pub use descriptors::keep_inherited_descriptors;
@@ -19,3 +20,4 @@ pub use identity::ProcessId;
 pub use lock::try_lock;
 pub use log::{append_log, cut_log, last_words, open_log};
 pub use shown::shown;
+pub use terminal::Raw;

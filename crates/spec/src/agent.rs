@@ -31,6 +31,21 @@ pub struct AgentDoors {
     pub wins: Option<AgentDoor>,
     /// Tunnels of old wins clients.
     pub wins_proxy: Option<AgentDoor>,
+    /// The agent's own protocol over the network.
+    pub tcp: Option<AgentTcpDoor>,
+}
+
+/// A TCP port with TLS. Both sides show certificates; the client's says who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentTcpDoor {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The agent's certificate, with those between it and its authority, as PEM.
+    pub certificate: PathBuf,
+    /// The key of that certificate, as PEM. Nobody else may read it.
+    pub key: PathBuf,
+    /// The authorities that clients' certificates come from, as PEM.
+    pub client_authority: PathBuf,
 }
 
 /// A socket or a pipe.
@@ -97,7 +112,7 @@ impl fmt::Display for Door {
 impl Default for AgentDoors {
     fn default() -> Self {
         let local = AgentDoor { path: None, connect: Connect::Everybody };
-        Self { local, wins: None, wins_proxy: None }
+        Self { local, wins: None, wins_proxy: None, tcp: None }
     }
 }
 

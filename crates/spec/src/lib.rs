@@ -23,7 +23,7 @@ mod tree;
 mod units;
 mod wins;
 
-pub use agent::{Agent, AgentDoor, AgentDoors, AgentLimits, Connect, Door};
+pub use agent::{Agent, AgentDoor, AgentDoors, AgentLimits, AgentTcpDoor, Connect, Door};
 pub use digest::{Sha256, Sha256Error};
 pub use host::{Growth, Host, HostStores, Overcommit, Reserve};
 pub use image::{
@@ -33,8 +33,8 @@ pub use meaning::TEMPLATES;
 pub use name::{MachineName, Name, NameError};
 pub use parse::{Documents, Source, parse};
 pub use policy::{
-    AgentPolicy, AgentQuery, AgentRule, CallerRule, ContainerRule, IpNet, PortError, PortRange, PortTarget,
-    Protocol, RunRule, SignerRule,
+    AgentPolicy, AgentQuery, AgentRule, CallerRule, CertificateRule, ContainerRule, IpNet, PortError,
+    PortRange, PortTarget, Protocol, RunRule, SignerRule,
 };
 pub use pool::{
     Bridge, Disk, Firmware, Flush, MachineShape, Network, Pool, Probe, Readiness, Start, StoreKind, Subnet,

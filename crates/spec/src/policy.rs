@@ -57,6 +57,17 @@ pub struct CallerRule {
     pub container: Option<ContainerRule>,
     /// What the calling program hashes to.
     pub program: Option<Sha256>,
+    /// What their certificate says.
+    pub certificate: Option<CertificateRule>,
+}
+
+/// Which certificate a caller must show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateRule {
+    /// One with this name among its alternative names: a DNS name, whatever its case, or a URI.
+    Name(String),
+    /// The one that hashes to this.
+    Fingerprint(Sha256),
 }
 
 /// Where a caller's process must be.

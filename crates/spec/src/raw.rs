@@ -13,8 +13,8 @@ mod agent;
 mod text;
 
 pub(crate) use agent::{
-    AgentDoor, AgentMetrics, AgentPolicySpec, AgentSpec, Connect, FileGlob, Rule, RuleCaller, RuleProgram,
-    RuleSigner,
+    AgentDoor, AgentMetrics, AgentPolicySpec, AgentSpec, AgentTcpDoor, Connect, FileGlob, Rule, RuleCaller,
+    RuleProgram, RuleSigner,
 };
 pub(crate) use text::{Cidr, Size, Time};
 

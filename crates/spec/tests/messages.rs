@@ -250,6 +250,20 @@ fn a_rule_means_what_it_seems_to() {
 }
 
 #[test]
+fn a_certificate_is_a_whole_name_or_a_whole_fingerprint() {
+    let caller = |certificate: &str| {
+        said(&format!(
+            "apiVersion: winstead.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {{name: node}}\n\
+             spec: {{rules: [{{name: a, callers: [{{certificate: '{certificate}'}}]}}]}}\n"
+        ))
+    };
+    assert_eq!(caller("spiffe://example.org/ann"), "fine");
+    assert_eq!(caller(&format!("sha256:{}", "aB".repeat(32))), "fine");
+    insta::assert_snapshot!(caller("sha256:12"), @"agents.yaml:4:50: spec.rules[0].callers[0].certificate: this is no fingerprint; expected a whole DNS name or URI, or `sha256:` and 64 hexadecimal digits");
+    insta::assert_snapshot!(caller("*.example.org"), @"agents.yaml:4:50: spec.rules[0].callers[0].certificate: names of certificates are no globs; expected a whole DNS name or URI, or `sha256:` and 64 hexadecimal digits");
+}
+
+#[test]
 fn an_agent_is_one_and_listens_to_others_only_when_that_is_said() {
     let agent = |spec: &str| {
         said(&format!(
@@ -260,6 +274,14 @@ fn an_agent_is_one_and_listens_to_others_only_when_that_is_said() {
     assert_eq!(agent("{metrics: {address: '0.0.0.0:9797', public: true}}"), "fine");
     insta::assert_snapshot!(agent("{metrics: {address: '0.0.0.0:9797'}}"), @"agents.yaml:4:27: spec.metrics.address: other computers reach 0.0.0.0:9797; expected a loopback address, or `public: true` beside it");
     insta::assert_snapshot!(agent("{doors: {local: {connect: everybody, group: docker}}}"), @"agents.yaml:4:51: spec.doors.local.group: everybody may connect already; expected no `group`");
+    let tcp = "address: '0.0.0.0:9796', certificate: a.pem, key: a.key, clientAuthority: ca.pem";
+    assert_eq!(agent(&format!("{{doors: {{tcp: {{{tcp}}}}}}}")), "fine");
+    insta::assert_snapshot!(agent("{doors: {tcp: {address: 9796, key: ~/a.key}}}"), @r#"
+    agents.yaml:4:16: spec.doors.tcp.certificate: is missing; expected a path, absolute or relative to this file
+    agents.yaml:4:16: spec.doors.tcp.clientAuthority: is missing; expected a path, absolute or relative to this file
+    agents.yaml:4:31: spec.doors.tcp.address: 9796 is not text; did you mean `"9796"`?
+    agents.yaml:4:42: spec.doors.tcp.key: "~/a.key": `~` is not the home folder here; expected the whole path
+    "#);
     let two = "{}\n---\napiVersion: winstead.dev/v1alpha1\nkind: Agent\nmetadata: {name: other}\nspec: {}";
     insta::assert_snapshot!(agent(two), @"agents.yaml:7:7: kind: a computer has one agent, and agents.yaml:2 describes it already; expected one Agent in all files");
 }

@@ -14,7 +14,9 @@ mod tiny;
 mod wine;
 
 pub use built::{static_agent, static_probe};
-pub use debian::{DEBIAN_IMAGE, debian_images_or_skip};
+pub use debian::{
+    DEBIAN_IMAGE, DEBIAN_IMAGE_WITH_AGENT, debian_images_or_skip, debian_images_with_agent_or_skip,
+};
 pub use programs::{Program, program_or_skip};
 pub use scratch::{lab_folder, scratch};
 pub use skip::skip;

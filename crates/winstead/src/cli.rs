@@ -7,8 +7,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     commands::{
-        bench, completions, console, cp, describe, down, exec, get, image, keep, logs, man, plan, report,
-        reset, schema, ssh, supervise, template, up,
+        bench, clock, completions, console, cp, describe, down, exec, facts, get, image, keep, logs, man,
+        plan, reboot, report, reset, schema, ssh, supervise, template, up,
     },
     interrupt::AtInterrupt,
 };
@@ -119,6 +119,9 @@ pub(crate) enum Command {
     Cp(cp::CpArgs),
     Console(console::ConsoleArgs),
     Logs(logs::LogsArgs),
+    Facts(facts::FactsArgs),
+    Clock(clock::ClockArgs),
+    Reboot(reboot::RebootArgs),
     Reset(reset::ResetArgs),
     Down(down::DownArgs),
     Bench(bench::BenchArgs),

@@ -68,7 +68,10 @@ pub(crate) enum CliError {
 
 impl From<EngineError> for CliError {
     fn from(error: EngineError) -> Self {
-        Self::Engine(Box::new(error))
+        match error {
+            EngineError::Hand(error) => Self::Hand(error),
+            error => Self::Engine(Box::new(error)),
+        }
     }
 }
 
@@ -195,7 +198,10 @@ fn hand_hint(error: &HandError) -> String {
         HandFailure::Outside(_) => {
             format!("do not trust {}: `winstead reset {0}` puts it back to golden", error.machine)
         }
-        _ => format!("`--via ssh` goes another way; `winstead logs {}` shows its console", error.machine),
+        _ => format!(
+            "`winstead logs {}` shows its console; `exec`, `cp` and `bench` go another way with `--via ssh`",
+            error.machine
+        ),
     }
 }
 

@@ -138,7 +138,11 @@ pub(crate) fn sum(sum: &Sum) -> String {
 
 /// How long ago, in its largest unit: `42s`, `13m`, `5h`, `12d`.
 pub(crate) fn ago(then: Timestamp, now: Timestamp) -> String {
-    let seconds = now.duration_since(then).as_secs().max(0);
+    seconds(now.duration_since(then).as_secs().max(0))
+}
+
+/// A time in its largest unit: `42s`, `13m`, `5h`, `12d`.
+pub(crate) fn seconds(seconds: i64) -> String {
     match seconds {
         0..120 => format!("{seconds}s"),
         120..7_200 => format!("{}m", seconds / 60),

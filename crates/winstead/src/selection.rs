@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use winstead_engine::{Engine, Selection};
+use winstead_engine::{Engine, Selection, nearest};
 use winstead_spec::{MachineName, Name};
 
 use crate::error::CliError;
@@ -84,6 +84,21 @@ impl Known {
         Ok(Selection::Machines(self.machines_of(&targets)))
     }
 
+    /// The machines that words on the command line mean, in their order. One that is not there is the engine's to refuse.
+    ///
+    /// # Errors
+    /// When a word cannot be a name, or that of a pool that is not there.
+    pub(crate) fn machines(&self, words: &[String]) -> Result<Vec<MachineName>, CliError> {
+        let targets: Vec<Target> = words.iter().map(|word| self.target(word)).collect::<Result<_, _>>()?;
+        let unknown = targets.iter().filter_map(Target::pool).find(|pool| !self.pools.contains(pool));
+        let Some(pool) = unknown else { return Ok(self.machines_of(&targets)) };
+        let hint = nearest(pool.as_str(), self.pools.iter().map(ToString::to_string)).map_or_else(
+            || "`winstead get machines` and `get pools` show what is there".to_owned(),
+            |nearest| format!("did you mean `{nearest}`?"),
+        );
+        Err(CliError::usage(format!("find the pool {pool}"), hint))
+    }
+
     /// The machines that several names mean: each, and all of each pool; none twice.
     pub(crate) fn machines_of(&self, targets: &[Target]) -> Vec<MachineName> {
         let machines = targets.iter().flat_map(|target| match target {
@@ -162,6 +177,17 @@ mod tests {
         let known = Known { pools: [pool.clone()].into(), machines: [longest.clone()].into() };
         assert_eq!(known.target(&longest.to_string()).unwrap(), Target::Machine(longest));
         assert_eq!(known.target(pool.as_str()).unwrap(), Target::Pool(pool));
+    }
+
+    #[test]
+    fn a_pool_that_is_not_there_is_refused_with_the_nearest_and_machines_are_the_engines_to_find() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let error = known().machines(&words(&["web", "agent"])).unwrap_err();
+        assert_eq!((error.exit_code(), error.hints()), (2, vec!["did you mean `agents`?".to_owned()]));
+        let found = known().machines(&words(&["web-9", "agents", "agents-1"])).unwrap_err();
+        assert_eq!(found.exit_code(), 2, "a pool and a machine of one name");
+        let found = known().machines(&words(&["web-9", "agents", "agents-0"])).unwrap();
+        assert_eq!(found, ["web-9", "agents-0", "agents-1"].map(machine));
     }
 
     #[test]

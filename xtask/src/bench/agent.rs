@@ -20,8 +20,7 @@ use crate::{
         lab::Lab,
         record::{Bench, Goal, Series},
     },
-    command::Command,
-    place, report,
+    product, report,
 };
 
 /// How often a program is run for one sample of each arm, in turn.
@@ -89,11 +88,12 @@ pub(super) fn run(lab: &Lab) -> anyhow::Result<Bench> {
 
 impl Agent {
     fn start(lab: &Lab) -> anyhow::Result<Self> {
-        Command::new(["cargo", "build", "--release", "-p", "winstead-agent"])
-            .deadline(Duration::from_mins(30))
-            .run()?;
-        let program = place::target().join("release/winstead-agent");
+        let program = product::agent()?;
         let folder = lab.scratch().join("agent");
+        // A socket of a run that was killed would be taken for this one's.
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
         fs::create_dir_all(&folder)?;
         let mut serve = Started::new(&program);
         serve.arg("serve").arg("--runtime").arg(&folder).arg("--state").arg(&folder);

@@ -118,8 +118,8 @@ pub(crate) fn run(arguments: &BenchArguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let chosen = choose(&arguments.names)?;
-    ensure_packages(&chosen)?;
     let machines = chosen.iter().any(|entry| !WITHOUT_MACHINES.contains(&entry.name));
+    ensure_packages(&chosen, machines)?;
     let lab = Lab::open(arguments.repeats, machines)?;
     let mut record = Record::new(host::describe(&lab)?);
     let measured = measure(&lab, &chosen, &mut record);
@@ -162,9 +162,12 @@ fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Entry>> {
     names.iter().map(find).collect()
 }
 
-fn ensure_packages(chosen: &[&Entry]) -> anyhow::Result<()> {
-    let mut needs = vec![Need::Product];
-    needs.extend((!place::is_root()).then_some(Need::Rootless));
+fn ensure_packages(chosen: &[&Entry], machines: bool) -> anyhow::Result<()> {
+    let mut needs = Vec::new();
+    if machines {
+        needs.push(Need::Product);
+        needs.extend((!place::is_root()).then_some(Need::Rootless));
+    }
     for (name, need) in
         [("libvirt", Need::Libvirt), ("probe", Need::Fio), ("agent", Need::Socat), ("tunnel", Need::Socat)]
     {

@@ -170,8 +170,11 @@ impl Retry {
 fn is_passing(error: &OpenError) -> bool {
     match error {
         OpenError::Lost { .. } | OpenError::Connect(ConnectError::Handshake { .. }) => true,
+        // A certificate that is just being renewed, one file after the other.
+        OpenError::Connect(ConnectError::Identity(_)) => true,
+        // `InvalidData` is what TLS says when one side does not believe the other.
         OpenError::Connect(ConnectError::Unreachable { source, .. }) => {
-            source.kind() != io::ErrorKind::PermissionDenied
+            !matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData)
         }
         OpenError::Refused { .. } => false,
     }

@@ -1,6 +1,6 @@
 //! What to think about again in a policy: rules that give more than they seem to, or nothing. Pure.
 
-use winstead_spec::{AgentRule, CallerRule, ContainerRule, RunRule, SignerRule};
+use winstead_spec::{AgentRule, CallerRule, ContainerRule, Door, RunRule, SignerRule};
 
 use crate::access::{Paths, glob};
 
@@ -99,6 +99,17 @@ fn of_rule(rule: &AgentRule, say: &mut impl FnMut(String)) {
 }
 
 fn of_caller(caller: &CallerRule, say: &mut impl FnMut(String)) {
+    let on_this_computer = caller.administrator
+        || caller.account.is_some()
+        || caller.group.is_some()
+        || caller.container.is_some()
+        || caller.program.is_some();
+    let elsewhere = caller.door.is_some_and(|door| door != Door::Tcp);
+    if caller.door == Some(Door::Tcp) && on_this_computer {
+        say("it is for nobody: at tcp a caller has a `certificate`, and none of the other keys".to_owned());
+    } else if caller.certificate.is_some() && (on_this_computer || elsewhere) {
+        say("it is for nobody: only callers at tcp have a certificate".to_owned());
+    }
     let named = caller.account.as_ref().or(caller.group.as_ref());
     match (&caller.container, named) {
         (Some(ContainerRule::Glob(glob)), _) if glob.starts_with('*') => {
@@ -197,6 +208,16 @@ mod tests {
         assert_eq!(
             said("{name: a, callers: [{door: wins}], all: true}"),
             ["everybody at wins may do everything"]
+        );
+        assert_eq!(
+            said(
+                "{name: a, callers: [{door: tcp, account: ann}, {door: local, certificate: ann}, {certificate: ann}], reboot: true}"
+            ),
+            [
+                "it is for nobody: at tcp a caller has a `certificate`, and none of the other keys",
+                "ann: is meant in containers too, where it may be somebody else; `container: none` is the host alone",
+                "it is for nobody: only callers at tcp have a certificate",
+            ]
         );
         assert_eq!(
             said("{name: a, callers: []}"),

@@ -159,12 +159,17 @@ fn who(caller: &Caller) -> Value {
             "sha256": process.sha256.as_ref().map(winstead_spec::Sha256::hex),
         })
     });
+    let certificate = account
+        .certificate
+        .as_ref()
+        .map(|certificate| json!({ "names": texts(&certificate.names), "sha256": certificate.sha256.hex() }));
     json!({
         "door": caller.door.to_string(),
         "account": short(&account.name),
         "id": short(&account.id),
         "groups": texts(&account.groups),
         "administrator": account.administrator,
+        "certificate": certificate,
         "process": process,
         "container": caller.container.as_ref().map(|container| short(container)),
     })

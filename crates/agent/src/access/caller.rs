@@ -22,14 +22,34 @@ pub struct Caller {
 /// Whose rights a caller has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// `root`, `NT AUTHORITY\SYSTEM`, or a certificate's name. Empty where the system knows none.
+    /// `root`, `NT AUTHORITY\SYSTEM`, or a certificate's first name. Empty where there is none.
     pub name: String,
-    /// A user id or a SID.
+    /// A user id or a SID; of a certificate, something that is neither.
     pub id: String,
     /// Groups: each by its name, where it has one, and by its id.
     pub groups: Vec<String>,
     /// Whether it can do everything on this computer anyway: not so for root in a container.
     pub administrator: bool,
+    /// What those over the network have instead of an account.
+    pub certificate: Option<Certificate>,
+}
+
+/// A client's certificate. An authority that the door trusts stands behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Its alternative names: URIs first, then DNS names. Common names are none: nothing says what they mean.
+    pub names: Vec<String>,
+    /// What all of it hashes to.
+    pub sha256: Sha256,
+}
+
+impl From<Certificate> for Account {
+    /// One for all certificates of the same first name, so that a renewed one is still the same caller; else one for each.
+    fn from(certificate: Certificate) -> Self {
+        let name = certificate.names.first().cloned().unwrap_or_default();
+        let id = if name.is_empty() { certificate.sha256.to_string() } else { name.clone() };
+        Self { name, id: format!("certificate:{id}"), certificate: Some(certificate), ..Self::default() }
+    }
 }
 
 /// A process, so that no later one with the same number is taken for it.

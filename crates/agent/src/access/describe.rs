@@ -1,6 +1,6 @@
 //! Rules in words, for people who look at a policy.
 
-use winstead_spec::{AgentRule, CallerRule, ContainerRule, RunRule, SignerRule};
+use winstead_spec::{AgentRule, CallerRule, CertificateRule, ContainerRule, RunRule, SignerRule};
 
 /// A caller of a rule: `at local, account ann, in /kubepods.slice/**`.
 #[must_use]
@@ -15,8 +15,16 @@ pub fn caller(caller: &CallerRule) -> String {
         key("group", &caller.group),
         caller.container.as_ref().map(container),
         program,
+        caller.certificate.as_ref().map(certificate),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn certificate(certificate: &CertificateRule) -> String {
+    match certificate {
+        CertificateRule::Name(name) => format!("certificate of {name}"),
+        CertificateRule::Fingerprint(sha256) => format!("certificate sha256:{}", sha256.short()),
+    }
 }
 
 fn container(container: &ContainerRule) -> String {

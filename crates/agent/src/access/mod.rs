@@ -19,7 +19,7 @@ mod properties;
 mod request;
 
 pub use audit::{Audit, AuditError};
-pub use caller::{Account, Caller, CallingProcess};
+pub use caller::{Account, Caller, CallingProcess, Certificate};
 pub use decide::{Access, Denied, Terms};
 pub use paths::Paths;
 pub use policy::{Policy, Verdict, Why};

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use winstead_spec::{AgentQuery, AgentRule, CallerRule, ContainerRule, IpNet, RunRule, SignerRule};
+use winstead_spec::{
+    AgentQuery, AgentRule, CallerRule, CertificateRule, ContainerRule, IpNet, RunRule, SignerRule,
+};
 
-use crate::access::{Caller, Limits, Paths, Query, Request, Run, Signer, Terms, glob};
+use crate::access::{Caller, Certificate, Limits, Paths, Query, Request, Run, Signer, Terms, glob};
 
 /// The rules of all `AgentPolicy` documents. What none of them allows is refused.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub enum Why {
     Account,
     /// They are in another group.
     Group,
+    /// They have another certificate, or none.
+    Certificate,
     /// They are in another container, or in none.
     Container,
     /// They are another program.
@@ -67,6 +71,7 @@ impl fmt::Display for Why {
             Self::Administrator => "its callers are administrators",
             Self::Account => "its callers have another account",
             Self::Group => "its callers are in another group",
+            Self::Certificate => "its callers have another certificate",
             Self::Container => "its callers are in another container",
             Self::CallingProgram => "its callers are another program",
             Self::What => "it does not allow this",
@@ -167,19 +172,25 @@ impl Policy {
 
     fn caller(&self, wanted: &CallerRule, caller: &Caller) -> Result<(), Why> {
         let account = &caller.account;
-        let same = |name: &String| self.paths.same_name(name, &account.name) || *name == account.id;
+        // A certificate's name is no account of this computer, whatever it says.
+        let local = account.certificate.is_none();
+        let same =
+            |name: &String| local && (self.paths.same_name(name, &account.name) || *name == account.id);
         let group = |name: &String| account.groups.iter().any(|group| self.paths.same_name(name, group));
         let container = |wanted: &ContainerRule| match (wanted, &caller.container) {
-            (ContainerRule::None, container) => container.is_none(),
+            (ContainerRule::None, container) => local && container.is_none(),
             (ContainerRule::Glob(glob), Some(container)) => glob::matches(glob, container),
             (ContainerRule::Glob(_), None) => false,
         };
+        let shown =
+            |wanted: &CertificateRule| account.certificate.as_ref().is_some_and(|own| is(wanted, own));
         let digest = caller.process.as_ref().and_then(|process| process.sha256.as_ref());
         for (good, why) in [
             (wanted.door.is_none_or(|door| door == caller.door), Why::Door),
             (!wanted.administrator || account.administrator, Why::Administrator),
             (wanted.account.as_ref().is_none_or(same), Why::Account),
             (wanted.group.as_ref().is_none_or(group), Why::Group),
+            (wanted.certificate.as_ref().is_none_or(shown), Why::Certificate),
             (wanted.container.as_ref().is_none_or(container), Why::Container),
             (wanted.program.as_ref().is_none_or(|program| digest == Some(program)), Why::CallingProgram),
         ] {
@@ -299,6 +310,15 @@ const fn named(query: Query) -> Option<AgentQuery> {
         Query::Network => Some(AgentQuery::Network),
         Query::Hns => Some(AgentQuery::Hns),
         Query::Status => None,
+    }
+}
+
+/// Whether a certificate is the one that is meant. Only DNS names are the same whatever their case.
+fn is(wanted: &CertificateRule, certificate: &Certificate) -> bool {
+    match wanted {
+        CertificateRule::Fingerprint(sha256) => *sha256 == certificate.sha256,
+        CertificateRule::Name(name) if name.contains(':') => certificate.names.contains(name),
+        CertificateRule::Name(name) => certificate.names.iter().any(|own| own.eq_ignore_ascii_case(name)),
     }
 }
 

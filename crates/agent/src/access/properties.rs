@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, path::Path};
 
 use proptest::{option, prelude::*};
 use winstead_spec::{
-    AgentQuery, AgentRule, ByteSize, CallerRule, ContainerRule, RunRule, Sha256, SignerRule,
+    AgentQuery, AgentRule, ByteSize, CallerRule, CertificateRule, ContainerRule, RunRule, Sha256, SignerRule,
 };
 
 use crate::access::{
-    Account, Caller, CallingProcess, Door, Limits, Paths, Policy, Port, Protocol, Query, Request, Run,
-    Signer, Verdict,
+    Account, Caller, CallingProcess, Certificate, Door, Limits, Paths, Policy, Port, Protocol, Query,
+    Request, Run, Signer, Verdict,
 };
 
 // Few words, so that rules and requests meet.
@@ -54,6 +54,7 @@ fn caller_rule() -> impl Strategy<Value = CallerRule> {
             container,
             program,
             administrator: false,
+            certificate: None,
         })
 }
 
@@ -105,7 +106,7 @@ fn caller() -> impl Strategy<Value = Caller> {
     (door(), (word(), word(), few(word())), option::of(option::of(digest())), option::of(word())).prop_map(
         |(door, (name, id, groups), process, container)| Caller {
             door,
-            account: Account { name, id, groups, administrator: false },
+            account: Account { name, id, groups, ..Account::default() },
             process: process.map(|sha256| CallingProcess { pid: 1, started: 1, program: None, sha256 }),
             container,
         },
@@ -365,4 +366,54 @@ fn root_in_a_container_is_no_administrator_and_not_outside_of_one() {
     let docker = ContainerRule::Glob("/docker/*".to_owned());
     let docker = rule(CallerRule { container: Some(docker), ..CallerRule::default() });
     assert!(!allowed(&docker, &outside) && allowed(&docker, &inside));
+}
+
+/// Somebody over the network.
+fn certified(names: &[&str]) -> Caller {
+    let names = names.iter().map(|&name| name.to_owned()).collect();
+    let certificate = Certificate { names, sha256: Sha256::from([7; 32]) };
+    Caller { door: Door::Tcp, account: certificate.into(), process: None, container: None }
+}
+
+#[test]
+fn a_certificate_is_meant_by_each_of_its_names_and_by_its_fingerprint() {
+    let judged = |caller: CallerRule| {
+        let rule = AgentRule { callers: vec![caller], all: true, ..for_local(RunRule::default()) };
+        let caller = certified(&["spiffe://example.org/ann", "ann.example", "root", "0"]);
+        match Policy::new(vec![rule], Paths::Unix).judge(&caller, Request::Reboot) {
+            Verdict::Refused(Some((_, why))) => why.to_string(),
+            verdict => format!("{}", matches!(verdict, Verdict::Allowed(_))),
+        }
+    };
+    let certificate =
+        |rule: CertificateRule| judged(CallerRule { certificate: Some(rule), ..CallerRule::default() });
+    let name = |name: &str| certificate(CertificateRule::Name(name.to_owned()));
+    assert_eq!((name("ann.example"), name("ANN.Example")), ("true".to_owned(), "true".to_owned()));
+    assert_eq!(name("spiffe://example.org/ann"), "true");
+    let another = "its callers have another certificate";
+    assert_eq!((name("spiffe://example.org/ANN"), name("example")), (another.to_owned(), another.to_owned()));
+    assert_eq!(certificate(CertificateRule::Fingerprint(Sha256::from([7; 32]))), "true");
+    assert_eq!(certificate(CertificateRule::Fingerprint(Sha256::from([8; 32]))), another);
+    let account = |account: &str| CallerRule { account: Some(account.to_owned()), ..CallerRule::default() };
+    for name in ["root", "0", "certificate:spiffe://example.org/ann"] {
+        assert_eq!(judged(account(name)), "its callers have another account", "{name}");
+    }
+    let outside = CallerRule { container: Some(ContainerRule::None), ..CallerRule::default() };
+    assert_eq!(judged(outside), "its callers are in another container");
+    let administrator = CallerRule { administrator: true, ..CallerRule::default() };
+    assert_eq!(judged(administrator), "its callers are administrators");
+}
+
+#[test]
+fn a_renewed_certificate_is_the_same_owner_and_one_without_names_is_not() {
+    let of = |names: &[&str], byte| {
+        let names = names.iter().map(|&name| name.to_owned()).collect();
+        let account = Certificate { names, sha256: Sha256::from([byte; 32]) }.into();
+        Caller { door: Door::Tcp, account, process: None, container: None }.owner()
+    };
+    assert_eq!(of(&["ann"], 1), of(&["ann"], 2));
+    assert_ne!(of(&["ann"], 1), of(&["bob"], 1));
+    assert_ne!(of(&[], 1), of(&[], 2));
+    let local = Account { name: "ann".to_owned(), id: "ann".to_owned(), ..Account::default() };
+    assert_ne!(of(&["ann"], 1), Caller { door: Door::Tcp, account: local, ..certified(&[]) }.owner());
 }

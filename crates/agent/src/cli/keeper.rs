@@ -1,4 +1,4 @@
-//! `winstead-agent keeper` and `become`: what stands between the daemon and a program. Started by the daemon.
+//! `winstead-agent keeper`: what stands between the daemon and a program. Started by the daemon.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -14,25 +14,10 @@ pub(crate) struct KeeperArgs {
     folder: PathBuf,
 }
 
-/// Becomes the program that standard input describes.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct BecomeArgs {
-    /// The process's folder.
-    folder: PathBuf,
-}
-
 /// Until nothing of the program is left.
 ///
 /// # Errors
 /// When it cannot begin.
 pub(crate) fn keep(args: &KeeperArgs) -> Result<ExitCode, Failure> {
     Ok(supervision::keep(&args.folder)?)
-}
-
-/// Returns only when that could not be done.
-///
-/// # Errors
-/// When nobody is there to be told why.
-pub(crate) fn become_program(args: &BecomeArgs) -> Result<ExitCode, Failure> {
-    Ok(supervision::become_program(&args.folder)?)
 }

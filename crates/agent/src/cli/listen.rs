@@ -6,14 +6,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-    task::JoinSet,
-};
+use tokio::{sync::mpsc, task::JoinSet};
 use winstead_agent_client::{Listening, ProcessInput, Said};
 
-use crate::cli::Failure;
+use crate::cli::{
+    Failure,
+    platform::{Interruptions, ended},
+};
 
 const CHUNK: usize = 64 * 1024;
 
@@ -43,7 +42,7 @@ pub(crate) async fn to_its_end(mut listening: Listening, speak: bool) -> Result<
     };
     // Nobody hears it any more.
     speaking.abort_all();
-    Ok(ExitCode::from(u8::try_from(code & 0xff).unwrap_or(u8::MAX)))
+    Ok(ended(code))
 }
 
 /// Until so much of each output was written, or the program has ended.
@@ -59,8 +58,11 @@ pub(crate) async fn until(mut listening: Listening, said: [u64; 2]) -> Result<()
     Ok(())
 }
 
-/// Whether more comes.
-fn show(said: Said) -> io::Result<bool> {
+/// Puts it out; returns whether more comes.
+///
+/// # Errors
+/// When our output breaks.
+pub(crate) fn show(said: Said) -> io::Result<bool> {
     match said {
         Said::Stdout(data) => put(io::stdout().lock(), &data)?,
         Said::Stderr(data) => put(io::stderr().lock(), &data)?,
@@ -75,9 +77,14 @@ fn put(mut output: impl Write, data: &[u8]) -> io::Result<()> {
     output.flush()
 }
 
+/// What comes to our standard input, to its end.
+///
 /// A thread of its own reads: nothing can end a read that waits for somebody to type, but the end of this process.
-async fn carry_input(input: ProcessInput) -> io::Result<()> {
-    let (tell, mut read) = mpsc::channel(1);
+///
+/// # Errors
+/// When the system has no thread.
+pub(crate) fn typed() -> io::Result<mpsc::Receiver<Bytes>> {
+    let (tell, read) = mpsc::channel(1);
     std::thread::Builder::new().spawn(move || {
         loop {
             let mut data = vec![0; CHUNK];
@@ -89,6 +96,11 @@ async fn carry_input(input: ProcessInput) -> io::Result<()> {
             }
         }
     })?;
+    Ok(read)
+}
+
+async fn carry_input(input: ProcessInput) -> io::Result<()> {
+    let mut read = typed()?;
     while let Some(data) = read.recv().await {
         input.write(data).await;
     }
@@ -96,14 +108,13 @@ async fn carry_input(input: ProcessInput) -> io::Result<()> {
     Ok(())
 }
 
-async fn carry_signals(input: ProcessInput) -> io::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+/// What would end us goes to the program, for ever.
+///
+/// # Errors
+/// When the system lets nobody wait for it.
+pub(crate) async fn carry_signals(input: ProcessInput) -> io::Result<()> {
+    let mut interruptions = Interruptions::open()?;
     loop {
-        let name = tokio::select! {
-            _ = interrupt.recv() => "INT",
-            _ = terminate.recv() => "TERM",
-        };
-        input.signal(name).await;
+        input.signal(interruptions.next().await).await;
     }
 }

@@ -1,25 +1,26 @@
 //! The command line: reads arguments, prints, sets exit codes. It decides nothing.
 
 mod hello;
-#[cfg(unix)]
 mod keeper;
-#[cfg(unix)]
 mod listen;
-#[cfg(unix)]
 mod orphans;
 #[cfg_attr(unix, path = "unix.rs")]
 #[cfg_attr(windows, path = "windows.rs")]
 mod platform;
 mod policy;
-#[cfg(unix)]
 mod processes;
 mod reach;
-#[cfg(unix)]
 mod run;
+#[cfg_attr(unix, path = "screen/unix.rs")]
+#[cfg_attr(windows, path = "screen/windows.rs")]
+mod screen;
 mod selftest;
 mod serve;
 mod service;
+#[cfg(unix)]
+mod stage;
 mod status;
+mod terminal;
 mod tunnel;
 #[cfg(unix)]
 mod wins;
@@ -48,6 +49,16 @@ enum Command {
     Status(status::StatusArgs),
     Policy(policy::PolicyArgs),
     Tunnel(tunnel::TunnelArgs),
+    Service(service::ServiceArgs),
+    Run(run::RunArgs),
+    Ps(processes::PsArgs),
+    Attach(processes::AttachArgs),
+    Logs(processes::LogsArgs),
+    Stop(processes::StopArgs),
+    Rm(processes::RmArgs),
+    Orphans(orphans::OrphansArgs),
+    #[command(hide = true)]
+    Keeper(keeper::KeeperArgs),
     #[command(flatten)]
     Platform(platform::Command),
 }
@@ -85,7 +96,7 @@ pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     // As ssh does: a program may end with any other code itself.
     let failed = match &cli.command {
-        Command::Platform(command) if platform::runs_a_program(command) => ExitCode::from(255),
+        Command::Run(_) | Command::Attach(_) => ExitCode::from(255),
         _ => ExitCode::FAILURE,
     };
     let outcome = match cli.command {
@@ -95,6 +106,15 @@ pub(crate) fn run() -> ExitCode {
         Command::Status(args) => status::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Policy(args) => policy::run(args),
         Command::Tunnel(args) => tunnel::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Service(args) => service::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => run::run(&args),
+        Command::Ps(args) => processes::ps(&args),
+        Command::Attach(args) => processes::attach(&args),
+        Command::Logs(args) => processes::logs(&args),
+        Command::Stop(args) => processes::stop(&args),
+        Command::Rm(args) => processes::rm(&args),
+        Command::Orphans(args) => orphans::run(&args),
+        Command::Keeper(args) => keeper::keep(&args),
         Command::Platform(command) => platform::run(command),
     };
     outcome.unwrap_or_else(|error| {

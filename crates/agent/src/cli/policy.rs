@@ -9,7 +9,10 @@ use std::{
 use clap::{Args, Subcommand};
 use sha2::Digest as _;
 use winstead_agent::{
-    access::{Access, Caller, Door, Paths, Policy, Port, Query, Request, Run, Verdict, advice, describe},
+    access::{
+        Access, Caller, Certificate, Door, Paths, Policy, Port, Query, Request, Run, Verdict, advice,
+        describe,
+    },
     configuration::{Configuration, ConfigurationError},
     door::caller_named,
     signature,
@@ -63,6 +66,9 @@ struct ExplainArgs {
     /// The container that they are in, as the audit log names it. Default: yours, or none with `--as`.
     #[arg(long, value_name = "CGROUP")]
     container: Option<String>,
+    /// A name in their certificate, or its fingerprint (sha256:…); they come in at tcp. May be given several times.
+    #[arg(long = "certificate", value_name = "NAME", conflicts_with_all = ["account", "door", "container"])]
+    certificates: Vec<String>,
     #[command(subcommand)]
     question: Question,
 }
@@ -170,10 +176,7 @@ fn in_words(policy: &Policy) -> String {
 
 fn explain(args: &ExplainArgs) -> Result<ExitCode, Failure> {
     let Some(configuration) = read(&args.files) else { return Ok(ExitCode::from(WRONG)) };
-    let mut caller = caller_named(args.door, args.account.as_deref())?;
-    if args.container.is_some() {
-        caller.container.clone_from(&args.container);
-    }
+    let caller = who(args)?;
     let access = Access::default();
     access.replace(configuration.policy);
     let verdict = asked(&access, &caller, &args.question)?;
@@ -196,6 +199,29 @@ fn explain(args: &ExplainArgs) -> Result<ExitCode, Failure> {
     };
     show(&line)?;
     Ok(code)
+}
+
+fn who(args: &ExplainArgs) -> io::Result<Caller> {
+    if args.door == Door::Tcp && args.account.is_some() {
+        let why = "explain an account at tcp: nobody has one there, but a --certificate";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    if args.door == Door::Tcp || !args.certificates.is_empty() {
+        let account = shown(&args.certificates).into();
+        return Ok(Caller { door: Door::Tcp, account, process: None, container: None });
+    }
+    let mut caller = caller_named(args.door, args.account.as_deref())?;
+    if args.container.is_some() {
+        caller.container.clone_from(&args.container);
+    }
+    Ok(caller)
+}
+
+/// A certificate with these names; without a fingerprint it is one that no rule can mean by one.
+fn shown(said: &[String]) -> Certificate {
+    let fingerprint = said.iter().find_map(|text| text.parse().ok());
+    let names = said.iter().filter(|text| text.parse::<Sha256>().is_err()).cloned().collect();
+    Certificate { names, sha256: fingerprint.unwrap_or_else(|| Sha256::from([0; 32])) }
 }
 
 fn asked(access: &Access, caller: &Caller, question: &Question) -> io::Result<Verdict> {

@@ -3,14 +3,14 @@
 use std::{
     io::{self, Write},
     process::ExitCode,
-    time::Duration,
 };
 
 use clap::Args;
 use serde_json::json;
 use winstead_protocol::v1::ProcessStatus;
+use winstead_spec::Span;
 
-use crate::cli::{Failure, ListFormat, listen, reach::Reach};
+use crate::cli::{Failure, ListFormat, listen, reach::Reach, terminal};
 
 /// Lists the processes that you may see.
 #[derive(Clone, Debug, Args)]
@@ -29,10 +29,15 @@ pub(crate) struct PsArgs {
 ///
 /// What was written is forgotten by the agent. Ends with the process's own exit code.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:\n  winstead-agent attach 1f6d0a4c9d9b4b0f8d3c5f0a7e21c3aa")]
+#[command(
+    after_help = "Examples:\n  winstead-agent attach 1f6d0a4c9d9b4b0f8d3c5f0a7e21c3aa\n  winstead-agent attach -t 1f6d0a4c9d9b4b0f8d3c5f0a7e21c3aa    at your terminal; Ctrl-] leaves"
+)]
 pub(crate) struct AttachArgs {
     #[command(flatten)]
     reach: Reach,
+    /// Your terminal is the program's, which was run with one: all keys, and the size. Ctrl-] leaves it.
+    #[arg(short, long)]
+    terminal: bool,
     /// The process, as `ps` names it.
     id: String,
 }
@@ -61,8 +66,8 @@ pub(crate) struct StopArgs {
     #[command(flatten)]
     reach: Reach,
     /// How long it has: `10s`, `500ms`, `2m`.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
-    grace: Duration,
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    grace: Span,
     /// The process, as `ps` names it.
     id: String,
 }
@@ -113,6 +118,8 @@ fn state(process: &ProcessStatus) -> String {
     match &process.exited {
         None => "running".to_owned(),
         Some(exited) if exited.signal != 0 => format!("signal {}", exited.signal),
+        // As Windows has them, which counts what it did itself from there on: 0xC0000005.
+        Some(exited) if exited.code < 0 => format!("exit {:#010X}", exited.code),
         Some(exited) => format!("exit {}", exited.code),
     }
 }
@@ -140,7 +147,11 @@ fn document(process: &ProcessStatus) -> serde_json::Value {
 /// When there is no such process.
 pub(crate) fn attach(args: &AttachArgs) -> Result<ExitCode, Failure> {
     listen::runtime()?.block_on(async {
-        let listening = args.reach.open().await?.attach(&args.id, [0; 2], true).await?;
+        let connection = args.reach.open().await?;
+        if args.terminal {
+            return terminal::attach(&connection, &args.id).await;
+        }
+        let listening = connection.attach(&args.id, [0; 2], true).await?;
         listen::to_its_end(listening, true).await
     })
 }
@@ -170,8 +181,9 @@ pub(crate) fn logs(args: &LogsArgs) -> Result<ExitCode, Failure> {
 /// # Errors
 /// When there is no such process, or it does not go away.
 pub(crate) fn stop(args: &StopArgs) -> Result<ExitCode, Failure> {
-    let stopped = listen::runtime()?
-        .block_on(async { Ok::<_, Failure>(args.reach.open().await?.stop(&args.id, args.grace).await?) })?;
+    let stopped = listen::runtime()?.block_on(async {
+        Ok::<_, Failure>(args.reach.open().await?.stop(&args.id, args.grace.duration()).await?)
+    })?;
     let how = if stopped.forced { "by force" } else { "by itself" };
     writeln!(io::stderr(), "ended {how}, code {}", stopped.exited.unwrap_or_default().code)?;
     Ok(ExitCode::SUCCESS)
@@ -187,25 +199,28 @@ pub(crate) fn rm(args: &RmArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn time(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().map_err(|_| "a time begins with a number".to_owned())?;
-    match &text[digits..] {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        _ => Err("a time ends with ms, s or m".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
     use super::*;
 
+    #[derive(Parser)]
+    struct Stop {
+        #[command(flatten)]
+        args: StopArgs,
+    }
+
     #[test]
-    fn a_time_has_a_number_and_a_unit() {
-        assert_eq!(time("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(time("2m"), Ok(Duration::from_secs(120)));
-        assert!(time("10").is_err() && time("s").is_err() && time("1h").is_err());
+    fn grace_is_a_time_with_a_unit_as_in_all_documents() {
+        let grace = |time: &str| {
+            Stop::try_parse_from(["stop", "--grace", time, "7"]).map(|stop| stop.args.grace.duration())
+        };
+        assert_eq!(grace("500ms").ok(), Some(Duration::from_millis(500)));
+        assert_eq!(grace("0s").ok(), Some(Duration::ZERO));
+        assert_eq!(grace("1h").ok(), Some(Duration::from_hours(1)));
+        assert!(grace("10").is_err() && grace("s").is_err());
     }
 }

@@ -5,14 +5,17 @@ use std::process::ExitCode;
 use clap::Args;
 use winstead_protocol::v1::{OnDisconnect, StartRequest};
 
-use crate::cli::{Failure, listen, reach::Reach};
+use crate::cli::{Failure, listen, reach::Reach, show, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
   winstead-agent run -- uname -a
   winstead-agent run -e KUBECONFIG=/etc/kubernetes/admin.conf -- kubectl get nodes
   tar c /results | winstead-agent run -- tar t
+  winstead-agent run -t -- bash                       at your terminal
+  winstead-agent run -t --keep -- bash                the same; Ctrl-] leaves, `attach -t` comes back
   winstead-agent run --keep --label proxy -- /opt/kube-proxy --v=2
+  winstead-agent run --detach -- /opt/kube-proxy      prints its id, and does not stay
   winstead-agent run --memory 268435456 --cpu 500 -- /opt/job
 
 Each word arrives as it is; write `sh -c` when a shell shall read it. Standard input, output and error pass through byte by
@@ -30,6 +33,12 @@ pub(crate) struct RunArgs {
     /// The program stays when this command ends; `attach` comes back to it.
     #[arg(long)]
     keep: bool,
+    /// Gives it a terminal, and yours to that: all keys are the program's. With --keep, Ctrl-] leaves it.
+    #[arg(short, long)]
+    terminal: bool,
+    /// Only starts it, without input, and prints its id; it stays.
+    #[arg(long, conflicts_with_all = ["keep", "terminal"])]
+    detach: bool,
     /// A variable for the program; may be given again.
     #[arg(short, long, value_name = "NAME=VALUE")]
     env: Vec<String>,
@@ -59,13 +68,21 @@ pub(crate) struct RunArgs {
     command: Vec<String>,
 }
 
-/// Runs it to its end; its code is ours.
+/// Runs it to its end, and its code is ours; or starts it.
 ///
 /// # Errors
 /// When it could not be run: code 255.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     listen::runtime()?.block_on(async {
         let connection = args.reach.open().await?;
+        if args.detach {
+            let started = connection.start(request(args)).await?;
+            show(&format!("{}\n", started.id))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if args.terminal {
+            return terminal::run(&connection, request(args), args.keep).await;
+        }
         let listening = connection.run(request(args)).await?;
         listen::to_its_end(listening, true).await
     })
@@ -87,7 +104,7 @@ fn request(args: &RunArgs) -> StartRequest {
             cpu_milli: args.cpu,
         }),
         on_disconnect: on_disconnect.into(),
-        stdin: true,
+        stdin: !args.detach,
         terminal: None,
         label: args.label.clone().unwrap_or_default(),
     }

@@ -95,7 +95,7 @@ async fn publish(args: &PublishArgs) -> Result<(), Failure> {
         .init();
     let parsed: Vec<Vec<Mapping>> =
         args.specs.iter().map(|spec| Mapping::parse(spec)).collect::<Result<_, _>>()?;
-    let publisher = Publisher::bind(args.reach.address(), &parsed.concat(), &args.listen).await?;
+    let publisher = Publisher::bind(args.reach.address()?, &parsed.concat(), &args.listen).await?;
     let interrupted = tokio::signal::ctrl_c();
     let served = async {
         let refused = publisher.check().await?;

@@ -3,14 +3,14 @@
 use std::{ffi::OsStr, io, path::Path, process::ExitCode};
 
 use clap::Subcommand;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use winstead_agent::{serve::Signals, service as system};
 use winstead_agent_client::Address;
 
 use crate::cli::{
-    Failure, keeper, orphans, processes,
+    Failure,
     serve::{self, ServeArgs},
-    service, wins,
+    stage, wins,
 };
 
 /// What systemd runs.
@@ -29,25 +29,15 @@ pub(crate) fn address(socket: &Path) -> Address {
     Address::Unix(socket.to_owned())
 }
 
-/// What only this system's agent has so far, and its service.
+/// What only this system's agent has so far.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Service(service::ServiceArgs),
-    Run(super::run::RunArgs),
-    Ps(processes::PsArgs),
-    Attach(processes::AttachArgs),
-    Logs(processes::LogsArgs),
-    Stop(processes::StopArgs),
-    Rm(processes::RmArgs),
-    Orphans(orphans::OrphansArgs),
     #[command(name = "srv", alias = "server")]
     WinsServer(wins::ServerArgs),
     #[command(name = "cli", alias = "client")]
     WinsClient(wins::ClientArgs),
     #[command(hide = true)]
-    Keeper(keeper::KeeperArgs),
-    #[command(hide = true)]
-    Become(keeper::BecomeArgs),
+    Become(stage::BecomeArgs),
 }
 
 /// Runs it.
@@ -56,24 +46,41 @@ pub(crate) enum Command {
 /// When it fails.
 pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::Service(args) => service::run(args).map(|()| ExitCode::SUCCESS),
-        Command::Run(args) => super::run::run(&args),
-        Command::Ps(args) => processes::ps(&args),
-        Command::Attach(args) => processes::attach(&args),
-        Command::Logs(args) => processes::logs(&args),
-        Command::Stop(args) => processes::stop(&args),
-        Command::Rm(args) => processes::rm(&args),
-        Command::Orphans(args) => orphans::run(&args),
         Command::WinsServer(args) => wins::server(&args).map(|()| ExitCode::SUCCESS),
         Command::WinsClient(args) => wins::client(&args).map(|()| ExitCode::SUCCESS),
-        Command::Keeper(args) => keeper::keep(&args),
-        Command::Become(args) => keeper::become_program(&args),
+        Command::Become(args) => stage::become_program(&args),
     }
 }
 
-/// Whether its exit code is a program's own.
-pub(crate) const fn runs_a_program(command: &Command) -> bool {
-    matches!(command, Command::Run(_) | Command::Attach(_))
+/// What a person does to end a program whose command line this is.
+#[derive(Debug)]
+pub(crate) struct Interruptions {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interruptions {
+    /// From here on they no longer end this process.
+    ///
+    /// # Errors
+    /// When the system lets nobody wait for them.
+    pub(crate) fn open() -> io::Result<Self> {
+        let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
+        Ok(Self { interrupt: signal(interrupt)?, terminate: signal(terminate)? })
+    }
+
+    /// The next one's name. Cancel safe.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "INT",
+            _ = self.terminate.recv() => "TERM",
+        }
+    }
+}
+
+/// A program's code as ours: what does not fit is 255.
+pub(crate) fn ended(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
 /// What a copy of this program does that has the name of another one.

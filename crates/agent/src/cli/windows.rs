@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, io, path::Path, process::ExitCode};
 
 use clap::Subcommand;
-use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close};
+use tokio::signal::windows::{CtrlBreak, CtrlC, ctrl_break, ctrl_c, ctrl_close};
 use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 use winstead_agent::{
     serve::Signals,
@@ -33,24 +33,50 @@ pub(crate) fn address(pipe: &Path) -> Address {
     Address::Pipe(pipe.to_string_lossy().into_owned())
 }
 
-/// What differs from other systems: so far, nothing but the service.
+/// What only this system's agent has: nothing.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    Service(super::service::ServiceArgs),
-}
+pub(crate) enum Command {}
 
 /// Runs it.
 ///
 /// # Errors
 /// When it fails.
 pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
-    let Command::Service(args) = command;
-    super::service::run(args).map(|()| ExitCode::SUCCESS)
+    match command {}
 }
 
-/// Whether its exit code is a program's own.
-pub(crate) const fn runs_a_program(_: &Command) -> bool {
-    false
+/// What a person does to end a program whose command line this is.
+#[derive(Debug)]
+pub(crate) struct Interruptions {
+    interrupt: CtrlC,
+    pause: CtrlBreak,
+}
+
+impl Interruptions {
+    /// From here on they no longer end this process.
+    ///
+    /// # Errors
+    /// When the system lets nobody wait for them.
+    pub(crate) fn open() -> io::Result<Self> {
+        Ok(Self { interrupt: ctrl_c()?, pause: ctrl_break()? })
+    }
+
+    /// The next one's name. Cancel safe.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "INT",
+            _ = self.pause.recv() => "TERM",
+        }
+    }
+}
+
+/// A program's code as ours, all 32 bits of it. Does not return when it needs more than 8.
+pub(crate) fn ended(code: i32) -> ExitCode {
+    match u8::try_from(code) {
+        Ok(code) => ExitCode::from(code),
+        // std has no other way to end with such a code.
+        Err(_) => std::process::exit(code),
+    }
 }
 
 /// What a copy of this program does that has the name of another one: nothing else, so far.

@@ -7,6 +7,7 @@
 mod guest;
 mod lobby;
 mod seats;
+pub(crate) mod tcp;
 #[cfg(unix)]
 mod unix;
 #[cfg_attr(unix, path = "virtio.rs")]
@@ -19,6 +20,7 @@ mod windows;
 pub use guest::{GuestDoor, GuestVisitor};
 pub use lobby::Lobby;
 pub use seats::{Full, Seat, Seats};
+pub use tcp::{Keys, KeysError, TcpDoor, TcpVisitor};
 #[cfg(unix)]
 pub use unix::{UnixDoor, UnixDoor as SystemDoor, UnixVisitor, address, caller_named, folder};
 #[cfg(windows)]

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What an agent can do on this system.
-pub const FEATURES: &[&str] = &["tunnels", "files", "facts", "reboot"];
+pub const FEATURES: &[&str] = &["processes", "tunnels", "files", "facts", "reboot"];
 
 const VERSION: &str = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion";
 const PRODUCT: &str = r"SYSTEM\CurrentControlSet\Control\ProductOptions";

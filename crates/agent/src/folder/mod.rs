@@ -9,9 +9,9 @@ mod windows;
 #[cfg(windows)]
 pub(crate) use rights::untrusted_writers;
 #[cfg(unix)]
-pub use unix::{guard, lock_down, open_private};
+pub use unix::{guard, guard_secret, lock_down, open_private};
 #[cfg(windows)]
-pub use windows::{guard, lock_down, open_private};
+pub use windows::{guard, guard_secret, lock_down, open_private};
 
 /// Who may look into a folder. Nobody but the agent may change anything in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,9 +12,23 @@ const TRUSTED_INSTALLER: &str = "S-1-5-80-956008885-3418522649-1831038044-185329
 const WRITING: u32 =
     0x2 | 0x4 | 0x10 | 0x40 | 0x100 | 0x1_0000 | 0x4_0000 | 0x8_0000 | 0x4000_0000 | 0x1000_0000;
 
+/// To read, and all of it: bits of a file's access mask.
+const READING: u32 = 0x1 | 0x8000_0000 | 0x1000_0000;
+/// Two letters each; these neither read nor write what is in a file.
+const LOOKING: [&str; 7] = ["FX", "GX", "LO", "RC", "RP", "SW", "WP"];
+
 /// Who may change something besides those who are trusted and `own`, owner and creator included. What is not understood counts as
 /// the right to.
 pub(crate) fn untrusted_writers(sddl: &str, own: &str) -> Vec<String> {
+    untrusted(sddl, own, may_write)
+}
+
+/// Who may read something, or could give themselves the right to, besides those who are trusted and `own`.
+pub(crate) fn untrusted_readers(sddl: &str, own: &str) -> Vec<String> {
+    untrusted(sddl, own, may_read)
+}
+
+fn untrusted(sddl: &str, own: &str, may: impl Fn(&str) -> bool) -> Vec<String> {
     let trusted = |who: &str| who == own || TRUSTED.contains(&who);
     let mut found = Vec::new();
     if let Some(owner) = sddl.split("O:").nth(1) {
@@ -33,7 +47,7 @@ pub(crate) fn untrusted_writers(sddl: &str, own: &str) -> Vec<String> {
             found.push(entry.to_owned());
             continue;
         };
-        if kind.ends_with('A') && may_write(rights) && !trusted(who) && who != "CO" {
+        if kind.ends_with('A') && may(rights) && !trusted(who) && who != "CO" {
             found.push(who.to_owned());
         }
     }
@@ -47,6 +61,13 @@ fn may_write(rights: &str) -> bool {
     // Two letters each; these only read, list, traverse and run.
     let harmless = ["GR", "GX", "FR", "FX", "RC", "CC", "SW", "LO", "RP"];
     rights.as_bytes().chunks(2).any(|pair| !harmless.iter().any(|name| name.as_bytes() == pair))
+}
+
+fn may_read(rights: &str) -> bool {
+    match rights.strip_prefix("0x") {
+        Some(mask) => u32::from_str_radix(mask, 16).is_ok_and(|mask| mask & READING != 0),
+        None => rights.as_bytes().chunks(2).any(|pair| !LOOKING.iter().any(|name| name.as_bytes() == pair)),
+    }
 }
 
 #[cfg(test)]
@@ -75,5 +96,13 @@ mod tests {
             ["WD", "AU"]
         );
         assert_eq!(untrusted_writers("O:BA", "S-1-5-21-7"), ["everybody: there is no list"]);
+    }
+
+    #[test]
+    fn everybody_else_who_may_read_is_named() {
+        let readers = |list: &str| untrusted_readers(&format!("O:BAD:{list}"), "S-1-5-21-7");
+        assert!(readers("PAI(A;;FA;;;SY)(A;;FA;;;BA)(A;;FR;;;S-1-5-21-7)").is_empty());
+        assert_eq!(readers("AI(A;ID;FA;;;SY)(A;ID;0x1200a9;;;BU)"), ["BU"]);
+        assert_eq!(readers("(A;;FR;;;WD)(A;;CC;;;AU)(A;;0x100000;;;BG)(A;;FX;;;IU)"), ["WD", "AU"]);
     }
 }

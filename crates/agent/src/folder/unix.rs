@@ -11,6 +11,8 @@ use rustix::process::geteuid;
 
 use crate::folder::Readers;
 
+/// All that a mode lets others do.
+const OTHERS: u32 = 0o077;
 /// Others' right to write, as far as a mode says it.
 const OTHERS_WRITE: u32 = 0o022;
 /// Whoever may write in such a folder may still not touch what is another's.
@@ -57,6 +59,19 @@ pub fn guard(path: &Path) -> io::Result<()> {
         return Err(refusal(&path, "others may write to it"));
     }
     path.ancestors().try_for_each(guarded)
+}
+
+/// Refuses a file that others could read, change, or replace in one of the folders above: one that holds a secret.
+///
+/// # Errors
+/// When they could, or it is not there.
+pub fn guard_secret(path: &Path) -> io::Result<()> {
+    guard(path)?;
+    let mode = fs::metadata(path)?.mode() & 0o7777;
+    if mode & OTHERS != 0 {
+        return Err(refusal(path, &format!("others may read it (mode {mode:o}, expected 600)")));
+    }
+    Ok(())
 }
 
 /// Refuses what is somebody else's, and a folder in which others could replace what is ours.
@@ -163,6 +178,20 @@ mod tests {
         set(&file, 0o644);
         set(folder.path(), 0o777);
         guard(&file).expect_err("others may replace it");
+    }
+
+    #[test]
+    fn a_secret_that_others_may_read_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("agent.key");
+        open_private(&file).expect("it is made");
+        guard_secret(&file).expect("it is ours");
+        set(&file, 0o640);
+        let refused = guard_secret(&file).expect_err("a group may read it");
+        assert!(refused.to_string().ends_with("others may read it (mode 640, expected 600)"), "{refused}");
+        set(&file, 0o400);
+        set(folder.path(), 0o777);
+        guard_secret(&file).expect_err("others may replace it");
     }
 
     #[test]

@@ -9,7 +9,10 @@ use std::{
 use fs_err as fs;
 
 use crate::{
-    folder::{Readers, rights::untrusted_writers},
+    folder::{
+        Readers,
+        rights::{untrusted_readers, untrusted_writers},
+    },
     windows::{ClientProcess, Descriptor, Token},
 };
 
@@ -60,6 +63,20 @@ pub fn open_private(path: &Path) -> io::Result<fs::File> {
 pub fn guard(path: &Path) -> io::Result<()> {
     fs::metadata(path)?;
     refuse(path, &untrusted_writers(&Descriptor::of_path(path)?.sddl()?, &own_sid()?))
+}
+
+/// Refuses a file that others could read or change: one that holds a secret.
+///
+/// # Errors
+/// When they could, or it is not there.
+pub fn guard_secret(path: &Path) -> io::Result<()> {
+    guard(path)?;
+    let others = untrusted_readers(&Descriptor::of_path(path)?.sddl()?, &own_sid()?);
+    if others.is_empty() {
+        return Ok(());
+    }
+    let why = format!("{} can be read by {}", path.display(), others.join(", "));
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 
 fn owned_by_us(path: &Path, own: &str) -> io::Result<()> {

@@ -16,7 +16,7 @@ use winstead_spec::Connect;
 use crate::{
     access::Door,
     door::{Lobby, Seats, UnixDoor},
-    selftest::{Item, Outcome, Subject},
+    selftest::{Item, Outcome, Subject, limits},
     service::{self, Phase},
 };
 
@@ -26,13 +26,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Tries everything. What takes time is bounded.
 pub async fn run(subject: &Subject) -> Vec<Item> {
     let item = |name, proves, outcome| Item { name, proves, outcome };
-    vec![
+    let mut items = vec![
         item("socket", "its folder is changed by nobody else", socket(&subject.runtime)),
         item("peer", "the kernel says which process is at the other end", peer().await),
         item("state folder", "nobody else looks into what the agent keeps", state(&subject.state)),
         item("systemd", "somebody starts the agent again when it fails", systemd()),
         item("service", "the agent is installed and runs", installed(&subject.service).await),
-    ]
+    ];
+    items.extend(limits::items(&subject.program).await);
+    items
 }
 
 fn socket(runtime: &Path) -> Outcome {

@@ -4,6 +4,8 @@
 //! what the agent's safety rests on is tried here, where it is to run. Nothing stays behind.
 
 mod item;
+#[cfg(unix)]
+mod limits;
 #[cfg_attr(unix, path = "linux.rs")]
 #[cfg_attr(windows, path = "windows.rs")]
 mod platform;

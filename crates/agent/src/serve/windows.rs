@@ -1,4 +1,4 @@
-//! What Windows does not have yet: processes.
+//! What Windows does not have yet: old clients.
 
 use std::{io, sync::Arc};
 
@@ -7,39 +7,11 @@ use tonic::transport::Error;
 use winstead_protocol::v1::DoorStatus;
 use winstead_spec::Agent;
 
-use super::{Places, ServeError, Serving};
+use super::{Own, Places, ServeError};
 use crate::{
     access::Access,
     door::{GuestDoor, Lobby},
-    metrics::Metrics,
 };
-
-/// Nothing.
-#[derive(Clone, Debug)]
-pub(super) struct Own;
-
-impl Own {
-    /// Nothing has to be taken over.
-    #[expect(clippy::unused_async, reason = "as on other systems")]
-    pub(super) async fn open(
-        _: &Places,
-        _: &Agent,
-        _: &Arc<Access>,
-        _: &Metrics,
-    ) -> Result<Self, ServeError> {
-        Ok(Self)
-    }
-
-    /// Nothing more is served.
-    pub(super) fn add(&self, serving: Serving, _: usize) -> Serving {
-        serving
-    }
-
-    /// Until it is to stop.
-    pub(super) async fn leave(&self, stop: &CancellationToken) {
-        stop.cancelled().await;
-    }
-}
 
 /// Old clients, who are not served here yet.
 #[derive(Debug)]

@@ -45,7 +45,7 @@ impl Agent for AgentService {
             arch: consts::ARCH.to_owned(),
             boot_id: facts::boot_id(),
             features: facts::FEATURES.iter().map(|feature| (*feature).to_owned()).collect(),
-            instance_id: self.overview.instance.to_string(),
+            instance_id: self.overview.instance_id(),
         }))
     }
 

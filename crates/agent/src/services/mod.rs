@@ -1,20 +1,15 @@
 //! The agent's own protocol, version 1.
 
 mod agent;
-#[cfg(unix)]
 mod event_stream;
 mod files;
-#[cfg(unix)]
 mod input;
-#[cfg(unix)]
-mod order;
-#[cfg(unix)]
+pub(crate) mod order;
 mod processes;
-mod tunnels;
+pub(crate) mod tunnels;
 
 pub use agent::AgentService;
 pub use files::FilesService;
-#[cfg(unix)]
 pub use processes::ProcessService;
 pub use tunnels::TunnelsService;
 

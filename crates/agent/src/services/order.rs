@@ -11,7 +11,7 @@ use winstead_spec::{ByteSize, Sha256};
 
 use crate::{
     access::{Access, Caller, Denied, Limits, Request, Run},
-    supervision::{Kept, Order, Terminal, Vault, VaultError, search_path},
+    supervision::{Kept, Order, Terminal, Vault, VaultError, file_names, search_path},
 };
 
 /// More is refused: a system takes no more either (execve(2): 32 pages for one argument, 6 MiB for all).
@@ -86,7 +86,7 @@ impl Orders {
 }
 
 /// What the policy looks at.
-fn asked(request: &StartRequest) -> Result<Run, Status> {
+pub(crate) fn asked(request: &StartRequest) -> Result<Run, Status> {
     let words = request.arguments.iter().chain(&request.environment).chain([&request.program]);
     let bytes: usize = words.clone().map(|word| word.len() + 1).sum();
     if bytes > WORDS_BYTES {
@@ -126,12 +126,13 @@ fn program(asked: &str, folders: &[&str]) -> Result<PathBuf, Status> {
         return absolute(asked)?.ok_or_else(|| Status::invalid_argument("no program is named"));
     }
     let mut parts = path.components();
-    let (Some(Component::Normal(name)), None) = (parts.next(), parts.next()) else {
+    let (Some(Component::Normal(_)), None) = (parts.next(), parts.next()) else {
         return Err(Status::invalid_argument("a program is an absolute path or a name without folders"));
     };
+    let names = file_names(asked);
     folders
         .iter()
-        .map(|folder| Path::new(folder).join(name))
+        .flat_map(|folder| names.iter().map(|name| Path::new(folder).join(name)))
         .find(|path| path.is_file())
         .ok_or_else(|| Status::not_found(format!("failed to run {asked}: there is no such program")))
 }
@@ -163,18 +164,21 @@ pub(super) fn terminal(size: TerminalSize) -> Terminal {
 mod tests {
     use super::*;
 
+    const ROOT: &str = if cfg!(windows) { r"C:\" } else { "/" };
+
     #[test]
     fn a_path_that_leads_elsewhere_than_it_says_is_refused() {
-        for path in ["/bin/../tmp/x", "bin/x", "./x", "../x", ""] {
-            assert!(program(path, &["/bin"]).is_err(), "{path}");
+        for path in [&format!("{ROOT}bin/../tmp/x"), "bin/x", "./x", "../x", ""] {
+            assert!(program(path, &[ROOT]).is_err(), "{path}");
         }
-        assert_eq!(program("/bin//./x", &[]).expect("the same file").display().to_string(), "/bin/x");
+        let same = program(&format!("{ROOT}bin//./x"), &[]).expect("the same file");
+        assert_eq!(same, Path::new(ROOT).join("bin").join("x"));
     }
 
     #[test]
     fn a_request_that_no_system_could_run_is_refused() {
         let request = |environment: &str| StartRequest {
-            program: "/bin/x".to_owned(),
+            program: format!("{ROOT}x"),
             environment: vec![environment.to_owned()],
             ..StartRequest::default()
         };

@@ -183,6 +183,7 @@ impl From<StartError> for Status {
     fn from(error: StartError) -> Self {
         let text = chain(&error);
         match error {
+            StartError::Closing => Self::unavailable(text),
             StartError::TooMany(_) => Self::resource_exhausted(text),
             StartError::Keeper { source: KeeperFailure::Missing, .. } => Self::not_found(text),
             // A shell has one exit code for both, and so has whoever wants to be as one.

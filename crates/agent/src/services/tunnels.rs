@@ -13,7 +13,7 @@ use winstead_protocol::v1::{
 };
 
 use crate::{
-    access::{self, Access, Port, Protocol},
+    access::{self, Access, Port, Protocol, Query},
     services::caller,
     tunnel::{self, Full, Registry},
 };
@@ -78,7 +78,9 @@ impl tunnels_server::Tunnels for TunnelsService {
         &self,
         request: Request<TunnelListRequest>,
     ) -> Result<Response<TunnelListResponse>, Status> {
-        let tunnels = self.registry.list(caller(&request)?);
+        let caller = caller(&request)?;
+        let all = self.access.may(caller, access::Request::Query(Query::Status));
+        let tunnels = self.registry.list(caller, all);
         Ok(Response::new(TunnelListResponse { tunnels }))
     }
 }
@@ -94,7 +96,7 @@ async fn first(incoming: &mut Streaming<TunnelRequest>) -> Result<Port, Status> 
 }
 
 /// What was asked for, in the terms of the policy.
-fn port(target: &TunnelTarget) -> Result<Port, Status> {
+pub(crate) fn port(target: &TunnelTarget) -> Result<Port, Status> {
     let protocol = match TunnelProtocol::try_from(target.protocol) {
         Ok(TunnelProtocol::Tcp) => Protocol::Tcp,
         Ok(TunnelProtocol::Udp) => Protocol::Udp,
@@ -113,5 +115,41 @@ fn port(target: &TunnelTarget) -> Result<Port, Status> {
 impl From<Full> for Status {
     fn from(full: Full) -> Self {
         Self::resource_exhausted(full.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        access::{Account, Caller, Door},
+        metrics::Metrics,
+        tunnel::TunnelLimits,
+    };
+
+    fn caller(door: Door, id: &str, administrator: bool) -> Caller {
+        let account = Account { id: id.to_owned(), administrator, ..Account::default() };
+        Caller { door, account, process: None, container: None }
+    }
+
+    #[tokio::test]
+    async fn others_tunnels_are_seen_by_those_who_may_ask_for_the_status() {
+        let registry = Arc::new(Registry::new(TunnelLimits::default(), Metrics::default()));
+        let (access, stop) = (Arc::new(Access::default()), CancellationToken::new());
+        let service = TunnelsService { access, registry: Arc::clone(&registry), stop };
+        let owner = caller(Door::Local, "7", false);
+        let port = Port { protocol: Protocol::Tcp, host: "localhost".to_owned(), number: 80 };
+        let _place = registry.admit(&owner, &port).expect("there is room");
+        for (caller, sees) in [
+            (owner, 1),
+            (caller(Door::Local, "8", false), 0),
+            (caller(Door::Local, "0", true), 1),
+            (caller(Door::Tcp, "0", true), 0),
+        ] {
+            let mut request = Request::new(TunnelListRequest {});
+            request.extensions_mut().insert(caller.clone());
+            let listed = tunnels_server::Tunnels::list(&service, request).await.expect("anybody may ask");
+            assert_eq!(listed.into_inner().tunnels.len(), sees, "{caller}");
+        }
     }
 }

@@ -10,6 +10,9 @@ pub enum StartError {
     /// There are as many as there may be.
     #[error("start another process: {0} run already")]
     TooMany(usize),
+    /// The agent stops.
+    #[error("start another process: the agent stops")]
+    Closing,
     /// The account cannot be used.
     #[error("run as {account}: {reason}")]
     Account {

@@ -17,11 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::supervision::{
     Attachment, End, Record, Running, SupervisionError, Terminal, platform,
+    record::Command,
     spool::{Bounds, Marks, Spool},
 };
 
-/// Both outputs.
-pub(crate) const STREAMS: [&str; 2] = ["stdout", "stderr"];
 const SPOOLS: [&str; 2] = ["stdout.spool", "stderr.spool"];
 const MARKS: [&str; 2] = ["stdout.marks", "stderr.marks"];
 /// In a file of marks: no base.
@@ -65,6 +64,8 @@ pub struct Process {
     pub(crate) room: [Notify; 2],
     /// It was forgotten, or this agent stops.
     pub(crate) gone: CancellationToken,
+    /// Its keeper has gone, because all is over.
+    pub(crate) seen_off: CancellationToken,
     input: tokio::sync::Mutex<Option<platform::Input>>,
     pub(crate) spools: [Arc<std::fs::File>; 2],
     marks: [std::fs::File; 2],
@@ -84,6 +85,8 @@ pub(crate) struct Shared {
     pub(crate) progress: u64,
     /// Whether anybody attached to it, with this agent.
     pub(crate) was_attached: bool,
+    /// Whether somebody is ending it.
+    pub(crate) stopping: bool,
 }
 
 impl Process {
@@ -120,6 +123,7 @@ impl Process {
             takers: 0,
             progress: 0,
             was_attached: false,
+            stopping: false,
         };
         Ok(Self {
             record,
@@ -130,6 +134,7 @@ impl Process {
             changed: watch::Sender::new(()),
             room: [Notify::new(), Notify::new()],
             gone: CancellationToken::new(),
+            seen_off: CancellationToken::new(),
             input: tokio::sync::Mutex::new(None),
             spools,
             marks,
@@ -241,7 +246,7 @@ impl Process {
     /// When its keeper is gone.
     pub async fn end_input(&self) -> io::Result<()> {
         self.input.lock().await.take();
-        platform::command(&self.folder, platform::Command::EndInput)
+        platform::command(&self.folder, Command::EndInput)
     }
 
     /// Sends a signal to its group.
@@ -249,7 +254,7 @@ impl Process {
     /// # Errors
     /// When its keeper is gone.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
-        platform::command(&self.folder, platform::Command::Signal(signal))
+        platform::command(&self.folder, Command::Signal(signal))
     }
 
     /// Gives its terminal another size.
@@ -257,7 +262,7 @@ impl Process {
     /// # Errors
     /// When its keeper is gone.
     pub fn resize(&self, size: Terminal) -> io::Result<()> {
-        platform::command(&self.folder, platform::Command::Resize(size))
+        platform::command(&self.folder, Command::Resize(size))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -320,6 +325,11 @@ fn read_marks(file: &std::fs::File) -> io::Result<Marks> {
     }
     let mut bytes = [[0; 8]; 2];
     platform::read_at(file, bytes.as_flattened_mut(), 0)?;
+    Ok(marks(bytes))
+}
+
+/// What a file of marks says.
+pub(crate) fn marks(bytes: [[u8; 8]; 2]) -> Marks {
     let [position, base] = bytes.map(u64::from_le_bytes);
-    Ok(Marks { position, base: (base != NO_BASE).then_some(base) })
+    Marks { position, base: (base != NO_BASE).then_some(base) }
 }

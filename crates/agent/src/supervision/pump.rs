@@ -6,7 +6,6 @@ use std::{io, sync::Arc, time::Duration};
 use crate::supervision::{
     Process,
     platform::{Source, write_at},
-    process::STREAMS,
     spool::{Client, Step},
 };
 
@@ -33,7 +32,8 @@ impl Pump {
     /// # Errors
     /// When its pipe is not there.
     pub(crate) fn open(process: &Arc<Process>, stream: usize) -> io::Result<Self> {
-        let source = Source::open(&process.folder, STREAMS[stream])?;
+        let position = process.lock().spools[stream].end();
+        let source = Source::open(&process.folder, stream, position)?;
         Ok(Self { process: Arc::clone(process), stream, source: Some(Arc::new(source)), stalled: None })
     }
 
@@ -105,7 +105,7 @@ impl Pump {
         };
         let over = self.process.end().is_some();
         // Nobody is left who could write: what is there is all.
-        let there = match source.available()? {
+        let there = match source.available().await? {
             0 if over => 0,
             0 => tokio::select! {
                 there = source.wait() => there?,

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::Limits;
+use crate::{
+    access::Limits,
+    supervision::{KeeperFailure, platform::Account},
+};
 
 /// Raised when a field changes its meaning; a newer one is refused, older ones are read.
 pub(crate) const VERSION: u32 = 1;
@@ -151,20 +154,31 @@ pub(crate) struct Launch {
     pub(crate) terminal: Option<Terminal>,
 }
 
-/// An account, looked up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a keeper answers: one line on its standard output.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// The program runs.
+    Started(Running),
+    /// It does not.
+    Failed(KeeperFailure),
+}
+
+/// What a keeper can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Account {
-    /// Its name.
-    pub name: String,
-    /// Its number.
-    pub user: u32,
-    /// Its first group.
-    pub group: u32,
-    /// All its groups.
-    pub groups: Vec<u32>,
-    /// Its own folder.
-    pub home: String,
+pub(crate) enum Command {
+    /// This signal, to the program's group.
+    Signal(i32),
+    /// Please end: to all of it.
+    Terminate,
+    /// All of it, by force.
+    Kill,
+    /// No more standard input comes.
+    EndInput,
+    /// The terminal has another size.
+    Resize(Terminal),
+    /// All output was read: go.
+    Release,
 }
 
 impl Launch {
@@ -182,11 +196,6 @@ impl Launch {
             stdin: order.stdin,
             terminal: order.terminal,
         }
-    }
-
-    /// Whether anything is limited.
-    pub(crate) const fn is_limited(&self) -> bool {
-        self.memory_bytes.is_some() || self.processes.is_some() || self.cpu_milli.is_some()
     }
 }
 

@@ -19,6 +19,8 @@ use bytes::{Bytes, BytesMut};
 
 /// What is worth a message of its own.
 const LARGE: usize = 32 * 1024;
+/// No stream is so long: marks that say so were damaged, and counting on from there would leave the numbers.
+const FURTHEST: u64 = 1 << 62;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,8 +119,14 @@ impl Spool {
     #[must_use]
     pub fn restored(bounds: Bounds, marks: Marks, file: u64) -> Self {
         let (kept, place) = match marks.base {
-            Some(base) => (base..base.saturating_add(file), Place::File(base)),
-            None => (marks.position..marks.position, Place::Memory(VecDeque::new())),
+            Some(base) => {
+                let base = base.min(FURTHEST);
+                (base..base.saturating_add(file.min(FURTHEST)), Place::File(base))
+            }
+            None => {
+                let position = marks.position.min(FURTHEST);
+                (position..position, Place::Memory(VecDeque::new()))
+            }
         };
         Self { bounds, kept, place }
     }

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use crate::supervision::{End, Process, SupervisionError, platform};
+use crate::supervision::{End, Process, SupervisionError, platform, record::Command};
 
 /// How long the system may take to end what was killed: what waits for a broken disk does not go away.
 const FORCE: Duration = Duration::from_secs(20);
@@ -25,12 +25,12 @@ pub(super) async fn stop(process: &Process, grace: Duration) -> Result<Stopped, 
         return Ok(Stopped { end, forced: false });
     }
     if !grace.is_zero() {
-        tell(process, platform::Command::Terminate);
+        tell(process, Command::Terminate);
         if let Ok(end) = tokio::time::timeout(grace, process.ended()).await {
             return Ok(Stopped { end, forced: false });
         }
     }
-    tell(process, platform::Command::Kill);
+    tell(process, Command::Kill);
     match tokio::time::timeout(FORCE, process.ended()).await {
         Ok(end) => Ok(Stopped { end, forced: true }),
         Err(_) => Err(SupervisionError::Stays(process.id().to_owned())),
@@ -38,7 +38,7 @@ pub(super) async fn stop(process: &Process, grace: Duration) -> Result<Stopped, 
 }
 
 /// A keeper that is gone is noticed by the process's watcher, which ends what is left.
-fn tell(process: &Process, command: platform::Command) {
+fn tell(process: &Process, command: Command) {
     let told: io::Result<()> = platform::command(&process.folder, command);
     if let Err(error) = told {
         tracing::debug!(%error, id = process.id(), "its keeper does not hear");

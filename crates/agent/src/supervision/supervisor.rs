@@ -10,17 +10,14 @@ use std::{
 
 use fs_err as fs;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::{
-    process::Child,
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
-};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::supervision::{
     End, Order, Process, Record, Running, StartError, Status, Stopped, SupervisionError, platform,
     pump::Pump,
-    record::{Launch, VERSION},
+    record::{Command, Launch, VERSION},
     spool::Bounds,
     stop::stop,
     store,
@@ -30,6 +27,8 @@ use crate::supervision::{
 const RETURN: Duration = Duration::from_secs(60);
 /// How long a process that goes with its client has after being asked to end.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long an agent that stops waits for the output of a process that has ended to be in the file.
+const DRAIN: Duration = Duration::from_secs(1);
 /// How long a keeper that an earlier agent has just started may take to write its record.
 const BEGIN: Duration = Duration::from_secs(5);
 
@@ -138,6 +137,9 @@ impl Supervisor {
     /// # Errors
     /// When it does not run; nothing of it is left then.
     pub async fn start(&self, order: Order) -> Result<Arc<Process>, StartError> {
+        if self.all.closing.is_cancelled() {
+            return Err(StartError::Closing);
+        }
         let place = Arc::clone(&self.all.places).try_acquire_owned();
         let place = place.map_err(|_| StartError::TooMany(self.all.settings.most))?;
         let (tell, told) = oneshot::channel();
@@ -145,10 +147,17 @@ impl Supervisor {
         self.all.tasks.spawn(async move {
             let keep = order.keep;
             let outcome = this.begin(&order, place).await;
+            let begun = outcome.as_ref().ok().map(Arc::clone);
             if let Err(Ok(process)) = tell.send(outcome)
                 && !keep
             {
                 this.release(&process);
+            }
+            // Whoever closes meanwhile knows nothing of it.
+            if let Some(process) = begun
+                && this.all.closing.is_cancelled()
+            {
+                leave(process).await;
             }
         });
         told.await.map_err(io::Error::other)?
@@ -176,6 +185,7 @@ impl Supervisor {
     /// When there is none, or it does not go away.
     pub async fn stop(&self, id: &str, grace: Duration) -> Result<Stopped, SupervisionError> {
         let process = self.get(id)?;
+        process.lock().stopping = true;
         stop(&process, grace).await
     }
 
@@ -195,16 +205,17 @@ impl Supervisor {
         let Some(process) = process else { return Ok(()) };
         process.gone.cancel();
         // A keeper that still waits for somebody to read what its program said last.
-        if let Err(error) = platform::command(&process.folder, platform::Command::Release) {
+        if let Err(error) = platform::command(&process.folder, Command::Release) {
             tracing::debug!(%error, id, "its keeper is gone");
         }
-        fs::remove_dir_all(&process.folder)
+        platform::remove_folder(&process.folder)
             .map_err(|source| SupervisionError::Io { path: process.folder.clone(), source })
     }
 
     /// The client of a process that goes with it is gone: it is asked to end, and killed a little later. Returns at once.
     pub fn release(&self, process: &Arc<Process>) {
         let process = Arc::clone(process);
+        process.lock().stopping = true;
         self.all.tasks.spawn(async move {
             if let Err(error) = stop(&process, GRACE).await {
                 tracing::warn!(%error, "a process without its client stays");
@@ -212,10 +223,13 @@ impl Supervisor {
         });
     }
 
-    /// Leaves all processes to the next agent: what is in memory goes to the disk.
+    /// Leaves all processes to the next agent: what is in memory goes to the disk. Those that have ended, or are about to,
+    /// are seen off first, or their keepers would wait for that agent.
     pub async fn close(&self) {
         self.all.closing.cancel();
-        self.lock().values().for_each(|process| process.gone.cancel());
+        for process in self.lock().values() {
+            self.all.tasks.spawn(leave(Arc::clone(process)));
+        }
         self.all.tasks.close();
         if tokio::time::timeout(GRACE + GRACE, self.all.tasks.wait()).await.is_err() {
             tracing::warn!("some work on processes was cut off");
@@ -240,7 +254,7 @@ impl Supervisor {
         };
         let outcome: Result<_, StartError> = begun.await;
         if outcome.is_err()
-            && let Err(error) = fs::remove_dir_all(&folder)
+            && let Err(error) = platform::remove_folder(&folder)
         {
             tracing::warn!(%error, "a folder of a process that was not started stays");
         }
@@ -250,14 +264,14 @@ impl Supervisor {
     /// Takes over the process of a folder.
     async fn adopt(&self, folder: &Path) -> io::Result<()> {
         let Some(record) = store::read::<Record>(&folder.join(store::RECORD))? else {
-            return fs::remove_dir_all(folder);
+            return platform::remove_folder(folder);
         };
         if record.version > VERSION {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "a newer agent has started it"));
         }
         let Some(running) = running(folder).await? else {
             // Its agent was killed before anything ran.
-            return fs::remove_dir_all(folder);
+            return platform::remove_folder(folder);
         };
         let keep = record.keep;
         let process = Process::open((record, running), folder, self.all.settings.spool, true)?;
@@ -288,7 +302,7 @@ impl Supervisor {
         &self,
         process: &Arc<Process>,
         permit: Option<OwnedSemaphorePermit>,
-        keeper: Option<Child>,
+        keeper: Option<platform::Keeper>,
     ) -> io::Result<()> {
         let alive = platform::Alive::open(&process.folder)?;
         let pumps = [Pump::open(process, 0)?, Pump::open(process, 1)?];
@@ -309,7 +323,13 @@ impl Supervisor {
     }
 
     /// Until its keeper may go.
-    async fn see_off(&self, process: &Process, alive: &platform::Alive, place: Place, keeper: Option<Child>) {
+    async fn see_off(
+        &self,
+        process: &Process,
+        alive: &platform::Alive,
+        place: Place,
+        keeper: Option<platform::Keeper>,
+    ) {
         if let Err(error) = alive.ended().await {
             tracing::warn!(%error, id = process.id(), "its end cannot be waited for");
         }
@@ -324,7 +344,7 @@ impl Supervisor {
         drop(place);
         self.all.ended.notify_one();
         process.drained().await;
-        if let Err(error) = platform::command(&process.folder, platform::Command::Release) {
+        if let Err(error) = platform::command(&process.folder, Command::Release) {
             tracing::debug!(%error, id = process.id(), "its keeper is gone already");
         }
         if let Some(mut keeper) = keeper
@@ -332,6 +352,7 @@ impl Supervisor {
         {
             tracing::debug!(%error, id = process.id(), "its keeper was not reaped");
         }
+        process.seen_off.cancel();
     }
 
     /// Forgets ended processes when their time is over. Sleeps without a timer as long as none has ended.
@@ -374,6 +395,24 @@ impl Supervisor {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Process>>> {
         self.all.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Gives a process up as soon as there is nothing to wait for: it goes on, or its keeper has gone.
+async fn leave(process: Arc<Process>) {
+    let (stopping, ended) = {
+        let shared = process.lock();
+        // Its watcher may not have heard yet.
+        (shared.stopping, shared.end.is_some() || process.folder.join(store::END).exists())
+    };
+    let patience = match (stopping, ended) {
+        (_, true) => DRAIN,
+        (true, false) => GRACE + DRAIN,
+        (false, false) => Duration::ZERO,
+    };
+    if tokio::time::timeout(patience, process.seen_off.cancelled()).await.is_err() {
+        tracing::debug!(id = process.id(), "it is left to the next agent");
+    }
+    process.gone.cancel();
 }
 
 fn record(id: &str, order: &Order) -> Record {

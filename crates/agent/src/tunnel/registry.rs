@@ -128,10 +128,10 @@ impl Registry {
         Ok(Place { registry: Arc::clone(self), entry })
     }
 
-    /// What is open, in the order of opening, as far as `caller` may see it: their own, and all for administrators.
+    /// What is open, in the order of opening: the caller's own, or all.
     #[must_use]
-    pub fn list(&self, caller: &Caller) -> Vec<TunnelStatus> {
-        let (owner, all) = (caller.owner(), caller.account.administrator);
+    pub fn list(&self, caller: &Caller, all: bool) -> Vec<TunnelStatus> {
+        let owner = caller.owner();
         let state = self.state();
         state.open.values().filter(|entry| all || entry.owner == owner).map(|entry| entry.status()).collect()
     }

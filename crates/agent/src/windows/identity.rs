@@ -71,7 +71,7 @@ impl Token {
         let of_the_host = !id.starts_with(CONTAINER_ACCOUNTS);
         let administrator =
             of_the_host && (id == SYSTEM || groups.iter().any(|group| group == ADMINISTRATORS));
-        Ok(Account { name: name.unwrap_or_default(), id, groups, administrator })
+        Ok(Account { name: name.unwrap_or_default(), id, groups, administrator, certificate: None })
     }
 
     fn groups(&self) -> io::Result<Vec<String>> {

@@ -7,7 +7,7 @@ use std::{
     io,
     os::windows::{
         ffi::OsStrExt as _,
-        io::{AsHandle as _, AsRawHandle as _, BorrowedHandle, FromRawHandle as _, OwnedHandle, RawHandle},
+        io::{AsHandle, AsRawHandle as _, BorrowedHandle, FromRawHandle as _, OwnedHandle, RawHandle},
     },
     path::Path,
     ptr::{null, null_mut},
@@ -17,15 +17,13 @@ use windows_sys::Win32::{
     Foundation::{HANDLE_FLAG_INHERIT, SetHandleInformation, WAIT_OBJECT_0},
     Security::{LOGON32_LOGON_SERVICE, LOGON32_PROVIDER_DEFAULT, LogonUserW},
     System::{
-        Console::{
-            AttachConsole, CTRL_BREAK_EVENT, FreeConsole, GenerateConsoleCtrlEvent, SetConsoleCtrlHandler,
-        },
+        Console::{CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent},
         Threading::{
-            CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW, CREATE_SUSPENDED, CREATE_UNICODE_ENVIRONMENT,
-            CreateProcessAsUserW, CreateProcessW, DeleteProcThreadAttributeList,
+            CREATE_BREAKAWAY_FROM_JOB, CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW, CREATE_SUSPENDED,
+            CREATE_UNICODE_ENVIRONMENT, CreateProcessAsUserW, CreateProcessW, DeleteProcThreadAttributeList,
             EXTENDED_STARTUPINFO_PRESENT, GetExitCodeProcess, INFINITE, InitializeProcThreadAttributeList,
-            PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROCESS_INFORMATION, ResumeThread, STARTF_USESTDHANDLES,
-            STARTUPINFOEXW, UpdateProcThreadAttribute, WaitForSingleObject,
+            PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROCESS_CREATION_FLAGS, PROCESS_INFORMATION, ResumeThread,
+            STARTF_USESTDHANDLES, STARTUPINFOEXW, UpdateProcThreadAttribute, WaitForSingleObject,
         },
     },
 };
@@ -94,20 +92,70 @@ pub struct Started {
     pid: u32,
 }
 
+/// A program that has not done anything yet, in its job.
+#[derive(Debug)]
+pub(crate) struct Suspended {
+    started: Started,
+    thread: OwnedHandle,
+}
+
+impl Suspended {
+    /// Creates `program` in `job`. It is in there before its first instruction, so nothing that it starts is outside.
+    ///
+    /// # Errors
+    /// When it cannot be started or taken in; nothing of it is left then.
+    pub(crate) fn create(program: &Program<'_>, job: &Job) -> io::Result<Self> {
+        let (process, thread, pid) = create(program, CREATE_SUSPENDED)?;
+        let started = Started { process, pid };
+        if let Err(error) = job.assign(started.process.as_handle()) {
+            started.kill();
+            return Err(error);
+        }
+        Ok(Self { started, thread })
+    }
+
+    /// It, with what is known of it already.
+    pub(crate) const fn started(&self) -> &Started {
+        &self.started
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// As the system has them; it is ended then.
+    pub(crate) fn resume(self) -> io::Result<Started> {
+        match resume(&self.thread) {
+            Ok(()) => Ok(self.started),
+            Err(error) => {
+                self.started.kill();
+                Err(error)
+            }
+        }
+    }
+}
+
 impl Started {
-    /// Starts `program` in `job`. It is in there before its first instruction, so nothing that it starts is outside.
+    /// Starts `program` in `job`: see [`Suspended`].
     ///
     /// # Errors
     /// When it cannot be started or taken in; nothing of it is left then.
     pub fn start(program: &Program<'_>, job: &Job) -> io::Result<Self> {
-        let (process, thread, pid) = create(program)?;
-        let started = Self { process, pid };
-        let resumed = job.assign(started.process.as_handle()).and_then(|()| resume(&thread));
-        if let Err(error) = resumed {
-            started.kill();
-            return Err(error);
-        }
-        Ok(started)
+        Suspended::create(program, job)?.resume()
+    }
+
+    /// Starts `program` so that it outlives us and our job, with a console of its own that nobody sees.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn detached(program: &Program<'_>) -> io::Result<Self> {
+        let (process, _, pid) = match create(program, CREATE_NO_WINDOW | CREATE_BREAKAWAY_FROM_JOB) {
+            // Our job lets nobody go: then it ends with that, as we do.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                create(program, CREATE_NO_WINDOW)
+            }
+            created => created,
+        }?;
+        Ok(Self { process, pid })
     }
 
     /// Its number.
@@ -134,29 +182,28 @@ impl Started {
         Ok(code)
     }
 
-    /// Asks it to end as Ctrl-Break in its console would. For a process that needs no console of its own, as it gives
-    /// that up.
+    /// Asks it to end as Ctrl-Break in the console that it shares with us would: it and those that it started, unless
+    /// they have left its group, and not us.
     ///
     /// # Errors
-    /// When it has no console, or is gone.
+    /// When there is no console, or it is gone.
     pub fn ask_to_end(&self) -> io::Result<()> {
         // SAFETY: nothing is handed over but numbers.
-        let done = unsafe {
-            FreeConsole();
-            if AttachConsole(self.pid) == 0 {
-                return Err(io::Error::last_os_error());
-            }
-            // Not us.
-            SetConsoleCtrlHandler(None, 1);
-            GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, self.pid)
-        };
+        let done = unsafe { GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, self.pid) };
         if done == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    fn kill(&self) {
+    /// Ends it at once, and nothing else.
+    pub(crate) fn kill(&self) {
         use windows_sys::Win32::System::Threading::TerminateProcess;
-        // SAFETY: the handle is open. It has done nothing yet: nothing is lost where it stays.
+        // SAFETY: the handle is open. It fails where it has ended already.
         unsafe { TerminateProcess(self.process.as_raw_handle(), 1) };
+    }
+}
+
+impl AsHandle for Started {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.process.as_handle()
     }
 }
 
@@ -168,8 +215,11 @@ fn resume(thread: &OwnedHandle) -> io::Result<()> {
     }
 }
 
-/// The process and its first thread, which waits.
-fn create(program: &Program<'_>) -> io::Result<(OwnedHandle, OwnedHandle, u32)> {
+/// The process, its first thread and its number.
+fn create(
+    program: &Program<'_>,
+    flags: PROCESS_CREATION_FLAGS,
+) -> io::Result<(OwnedHandle, OwnedHandle, u32)> {
     let (file, folder) = (wide(program.file), wide(program.folder));
     let mut line = command_line(program.file, program.arguments)?;
     let environment = environment_block(program.environment)?;
@@ -180,11 +230,7 @@ fn create(program: &Program<'_>) -> io::Result<(OwnedHandle, OwnedHandle, u32)> 
     start.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
     [start.StartupInfo.hStdInput, start.StartupInfo.hStdOutput, start.StartupInfo.hStdError] = streams;
     start.lpAttributeList = inherited.pointer();
-    let flags = CREATE_SUSPENDED
-        | CREATE_UNICODE_ENVIRONMENT
-        | CREATE_NEW_PROCESS_GROUP
-        | CREATE_NO_WINDOW
-        | EXTENDED_STARTUPINFO_PRESENT;
+    let flags = flags | CREATE_UNICODE_ENVIRONMENT | CREATE_NEW_PROCESS_GROUP | EXTENDED_STARTUPINFO_PRESENT;
     let mut made = PROCESS_INFORMATION::default();
     let (info, made_at) = ((&raw const start).cast(), &raw mut made);
     // SAFETY: all texts end with zeros, the list lives until the call has returned, both new handles are ours to close.

@@ -1,6 +1,6 @@
 //! The daemon for old clients alone, by the old configuration: what `srv app run` is.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 use winstead_agent_client::wins_socket;
@@ -8,9 +8,10 @@ use winstead_spec::{AgentLimits, Connect, WinsConfig};
 
 use crate::{
     access::{Access, Audit, AuditError, Door, Paths, Policy},
-    door::{Lobby, Seats, UnixDoor},
-    metrics::Decisions,
-    serve::{Places, message_limit},
+    door::{self, Lobby, Seats, UnixDoor},
+    metrics::{EndpointError, Metrics, MetricsEndpoint},
+    serve::{Places, about, described, message_limit, patience, publish},
+    status::Overview,
     supervision::{Settings, SupervisionError, Supervisor},
     wins::{
         process::{OnExit, ProcessService},
@@ -30,6 +31,8 @@ pub struct Daemon {
     pub keeper: PathBuf,
     /// What clients see of exit codes.
     pub on_exit: OnExit,
+    /// Where Prometheus may read the numbers.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Old clients cannot be served. Display is a fragment after "failed to".
@@ -57,45 +60,78 @@ pub enum DaemonError {
     /// Processes cannot be kept.
     #[error(transparent)]
     Supervision(#[from] SupervisionError),
+    /// Numbers cannot be read.
+    #[error(transparent)]
+    Metrics(#[from] EndpointError),
     /// The transport.
     #[error("serve")]
     Transport(#[from] tonic::transport::Error),
 }
 
 impl Daemon {
-    /// Serves until `stop` is cancelled; processes go on.
+    /// Serves until `stop` is cancelled; processes go on. At the agent's own door, which only administrators open, it says
+    /// how it is: the old configuration's rules allow nothing else there.
     ///
     /// # Errors
     /// When a door cannot be opened, or breaks.
     pub async fn serve(&self, stop: &CancellationToken) -> Result<(), DaemonError> {
-        let limits = AgentLimits::default();
+        let (limits, metrics) = (AgentLimits::default(), Metrics::default());
         let places = self.places.locked_down();
         let places = places.map_err(|(path, source)| DaemonError::Folder { path, source })?;
         let policy = Policy::new(rules(&self.config), Paths::HERE);
         let audit = Audit::open(&places.state)?;
-        let access = Arc::new(Access::new(Some(policy), audit, limits.arguments, Decisions::default()));
-        let folder = places.state.join("processes");
-        let supervisor = Supervisor::open(Settings::new(folder, self.keeper.clone())).await?;
-        let processes =
-            ProcessService::open(Arc::clone(&access), supervisor.clone(), &self.places.state, self.on_exit);
-        let failed = |source| DaemonError::Folder { path: places.state.clone(), source };
-        let processes = processes.map_err(failed)?;
+        let access = Access::new(Some(policy), audit, limits.arguments, metrics.decisions.clone());
+        let (access, seats) = (Arc::new(access), Seats::new(limits.clients));
         let lobby = Lobby {
-            seats: Seats::new(limits.clients),
+            seats: Arc::clone(&seats),
             access: Arc::clone(&access),
             handshake: limits.handshake.duration(),
         };
-        let services = self.door(Door::Wins, &self.config.listen, lobby.clone())?;
-        let tunnels = self.door(Door::WinsProxy, &self.config.proxy, lobby)?;
-        let message = message_limit(&limits);
-        let served = serve(Some((services, processes)), Some(tunnels), (&access, message), stop).await;
+        // Before the processes, of which only one agent takes care.
+        let own = Self::door(Door::Local, door::address(&places.runtime), lobby.clone())?;
+        let (supervisor, processes) = self.processes(&places, &access, &metrics).await?;
+        let place = |pipe: &str| wins_socket(&self.places.runtime, pipe);
+        let services = Self::door(Door::Wins, place(&self.config.listen), lobby.clone())?;
+        let tunnels = Self::door(Door::WinsProxy, place(&self.config.proxy), lobby)?;
+        let mut overview = Overview::new(Arc::clone(&access), seats, metrics);
+        overview.doors.extend([&own, &services, &tunnels].map(described));
+        let endpoint = match self.metrics {
+            Some(address) => Some(MetricsEndpoint::open(address).await?),
+            None => None,
+        };
+        overview.metrics_address = endpoint.as_ref().and_then(|endpoint| endpoint.address().ok());
+        let (overview, message) = (Arc::new(overview), message_limit(&limits));
+        let about = about(&overview, message).await;
+        let served = tokio::select! {
+            served = async { tokio::try_join!(
+                serve(Some((services, processes)), Some(tunnels), (&access, message), stop),
+                about.serve_with_incoming_shutdown(own, stop.cancelled()),
+            ) } => served.map(drop),
+            () = publish(endpoint, &overview) => Ok(()),
+            () = patience(stop) => Ok(()),
+        };
         supervisor.close().await;
         Ok(served?)
     }
 
-    /// As the old pipe of gRPC had it, and for both: only for those who can do everything anyway.
-    fn door(&self, door: Door, pipe: &str, lobby: Lobby) -> Result<UnixDoor, DaemonError> {
-        let path = wins_socket(&self.places.runtime, pipe);
+    /// Takes over the processes that an earlier daemon left.
+    async fn processes(
+        &self,
+        places: &Places,
+        access: &Arc<Access>,
+        metrics: &Metrics,
+    ) -> Result<(Supervisor, ProcessService), DaemonError> {
+        let mut keeping = Settings::new(places.state.join("processes"), self.keeper.clone());
+        keeping.running = metrics.processes.clone();
+        let supervisor = Supervisor::open(keeping).await?;
+        let processes =
+            ProcessService::open(Arc::clone(access), supervisor.clone(), &self.places.state, self.on_exit);
+        let failed = |source| DaemonError::Folder { path: places.state.clone(), source };
+        Ok((supervisor, processes.map_err(failed)?))
+    }
+
+    /// As the old pipe of gRPC had it, and for all: only for those who can do everything anyway.
+    fn door(door: Door, path: PathBuf, lobby: Lobby) -> Result<UnixDoor, DaemonError> {
         UnixDoor::open(door, &path, &Connect::Administrators, lobby)
             .map_err(|source| DaemonError::Door { path, source })
     }

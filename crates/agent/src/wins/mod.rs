@@ -7,7 +7,7 @@
 
 pub mod authority;
 mod daemon;
-mod hns;
+pub(crate) mod hns;
 mod host;
 pub mod lists;
 pub mod process;

@@ -31,7 +31,7 @@ impl Running {
         let config: WinsConfig = parse_wins("config", config).expect("a right configuration");
         let places = Places { runtime: folder.path().join("run"), state: folder.path().join("state") };
         let keeper = PathBuf::from(env!("CARGO_BIN_EXE_winstead-agent"));
-        let daemon = Daemon { config, places, keeper, on_exit };
+        let daemon = Daemon { config, places, keeper, on_exit, metrics: Some(([127, 0, 0, 1], 0).into()) };
         let stop = CancellationToken::new();
         let asked = stop.clone();
         let task = tokio::spawn(async move { daemon.serve(&asked).await });

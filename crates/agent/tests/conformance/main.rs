@@ -11,5 +11,6 @@ mod faults;
 mod grpc;
 mod processes;
 mod services;
+mod status;
 mod tunnels;
 mod websocket;

@@ -114,7 +114,8 @@ async fn a_program_runs_says_something_on_both_streams_and_ends() {
     let answer = started.wait(5).await;
     assert_eq!((answer.status, &*answer.text), (0, ""));
     let said = text(&answer.content);
-    for part in ["hello a b\n/\n", "oops\n", "rancher-wins-nginx.exe a b"] {
+    // What is said at once may come in one piece or in several.
+    for part in ["hello a b\n", "/\n", "oops\n", "rancher-wins-nginx.exe a b"] {
         assert!(said.contains(part), "{part:?} in {said:?}");
     }
     assert!(bench.program.exists(), "it is copied, not moved");
@@ -206,5 +207,53 @@ async fn a_program_of_an_agent_that_is_gone_gives_way_to_its_successor() {
     let mut started = Started::new(&bench, &[]).await;
     started.keep_alive().await;
     drop(started);
+    bench.daemon.stop().await;
+}
+
+/// Later, as all that waits sees it.
+async fn later(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+    // What is to happen then, happens.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+}
+
+#[tokio::test]
+async fn a_program_that_nobody_keeps_alive_ends_after_a_minute() {
+    let file = tempfile::NamedTempFile::new().expect("a file").into_temp_path();
+    let bench = Bench::new(&format!("echo $$ > {}; exec sleep 600", file.display())).await;
+    let started = Started::new(&bench, &[]).await;
+    let pid = || fs_err::read_to_string(&file).unwrap_or_default().trim().to_owned();
+    until(|| !pid().is_empty()).await;
+    let runs = || std::path::Path::new("/proc").join(pid()).join("exe").exists();
+    later(Duration::from_secs(55)).await;
+    assert!(runs(), "it has a minute");
+    later(Duration::from_secs(6)).await;
+    until(|| !runs()).await;
+    drop(started);
+    bench.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_keep_alive_may_be_silent_for_a_quarter_of_an_hour() {
+    let file = tempfile::NamedTempFile::new().expect("a file").into_temp_path();
+    let bench = Bench::new(&format!("echo $$ > {}; exec sleep 600", file.display())).await;
+    let mut started = Started::new(&bench, &[]).await;
+    started.keep_alive().await;
+    let pid = || fs_err::read_to_string(&file).unwrap_or_default().trim().to_owned();
+    until(|| !pid().is_empty()).await;
+    let runs = || std::path::Path::new("/proc").join(pid()).join("exe").exists();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    later(Duration::from_mins(14)).await;
+    assert!(runs(), "the client has fifteen minutes");
+    let name = started.name.clone();
+    started.client.say(3, &name, false).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    later(Duration::from_mins(14)).await;
+    assert!(runs(), "and again, from its last word on");
+    later(Duration::from_mins(1)).await;
+    until(|| !runs()).await;
+    assert_eq!(started.client.answer(3).await.status, 0);
     bench.daemon.stop().await;
 }

@@ -190,3 +190,43 @@ fn the_daemon_reads_its_policy_again_on_sighup_and_ends_on_sigterm_with_logs_for
         serde_json::from_str(log.lines().next().expect("a line")).expect("it is JSON");
     assert_eq!((&first["fields"]["message"], &first["level"]), (&"serves".into(), &"INFO".into()));
 }
+
+#[test]
+fn the_selftest_tries_limits_and_ends_with_processes_of_its_own_and_leaves_none() {
+    let mut command = Command::cargo_bin("winstead-agent").expect("it is built");
+    let output = command.env_clear().args(["selftest", "-o", "json"]).output().expect("it starts");
+    let items: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let result = |name: &str| {
+        let item = items.as_array().expect("a list").iter().find(|item| item["name"] == name);
+        item.unwrap_or_else(|| panic!("no {name} in {items}"))["result"].as_str().expect("a word").to_owned()
+    };
+    assert_eq!(result("tree"), "passed", "{items}");
+    for limit in ["memory limit", "process limit", "CPU limit"] {
+        assert!(["passed", "skipped"].contains(&&*result(limit)), "{items}");
+    }
+}
+
+#[test]
+fn what_a_certificate_may_do_is_explained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("policy.yaml");
+    let rules = "{rules: [{name: net, callers: [{certificate: ann.example}], reboot: true}]}";
+    fs_err::write(&file, document("AgentPolicy", rules)).expect("it is written");
+    insta::assert_snapshot!(said(&["policy", "check", path(&file)]), @"
+    at any door, certificate of ann.example:
+      restart the computer (net)
+    everybody else: nothing
+    ");
+    let asked = |name: &str| said(&["policy", "explain", "-f", path(&file), "--certificate", name, "reboot"]);
+    insta::assert_snapshot!(asked("ann.example") + &asked("bob.example"), @"
+    allowed to ann.example (tcp) by the rule `net`
+    refused to bob.example (tcp); `net` comes nearest, but its callers have another certificate
+    exit code 3
+    ");
+    let at = |more: &[&str]| {
+        let words = ["policy", "explain", "-f", path(&file), "--door", "tcp"];
+        said(&[&words, more, &["reboot"]].concat())
+    };
+    assert!(at(&[]).starts_with("refused to certificate:"), "{}", at(&[]));
+    assert!(at(&["--as", "nobody"]).starts_with("error: failed to explain an account at tcp"));
+}

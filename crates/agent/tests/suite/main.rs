@@ -3,6 +3,8 @@
 #![cfg(unix)]
 #![expect(clippy::expect_used, reason = "a test may end at what it did not expect, in its own functions too")]
 
+#[path = "../certificates/mod.rs"]
+mod certificates;
 mod cli;
 #[path = "../common/mod.rs"]
 mod common;
@@ -10,3 +12,4 @@ mod doors;
 mod files;
 mod local;
 mod policy;
+mod tcp;

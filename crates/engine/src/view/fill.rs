@@ -237,6 +237,7 @@ fn machine(seen: &Seen, supervised: bool) -> Machine {
             ready_at: record.ready_at,
             generation: record.generation,
             conditions: conditions(seen, supervised),
+            agent: None,
         },
     }
 }

@@ -12,7 +12,7 @@ use winstead_protocol::v1::{
     run_request::Message,
 };
 
-use super::{Hand, HandError, HandFailure};
+use super::{Hand, HandError, HandFailure, home::HOME};
 
 /// Read of the standard input at once.
 const CHUNK: usize = 64 * 1024;
@@ -20,8 +20,6 @@ const CHUNK: usize = 64 * 1024;
 const WAITING: usize = 8;
 /// After how many bytes the agent is told that it may forget them.
 const ACKNOWLEDGED: u64 = 256 * 1024;
-/// Where programs run: the home folder of root, as whom they do.
-const HOME: &str = "/root";
 /// What a login by SSH has too: an agent's own environment is nobody's business.
 const ENVIRONMENT: [&str; 5] = [
     "HOME=/root",

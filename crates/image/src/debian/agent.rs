@@ -13,33 +13,33 @@ const PROGRAM: &str = "winstead-agent";
 const PLACE: &str = "usr/bin/winstead-agent";
 const UNIT: &str = "winstead-agent.service";
 
-/// Started before anything that could fail, because it is what a guest without a network is repaired by. What it runs for
-/// others outlives it (`KillMode=process`): it finds its processes again. No sandbox: it is the host's hand.
-const SERVICE: &str = "\
-[Unit]
-Description=Winstead's agent
-DefaultDependencies=no
-Conflicts=shutdown.target
-Before=shutdown.target
-After=systemd-journald.socket
-StartLimitIntervalSec=0
+/// The unit of the Debian package.
+const PACKAGED: &str = include_str!("../../../agent/src/service/winstead-agent.service");
 
-[Service]
-Type=exec
-ExecStart=/usr/bin/winstead-agent serve
-KillMode=process
-Restart=always
-RestartSec=200ms
-RuntimeDirectory=winstead-agent
-StateDirectory=winstead-agent
+/// What is another in a guest: it is started before anything that could fail, because it is what a guest without a network is
+/// repaired by, begins again at once, and needs no file that says whom to serve: it is the host's hand. What it runs is to be
+/// as free as after a login by SSH, `setarch` and core files too.
+const IN_A_GUEST: [(&str, &str); 6] = [
+    (
+        "\nAfter=network.target\n",
+        "\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\nAfter=systemd-journald.socket\n\
+         StartLimitIntervalSec=0\n",
+    ),
+    (" --file /etc/winstead-agent/agent.yaml\n", "\n"),
+    ("\nRestartSec=5\n", "\nRestartSec=200ms\n"),
+    ("\nLimitCORE=0\n", "\n"),
+    ("\nLockPersonality=yes\n", "\n"),
+    ("\nWantedBy=multi-user.target\n", "\nWantedBy=sysinit.target\n"),
+];
 
-[Install]
-WantedBy=sysinit.target
-";
+/// The unit of a guest.
+fn unit() -> String {
+    IN_A_GUEST.iter().fold(PACKAGED.to_owned(), |unit, (from, to)| unit.replacen(from, to, 1))
+}
 
 /// What an image with an agent holds beside the others: part of the recipe's digest. The program is told by its version.
 pub(crate) fn ingredients() -> String {
-    format!("{SERVICE} {PLACE} {}", env!("CARGO_PKG_VERSION"))
+    format!("{} {PLACE} {}", unit(), env!("CARGO_PKG_VERSION"))
 }
 
 /// The files; none for an image without.
@@ -54,7 +54,7 @@ pub(super) fn files(building: &Building<'_>) -> Result<Vec<TreeFile>, Fault> {
     let file = |path: &str, contents| TreeFile { path: path.to_owned(), contents };
     Ok(vec![
         file(PLACE, Contents::Program(fs::read(program)?)),
-        file(&format!("etc/systemd/system/{UNIT}"), Contents::Text(SERVICE)),
+        file(&format!("etc/systemd/system/{UNIT}"), Contents::Written(unit())),
         file(
             &format!("etc/systemd/system/sysinit.target.wants/{UNIT}"),
             Contents::Link(format!("/etc/systemd/system/{UNIT}")),
@@ -71,6 +71,15 @@ fn find(folders: [Option<&Path>; 2]) -> Result<PathBuf, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guests_unit_is_the_packages_but_for_what_is_another_in_guests() {
+        for (from, to) in IN_A_GUEST {
+            assert!(PACKAGED.contains(from), "{from:?} is not in the package's unit");
+            assert!(unit().contains(to), "{to:?}");
+        }
+        insta::assert_snapshot!(unit());
+    }
 
     #[test]
     fn an_artefact_comes_before_what_lies_beside_us_and_without_both_the_places_are_told() {

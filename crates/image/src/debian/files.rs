@@ -19,6 +19,8 @@ pub(crate) struct TreeFile {
 pub(crate) enum Contents {
     /// A text, mode 0644.
     Text(&'static str),
+    /// One that is made for this image, mode 0644.
+    Written(String),
     /// A program, mode 0755.
     Program(Vec<u8>),
     /// A symbolic link.
@@ -239,6 +241,7 @@ pub(crate) fn archive(files: &[TreeFile]) -> io::Result<Vec<u8>> {
         header.set_mtime(0);
         match &file.contents {
             Contents::Text(text) => append(&mut builder, &mut header, 0o644, &file.path, text.as_bytes())?,
+            Contents::Written(text) => append(&mut builder, &mut header, 0o644, &file.path, text.as_bytes())?,
             Contents::Program(bytes) => append(&mut builder, &mut header, 0o755, &file.path, bytes)?,
             Contents::Link(target) => {
                 header.set_mode(0o777);

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::{
-    Agent, AgentDoor, AgentDoors, AgentLimits, AgentPolicy, AgentRule, CallerRule, Connect, ContainerRule,
-    RunRule, Sha256, SignerRule,
+    Agent, AgentDoor, AgentDoors, AgentLimits, AgentPolicy, AgentRule, AgentTcpDoor, CallerRule,
+    CertificateRule, Connect, ContainerRule, RunRule, Sha256, SignerRule,
     meaning::join,
     parse::Origin,
     problem::{Complaint, Problem},
@@ -29,6 +29,7 @@ pub(crate) fn agent(origin: &Origin<'_>, spec: &AgentSpec, problems: &mut Vec<Pr
         local: open("local", &doors.local, Connect::Everybody),
         wins: doors.wins.as_ref().map(|door| open("wins", door, Connect::Administrators)),
         wins_proxy: doors.wins_proxy.as_ref().map(|door| open("winsProxy", door, Connect::Administrators)),
+        tcp: doors.tcp.as_ref().and_then(|door| tcp(origin, door)),
     };
     Agent {
         name: origin.name.clone(),
@@ -42,6 +43,17 @@ pub(crate) fn agent(origin: &Origin<'_>, spec: &AgentSpec, problems: &mut Vec<Pr
             handshake: spec.limits.handshake.0,
         },
     }
+}
+
+/// Nothing, when its address is none: that was said already.
+fn tcp(origin: &Origin<'_>, door: &raw::AgentTcpDoor) -> Option<AgentTcpDoor> {
+    let path = |path: &String| join(&origin.source.folder, path);
+    Some(AgentTcpDoor {
+        address: door.address.parse().ok()?,
+        certificate: path(&door.certificate),
+        key: path(&door.key),
+        client_authority: path(&door.client_authority),
+    })
 }
 
 fn connect(door: &raw::AgentDoor, by_default: Connect) -> Connect {
@@ -90,6 +102,9 @@ fn unclear(rule: &raw::Rule, key: &str, say: &mut impl FnMut(&str, Complaint)) {
                 &format!("{key}.callers[{index}]"),
                 complaint.expected("at least one key, like `door: local`"),
             );
+        }
+        if let Some(complaint) = caller.certificate.as_deref().and_then(no_certificate) {
+            say(&format!("{key}.callers[{index}].certificate"), complaint);
         }
     }
     for (index, program) in rule.run.iter().enumerate() {
@@ -150,7 +165,21 @@ fn caller(caller: &raw::RuleCaller) -> CallerRule {
         group: caller.group.clone(),
         container: caller.container.as_deref().map(container),
         program: caller.program.clone(),
+        certificate: caller.certificate.as_deref().map(certificate),
     }
+}
+
+/// What a text that no certificate can have is taken for.
+fn no_certificate(text: &str) -> Option<Complaint> {
+    let whole = "a whole DNS name or URI, or `sha256:` and 64 hexadecimal digits";
+    if matches!(certificate(text), CertificateRule::Name(_)) && text.starts_with("sha256:") {
+        return Some(Complaint::new("this is no fingerprint").expected(whole));
+    }
+    text.contains('*').then(|| Complaint::new("names of certificates are no globs").expected(whole))
+}
+
+fn certificate(text: &str) -> CertificateRule {
+    text.parse().map_or_else(|_| CertificateRule::Name(text.to_owned()), CertificateRule::Fingerprint)
 }
 
 fn container(text: &str) -> ContainerRule {

@@ -34,6 +34,26 @@ pub(crate) struct Doors {
     pub(crate) wins: Option<AgentDoor>,
     /// Tunnels of old wins clients: WebSocket.
     pub(crate) wins_proxy: Option<AgentDoor>,
+    /// The agent's own protocol over the network: TLS 1.3, with certificates on both sides.
+    pub(crate) tcp: Option<AgentTcpDoor>,
+}
+
+/// A TCP port with TLS. The client's certificate says who calls.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct AgentTcpDoor {
+    /// The address to listen at: `10.0.0.5:9796`, or `0.0.0.0:9796` for all of this computer's.
+    #[schemars(extend("format" = "socket-address", "pattern" = Format::Socket.pattern()))]
+    pub(crate) address: String,
+    /// A PEM file with the agent's certificate, and behind it those between it and its authority.
+    #[schemars(extend("format" = "file-path", "pattern" = Format::Path.pattern()))]
+    pub(crate) certificate: String,
+    /// A PEM file with the key of that certificate. Nobody but the agent and administrators may read it.
+    #[schemars(extend("format" = "file-path", "pattern" = Format::Path.pattern()))]
+    pub(crate) key: String,
+    /// A PEM file with the authorities that clients' certificates come from. What they may do then is the policy's.
+    #[schemars(extend("format" = "file-path", "pattern" = Format::Path.pattern()))]
+    pub(crate) client_authority: String,
 }
 
 /// A socket or a pipe.
@@ -148,6 +168,9 @@ pub(crate) struct RuleCaller {
     pub(crate) container: Option<String>,
     /// What the calling program hashes to.
     pub(crate) program: Option<Sha256>,
+    /// Their certificate at `tcp`: one of its alternative names, a DNS name or a URI, as a whole; or its fingerprint, `sha256:` and 64 digits.
+    #[schemars(extend("format" = "word", "pattern" = Format::Word.pattern()))]
+    pub(crate) certificate: Option<String>,
 }
 
 /// A program that may be run: named by `sha256`, by `signer`, by `path`, or by several of them.

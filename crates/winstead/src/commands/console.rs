@@ -15,10 +15,10 @@ use tokio::{
 };
 
 use winstead_engine::EngineError;
-use winstead_process::ProcessId;
+use winstead_process::{ProcessId, Raw};
 use winstead_spec::MachineName;
 
-use crate::{commands::logs, context::Context, error::CliError, selection::machine_name, terminal::Raw};
+use crate::{commands::logs, context::Context, error::CliError, selection::machine_name};
 
 /// Ctrl-], as in telnet and virsh.
 const LEAVE: u8 = 0x1d;

@@ -9,16 +9,13 @@ use std::{
 
 use clap::Args;
 use winstead_guest::{
-    hand::{Hand, copy_in, copy_out},
+    hand::{Hand, at_home, copy_in, copy_out},
     ssh::Copy,
 };
 use winstead_spec::MachineName;
 
 use crate::{
-    commands::{
-        channel::{self, Via},
-        ssh::missing,
-    },
+    commands::{channel::Via, ssh::missing},
     context::Context,
     error::CliError,
     selection::machine_name,
@@ -57,14 +54,14 @@ pub(crate) struct CpArgs {
 /// When the machine cannot be reached, or a file not be copied.
 pub(crate) async fn run(context: &Context, args: &CpArgs) -> Result<(), CliError> {
     let (machine, copy) = copy(&args.from, &args.to)?;
+    let engine = context.engine().await?;
     if let Some(plan) = by_agent(&copy) {
-        if let Some(hand) = channel::hand(context, &machine, args.via).await? {
+        if let Some(hand) = engine.hand(&machine, args.via.map(Into::into)).await? {
             return through(context, &hand, &plan, args.recursive).await;
         }
     } else if args.via == Some(Via::Agent) {
         return Err(CliError::usage("copy by the agent: the path is no text", "leave `--via` out"));
     }
-    let engine = context.engine().await?;
     let endpoint = engine.endpoint(&machine).await?;
     let command = engine.ssh().copy(&endpoint, &copy, args.recursive);
     let mut scp = tokio::process::Command::from(command.interactive());
@@ -85,26 +82,9 @@ enum Plan<'a> {
 
 fn by_agent(copy: &Copy) -> Option<Plan<'_>> {
     match copy {
-        Copy::ToGuest { from, to } => Some(Plan::In(from, absolute(to)?)),
-        Copy::FromGuest { from, to } => Some(Plan::Out(absolute(from)?, to)),
+        Copy::ToGuest { from, to } => Some(Plan::In(from, at_home(to)?)),
+        Copy::FromGuest { from, to } => Some(Plan::Out(at_home(from)?, to)),
     }
-}
-
-/// Relative paths begin in the home folder of root, as whom both ways log in. `.` and `..` mean what they say.
-fn absolute(path: &OsStr) -> Option<String> {
-    let path = path.to_str()?;
-    let whole = if path.starts_with('/') { path.to_owned() } else { format!("/root/{path}") };
-    let mut parts: Vec<&str> = Vec::new();
-    for part in whole.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    // A slash at the end asks for a folder.
-    let end = if whole.ends_with('/') && !parts.is_empty() { "/" } else { "" };
-    Some(format!("/{}{end}", parts.join("/")))
 }
 
 async fn through(context: &Context, hand: &Hand, plan: &Plan<'_>, recursive: bool) -> Result<(), CliError> {
@@ -182,21 +162,6 @@ mod tests {
         assert_eq!(at("./odd:name"), Place::Here("./odd:name".into()));
         assert_eq!(at("plain"), Place::Here("plain".into()));
         assert_eq!(place(OsStr::new("nothing:x")).unwrap_err().exit_code(), 2);
-    }
-
-    #[test]
-    fn paths_in_a_machine_begin_in_the_home_folder_and_lead_nowhere_else_for_the_agent() {
-        for (text, path) in [
-            ("", "/root/"),
-            ("a", "/root/a"),
-            ("./a/../b/", "/root/b/"),
-            ("/", "/"),
-            ("/a//b", "/a/b"),
-            ("../../../x", "/x"),
-        ] {
-            assert_eq!(absolute(OsStr::new(text)).as_deref(), Some(path), "{text:?}");
-        }
-        assert_eq!(absolute(OsStr::from_bytes(b"\xff")), None);
     }
 
     #[test]

@@ -1,24 +1,34 @@
 //! `winstead describe`: everything about one machine or pool, for a person.
 
+use std::time::Duration;
+
 use clap::Args;
+use tokio::time::timeout;
 use winstead_engine::{
     Engine, Phase,
     journal::Transition,
-    view::{Machine, PoolSpec},
+    view::{AgentStatus, Machine, PoolSpec},
 };
+use winstead_guest::hand::Facts;
 use winstead_spec::{Bridge, MachineName, Network, Probe};
 
 use crate::{
     cli::Format,
-    commands::{get::chosen, tables},
+    commands::{
+        facts,
+        get::{ask_agents, chosen},
+        tables,
+    },
     context::Context,
     error::CliError,
-    output::{self, Columns, facts, size},
+    output::{self, Columns, size},
     selection::{Known, Target},
 };
 
 /// So many of the last events are shown; `-o json` has them all.
 const EVENTS: usize = 20;
+/// How long an agent that answers may take to look around.
+const FACTS: Duration = Duration::from_secs(3);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -53,10 +63,18 @@ struct Described {
     #[serde(flatten)]
     machine: Machine,
     history: Vec<Transition>,
+    /// What its agent says of it, when it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    facts: Option<Facts>,
 }
 
 async fn machine(context: &Context, engine: &Engine, name: &MachineName) -> Result<(), CliError> {
-    let described = Described { machine: engine.machine(name).await?, history: engine.history(name).await? };
+    let mut machine = engine.machine(name).await?;
+    engine.ask_agents(std::slice::from_mut(&mut machine)).await?;
+    let answers = machine.status.agent.as_ref().is_some_and(|agent| agent.answers);
+    let facts =
+        if answers { timeout(FACTS, engine.facts(name)).await.ok().and_then(Result::ok) } else { None };
+    let described = Described { machine, history: engine.history(name).await?, facts };
     output::show(&context.ui, context.format, &described, |described, _| machine_text(described))?;
     if context.format == Format::Table {
         for hint in hints(&described.machine) {
@@ -78,7 +96,7 @@ fn machine_text(described: &Described) -> String {
     let resident = memory
         .resident_bytes
         .map_or_else(String::new, |bytes| format!(", {} really used{parts}", size(bytes)));
-    let mut text = facts([
+    let mut text = output::facts([
         ("Name", machine.metadata.name.clone()),
         ("Uid", machine.metadata.uid.clone().unwrap_or_default()),
         ("Labels", labels.collect::<Vec<_>>().join(", ")),
@@ -96,6 +114,8 @@ fn machine_text(described: &Described) -> String {
                 .as_ref()
                 .map_or_else(String::new, |ssh| format!("{}@{} port {}", ssh.user, ssh.host, ssh.port)),
         ),
+        ("Agent", status.agent.as_ref().map_or_else(String::new, agent)),
+        ("Wants a restart", described.facts.as_ref().map_or_else(String::new, facts::wants_restart)),
         ("Generation", status.generation.to_string()),
         ("Started", time(status.started_at)),
         ("Ready", time(status.ready_at)),
@@ -111,7 +131,15 @@ fn machine_text(described: &Described) -> String {
         ]);
     }
     text.push_str(&conditions.text());
+    text.extend(described.facts.as_ref().map(|facts| facts::readiness(&facts.features)));
     text + &history_text(&described.history)
+}
+
+fn agent(agent: &AgentStatus) -> String {
+    match &agent.message {
+        Some(why) => format!("{} ({why})", tables::agent(agent)),
+        None => tables::agent(agent),
+    }
 }
 
 fn history_text(history: &[Transition]) -> String {
@@ -145,6 +173,7 @@ async fn pool(context: &Context, engine: &Engine, name: &str) -> Result<(), CliE
     let list = chosen(engine.pools().await?, &[name.to_owned()], "pool", |pool| &pool.metadata.name)?;
     let mut machines = engine.machines().await?;
     machines.items.retain(|machine| machine.spec.pool == name);
+    ask_agents(context, engine, &mut machines).await?;
     let spec = list.items.first().map(|pool| pool_text(&pool.spec)).unwrap_or_default();
     output::show(&context.ui, context.format, &list, |list, wide| {
         format!("{}\n{spec}\n{}", tables::pools(list, true), tables::machines(&machines, wide))
@@ -162,7 +191,7 @@ fn pool_text(pool: &PoolSpec) -> String {
         Probe::Agent => "the guest agent answers",
         Probe::Started => "QEMU runs it",
     };
-    facts([
+    output::facts([
         ("Image", pool.image.clone()),
         ("Replicas", pool.replicas.to_string()),
         ("Cpus", pool.cpus.to_string()),

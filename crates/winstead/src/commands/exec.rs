@@ -5,12 +5,10 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::Args;
 
 use winstead_guest::hand::{Hand, HandError, HandFailure, Streams};
+use winstead_spec::MachineName;
 
 use crate::{
-    commands::{
-        channel::{self, Via},
-        ssh::become_ssh,
-    },
+    commands::{channel::Via, ssh::become_ssh},
     context::Context,
     error::CliError,
     selection::machine_name,
@@ -52,8 +50,7 @@ pub(crate) struct ExecArgs {
 pub(crate) async fn run(context: &Context, args: &ExecArgs) -> Result<ExitCode, CliError> {
     if !args.tty {
         let machine = machine_name(&args.name).map_err(CliError::could_not_run)?;
-        let hand = channel::hand(context, &machine, args.via).await.map_err(CliError::could_not_run)?;
-        if let Some(hand) = hand
+        if let Some(hand) = hand(context, &machine, args.via).await.map_err(CliError::could_not_run)?
             && let Some(code) = through(&hand, args).await?
         {
             return Ok(code);
@@ -61,6 +58,10 @@ pub(crate) async fn run(context: &Context, args: &ExecArgs) -> Result<ExitCode, 
     }
     let never = become_ssh(context, &args.name, &args.command, args.tty).await;
     never.map(|()| ExitCode::SUCCESS)
+}
+
+async fn hand(context: &Context, machine: &MachineName, via: Option<Via>) -> Result<Option<Hand>, CliError> {
+    Ok(context.engine().await?.hand(machine, via.map(Into::into)).await?)
 }
 
 /// By the agent; `None` when it cannot run programs.

@@ -2,7 +2,10 @@
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use winstead_engine::{Engine, nearest, view::List};
+use winstead_engine::{
+    Engine, nearest,
+    view::{List, Machine},
+};
 
 use crate::{cli::Format, commands::tables, context::Context, error::CliError, output};
 
@@ -51,7 +54,8 @@ pub(crate) async fn run(context: &Context, args: &GetArgs) -> Result<(), CliErro
     let names = &args.names;
     match args.kind {
         Kind::Machines => {
-            let list = chosen(engine.machines().await?, names, "machine", |item| &item.metadata.name)?;
+            let mut list = chosen(engine.machines().await?, names, "machine", |item| &item.metadata.name)?;
+            ask_agents(context, &engine, &mut list).await?;
             show(context, &list, "machines", tables::machines)
         }
         Kind::Pools => {
@@ -68,6 +72,21 @@ pub(crate) async fn run(context: &Context, args: &GetArgs) -> Result<(), CliErro
             show(context, &list, "hosts", tables::hosts)
         }
     }
+}
+
+/// Asks machines' agents, unless the answer has no place in the narrow table: that one is not kept waiting.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub(crate) async fn ask_agents(
+    context: &Context,
+    engine: &Engine,
+    machines: &mut List<Machine>,
+) -> Result<(), CliError> {
+    if context.format == Format::Table {
+        return Ok(());
+    }
+    Ok(engine.ask_agents(&mut machines.items).await?)
 }
 
 /// Shows templates: those with these names, or all.

@@ -2,18 +2,21 @@
 
 pub(crate) mod bench;
 pub(crate) mod channel;
+pub(crate) mod clock;
 pub(crate) mod completions;
 pub(crate) mod console;
 pub(crate) mod cp;
 pub(crate) mod describe;
 pub(crate) mod down;
 pub(crate) mod exec;
+pub(crate) mod facts;
 pub(crate) mod get;
 pub(crate) mod image;
 pub(crate) mod keep;
 pub(crate) mod logs;
 pub(crate) mod man;
 pub(crate) mod plan;
+pub(crate) mod reboot;
 pub(crate) mod report;
 pub(crate) mod reset;
 pub(crate) mod schema;
@@ -40,8 +43,11 @@ pub(crate) async fn run(context: Context, command: Command) -> Result<ExitCode, 
         Command::Ssh(args) => ssh::run(&context, args).await,
         Command::Exec(args) => return exec::run(&context, args).await,
         Command::Cp(args) => cp::run(&context, args).await,
+        Command::Facts(args) => facts::run(&context, args).await,
+        Command::Clock(args) => clock::run(&context, args).await,
         Command::Console(args) => console::run(&context, args).await,
         Command::Logs(args) => logs::run(&context, args).await,
+        Command::Reboot(args) => reboot::run(&context, args).await,
         Command::Reset(args) => reset::run(&context, args).await,
         Command::Down(args) => down::run(&context, args).await,
         Command::Bench(args) => bench::run(&context, args).await,

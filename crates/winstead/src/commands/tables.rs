@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use winstead_engine::{
     Phase,
     view::{
-        DamagedVersion, Host, Image, ImageTemplate, ImageVersion, List, Machine, Pool, Template,
+        AgentStatus, DamagedVersion, Host, Image, ImageTemplate, ImageVersion, List, Machine, Pool, Template,
         TemplateStatus,
     },
 };
@@ -19,7 +19,7 @@ pub(crate) fn machines(list: &List<Machine>, wide: bool) -> String {
     let noteworthy = wide || list.items.iter().any(|machine| !note(machine).is_empty());
     let mut headings = vec!["NAME", "PHASE", "IMAGE", "DISK", "GUEST RAM", "RESIDENT", "SSH", "AGE"];
     if wide {
-        headings.extend(["PRIVATE", "SHARED", "STORE", "CPUS", "DIGEST", "ADDRESSES", "GENERATION"]);
+        headings.extend(["PRIVATE", "SHARED", "STORE", "CPUS", "DIGEST", "ADDRESSES", "GENERATION", "AGENT"]);
     }
     if noteworthy {
         headings.push("NOTE");
@@ -68,7 +68,16 @@ fn wide_cells(machine: &Machine) -> Vec<String> {
         short_digest(&status.image.digest).to_owned(),
         if status.addresses.is_empty() { "-".to_owned() } else { status.addresses.join(", ") },
         status.generation.to_string(),
+        status.agent.as_ref().map_or_else(|| "-".to_owned(), agent),
     ]
+}
+
+/// The version of an agent, or that it does not answer.
+pub(crate) fn agent(agent: &AgentStatus) -> String {
+    match &agent.version {
+        Some(version) if agent.answers => version.clone(),
+        _ => "no answer".to_owned(),
+    }
 }
 
 /// As in the file.

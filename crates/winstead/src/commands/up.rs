@@ -5,7 +5,7 @@ use winstead_engine::{Engine, UpReport, plan::Action};
 use winstead_spec::Documents;
 
 use crate::{
-    commands::{plan, tables},
+    commands::{get, plan, tables},
     context::Context,
     error::CliError,
     files::{self, FileArgs},
@@ -53,6 +53,7 @@ pub(crate) async fn run(context: &Context, args: &UpArgs) -> Result<(), CliError
     context.ui.note(&summary(&report));
     let mut machines = engine.machines().await?;
     machines.items.retain(|machine| is_of(&documents, &machine.spec.pool));
+    get::ask_agents(context, &engine, &mut machines).await?;
     output::show(&context.ui, context.format, &machines, tables::machines)?;
     if let Some(first) = machines.items.first() {
         let name = &first.metadata.name;

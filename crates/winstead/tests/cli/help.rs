@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 28] = [
+const COMMANDS: [&[&str]; 31] = [
     &[],
     &["plan"],
     &["up"],
@@ -13,6 +13,9 @@ const COMMANDS: [&[&str]; 28] = [
     &["cp"],
     &["console"],
     &["logs"],
+    &["facts"],
+    &["clock"],
+    &["reboot"],
     &["reset"],
     &["down"],
     &["image"],

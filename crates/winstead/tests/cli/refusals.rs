@@ -170,3 +170,25 @@ fn an_empty_variable_counts_as_unset_and_an_empty_option_does_not() {
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
     assert_eq!(sandbox.run(&["--home", "", "get", "machines"]).code, Some(2));
 }
+
+#[test]
+fn commands_for_machines_with_an_agent_name_what_is_not_there() {
+    let sandbox = Sandbox::new();
+    insta::assert_snapshot!(sandbox.run(&["facts", "agents-0"]).whole(), @r"
+    exit code 2
+    error: failed to find the machine agents-0
+    hint: `winstead get machines`, `get pools`, `get templates` and `get images` show what is there
+    ");
+    insta::assert_snapshot!(sandbox.run(&["clock", "agents"]).whole(), @r"
+    exit code 2
+    error: failed to find the pool agents
+    hint: `winstead get machines` and `get pools` show what is there
+    ");
+    insta::assert_snapshot!(sandbox.run(&["reboot", "agents-0", "agents-1"]).whole(), @r"
+    exit code 2
+    error: failed to find the machine agents-0
+    hint: `winstead get machines`, `get pools`, `get templates` and `get images` show what is there
+    ");
+    let ran = sandbox.run(&["bench", "disk", "--via", "ssh"]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("--machine <NAME>"), "{ran:?}");
+}

@@ -2,7 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::lab::{Lab, eventually, pool, ram};
+use serde_json::Value;
+
+use crate::{
+    bench::{assert_no_probe, document, probe},
+    lab::{Lab, eventually, kill, pool, ram},
+};
 
 /// A machine with an agent and without an SSH server that answers.
 fn unplugged(lab: &Lab) -> &'static str {
@@ -123,4 +128,99 @@ fn four_programs_run_at_the_same_time_and_a_fifth_waits() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{number}\n"));
         assert_eq!(output.status.code(), Some(0));
     }
+}
+
+#[test]
+fn the_disk_of_a_machine_whose_network_is_down_is_measured_and_an_interrupt_ends_the_probe_there() {
+    let lab = Lab::new();
+    let (probe, out) = (probe(), lab.folder().join("disk.json"));
+    let machine = unplugged(&lab);
+    let fixed = ["bench", "disk", "--machine", machine, "--probe", &probe, "--out", out.to_str().unwrap()];
+    let load = ["rand-write", "--working-set", "1MiB", "--warmup", "0s", "--duration"];
+    let said = lab.run(&[&["-v"], &fixed[..], &["--repeats", "2", "--"], &load, &["300ms"]].concat());
+    assert_eq!(said.code, Some(0), "{said:?}{}", lab.logs());
+    assert!(said.stderr.contains("by its agent"), "{said:?}");
+    let list: Value = serde_json::from_str(&fs_err::read_to_string(&out).unwrap()).unwrap();
+    assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&"ProbeResultList".into(), 2));
+    assert_no_probe(&lab, machine);
+
+    fs_err::remove_file(&out).unwrap();
+    let long = [&fixed[..], &["--repeats", "1", "--"], &load, &["600s"]].concat();
+    let child = lab.command(&long).spawn().expect("start winstead");
+    let works = || lab.exec(machine, "pidof winstead-probe && ls -d /root/winstead-probe-*").code == Some(0);
+    eventually("the probe works", works);
+    kill(child.id(), rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+    eventually("the probe has ended and removed its files", || {
+        lab.exec(machine, "! pidof winstead-probe && ! ls -d /root/winstead-probe*").code == Some(0)
+    });
+}
+
+#[test]
+fn many_machines_are_measured_by_their_agents_without_an_ssh_server_that_is_waited_for() {
+    let lab = Lab::new();
+    let (probe, out) = (probe(), lab.folder().join("results"));
+    let pool = pool("many", 1, &ram("48MiB")).replace("ready: {", "ready: {probe: started, ");
+    let file = lab.file_with_agent(&pool);
+    let load = "rand-write --working-set 1MiB --warmup 0s --duration 500ms";
+    lab.ok(&[
+        &["bench", "contention", "--via", "agent", "-f", file.to_str().unwrap(), "--probe", &probe][..],
+        &["--out", out.to_str().unwrap(), "--agents", "2", "--arms", "ram", "--repeats", "1"],
+        &["--workload", load],
+    ]
+    .concat());
+    let machines = document(&out)["runs"][0]["workloads"][0]["machines"].clone();
+    assert_eq!(machines.as_array().unwrap().len(), 2);
+    for machine in machines.as_array().unwrap() {
+        assert_eq!(machine["failure"], Value::Null, "{machine:#}");
+        assert!(machine["result"]["operations"]["write"]["count"].as_u64() > Some(0), "{machine:#}");
+    }
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn a_machine_says_what_it_is_and_comes_back_from_a_restart_with_what_is_on_its_disk() {
+    let lab = Lab::new();
+    lab.up(&lab.file_with_agent(&pool("hand", 1, &ram("48MiB"))));
+    let status = lab.machine("hand-0")["status"]["agent"].clone();
+    assert_eq!((&status["answers"], &status["version"]), (&true.into(), &env!("CARGO_PKG_VERSION").into()));
+    let facts = json(&lab.ok(&["facts", "hand-0", "-o", "json"]));
+    assert_eq!(facts["hostName"], "hand-0", "{facts:#}");
+    assert!(facts["features"].as_array().is_some_and(|features| !features.is_empty()), "{facts:#}");
+    let described = lab.ok(&["describe", "hand-0"]);
+    assert!(described.contains("cgroup-v2") && described.contains("Agent:"), "{described}");
+    assert!(lab.ok(&["get", "machines", "-o", "wide"]).contains("AGENT"));
+    let clocks = json(&lab.ok(&["clock", "hand", "-o", "json"]));
+    let (ahead, error) =
+        (clocks["items"][0]["aheadNanos"].as_i64(), clocks["items"][0]["errorNanos"].as_u64());
+    assert!(ahead.zip(error).is_some_and(|(_, error)| error > 0), "{clocks:#}");
+
+    let boot = || lab.exec("hand-0", "cat /proc/sys/kernel/random/boot_id").stdout;
+    let before = boot();
+    lab.exec("hand-0", "echo kept >/root/note; sync");
+    let back = json(&lab.ok(&["reboot", "hand-0", "-o", "json"]));
+    assert!(back["items"][0]["seconds"].as_f64() > Some(0.0), "{back:#}");
+    assert_ne!(boot(), before, "it is the same boot");
+    assert_eq!(lab.exec("hand-0", "cat /root/note").stdout, "kept\n");
+    assert_eq!(lab.phases(), ["Ready"]);
+}
+
+#[test]
+fn an_agent_that_does_not_answer_is_told_and_not_waited_for_long() {
+    let lab = Lab::new();
+    lab.up(&lab.file_with_agent(&pool("hand", 1, &ram("48MiB"))));
+    let stopped =
+        lab.run(&["exec", "--via", "ssh", "hand-0", "--", "sh", "-c", "kill -STOP $(pidof winstead-agent)"]);
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    let begun = std::time::Instant::now();
+    let machine = lab.machine("hand-0");
+    let took = begun.elapsed();
+    assert_eq!(machine["status"]["agent"]["answers"], false, "{machine:#}");
+    assert!(machine["status"]["agent"]["message"].as_str().is_some(), "{machine:#}");
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+    assert!(lab.ok(&["describe", "hand-0"]).contains("no answer"));
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
 }

@@ -12,13 +12,13 @@ use crate::lab::{Lab, eventually, kill, pool, ram};
 /// Small enough for a guest that boots in seconds.
 const LOAD: &str = "rand-write --working-set 1MiB --warmup 0s --duration 500ms";
 
-fn probe() -> String {
+pub(crate) fn probe() -> String {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let probe = runtime.block_on(winstead_testing::static_probe()).expect("build the probe");
     probe.to_str().expect("a path in UTF-8").to_owned()
 }
 
-fn document(folder: &Path) -> Value {
+pub(crate) fn document(folder: &Path) -> Value {
     let text = fs_err::read_to_string(folder.join("contention.json")).expect("the document");
     serde_json::from_str(&text).expect("JSON")
 }
@@ -158,7 +158,7 @@ fn a_machines_own_disk_has_the_runs_before_an_interrupt() {
 }
 
 /// The program is not left in the machine's home folder.
-fn assert_no_probe(lab: &Lab, machine: &str) {
+pub(crate) fn assert_no_probe(lab: &Lab, machine: &str) {
     let there = lab.run(&["exec", machine, "--", "test", "-e", "winstead-probe"]);
     assert_eq!(there.code, Some(1), "{there:?}");
 }

@@ -1,5 +1,6 @@
 //! Machines that start from saved memory, with real Debian guests: the tiny one has no guest agent.
 
+mod agent;
 mod elsewhere;
 mod faults;
 mod identity;
@@ -9,7 +10,7 @@ mod life;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ChildStdin, ChildStdout, Stdio},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -65,9 +66,14 @@ fn lab() -> Option<Lab> {
 fn prepared(lab: Lab) -> Option<Lab> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let images = runtime.block_on(debian_images_or_skip(&lab_folder()))?;
+    Some(with_images(lab, &images))
+}
+
+/// The lab, with these images in its home.
+fn with_images(lab: Lab, images: &Path) -> Lab {
     let (images, home) = (images.display().to_string(), lab.home().display().to_string());
     system(&["cp", "-a", "--reflink=auto", &images, &home]).expect("copy the built image");
-    Some(lab)
+    lab
 }
 
 /// The file of a test: a pool `mem` of Debian machines.

@@ -57,6 +57,9 @@ struct RunArgs {
     /// Ends `prc run` with 0 whatever the program's exit code is, as the old server did.
     #[arg(long)]
     hide_exit_codes: bool,
+    /// Lets Prometheus read numbers at this address.
+    #[arg(long, value_name = "ADDRESS")]
+    metrics: Option<std::net::SocketAddr>,
     /// The folder of its sockets.
     #[arg(long, value_name = "DIR", default_value = "/run/winstead-agent", hide = cfg!(windows))]
     runtime: PathBuf,
@@ -114,7 +117,7 @@ pub(crate) fn server(args: &ServerArgs) -> Result<(), Failure> {
     let places = Places { runtime: args.runtime.clone(), state: args.state.clone() };
     let keeper = std::env::current_exe()?;
     let on_exit = if args.hide_exit_codes { OnExit::Hide } else { OnExit::Tell };
-    let daemon = Daemon { config, places, keeper, on_exit };
+    let daemon = Daemon { config, places, keeper, on_exit, metrics: args.metrics };
     crate::cli::serve::until_stopped(&Signals::default(), async |signals| {
         Ok(daemon.serve(&signals.stop).await?)
     })

@@ -69,6 +69,7 @@ pub fn caller_named(door: Door, account: Option<&str>) -> io::Result<Caller> {
         id: user.uid.to_string(),
         groups: groups.into_iter().flat_map(|gid| group(gid.as_raw())).collect(),
         administrator: user.uid.is_root(),
+        certificate: None,
     };
     Ok(Caller { door, account, process: None, container: None })
 }
@@ -110,6 +111,7 @@ fn facts(pid: u32) -> io::Result<Facts> {
         id: uid.to_string(),
         groups: groups.flat_map(group).collect(),
         administrator: is_administrator(pid, uid, container.as_deref()),
+        certificate: None,
     };
     Ok(Facts { account, process: CallingProcess { pid, started, program, sha256: None }, container })
 }

@@ -1,8 +1,25 @@
 //! Accounts, from `/etc/passwd` and `/etc/group`. Those that only a directory service knows are not found, which is said.
 
 use fs_err as fs;
+use serde::{Deserialize, Serialize};
 
-use crate::supervision::{Account, StartError};
+use crate::supervision::StartError;
+
+/// An account, looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Account {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its number.
+    pub(crate) user: u32,
+    /// Its first group.
+    pub(crate) group: u32,
+    /// All its groups.
+    pub(crate) groups: Vec<u32>,
+    /// Its own folder.
+    pub(crate) home: String,
+}
 
 /// The account of this name or number.
 ///

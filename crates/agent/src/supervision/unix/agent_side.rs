@@ -22,18 +22,18 @@ use winstead_process::ProcessId;
 
 use crate::supervision::{
     Running, StartError,
-    record::Launch,
-    unix::{
-        cgroup,
-        keeper::{Answer, Command},
-        pipes::CONTROL,
-    },
+    record::{Answer, Command, Launch},
+    store,
+    unix::{cgroup, pipes::CONTROL},
 };
 
 /// A keeper answers as soon as its program runs; a disk may be slow.
 const ANSWER: Duration = Duration::from_secs(60);
 /// More than any answer.
 const ANSWER_BYTES: u64 = 64 * 1024;
+
+/// A keeper of ours, to be reaped.
+pub(crate) type Keeper = Child;
 
 /// Starts a keeper for what `launch` says, in a folder that is there. Returns when the program runs, with the keeper, which
 /// is to be reaped.
@@ -44,7 +44,7 @@ pub(crate) async fn spawn_keeper(
     keeper: &Path,
     folder: &Path,
     launch: &Launch,
-) -> Result<(Running, Child), StartError> {
+) -> Result<(Running, Keeper), StartError> {
     #[expect(
         clippy::disallowed_methods,
         reason = "a keeper outlives us: no deadline, and its output is an answer"
@@ -68,14 +68,23 @@ pub(crate) async fn spawn_keeper(
             Err(StartError::Keeper { program: launch.program.clone(), source })
         }
         Ok(Err(error)) => {
-            child.kill().await?;
+            abandon(child, folder).await?;
             Err(error.into())
         }
         Err(_) => {
-            child.kill().await?;
+            abandon(child, folder).await?;
             Err(io::Error::from(io::ErrorKind::TimedOut).into())
         }
     }
+}
+
+/// Kills a keeper that does not answer, with what it may have started.
+async fn abandon(mut keeper: Child, folder: &Path) -> io::Result<()> {
+    keeper.kill().await?;
+    if let Some(running) = store::read::<Running>(&folder.join(store::RUNNING))? {
+        end_lost(&running);
+    }
+    Ok(())
 }
 
 /// Tells the keeper of this folder something. A keeper that is gone hears nothing, which is an error.
@@ -116,6 +125,14 @@ pub(crate) fn end_lost(running: &Running) {
 /// When it cannot be made.
 pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Removes a process's folder.
+///
+/// # Errors
+/// As the system has them.
+pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
+    fs::remove_dir_all(path)
 }
 
 /// Writes all of it at this place.

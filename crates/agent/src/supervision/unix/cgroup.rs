@@ -26,7 +26,7 @@ pub(crate) struct Group {
 
 /// A hierarchy, and where this process is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Hierarchy {
+pub(crate) struct Hierarchy {
     /// Of version 1; empty: version 2.
     controllers: Vec<String>,
     place: PathBuf,
@@ -41,7 +41,7 @@ impl Group {
     /// # Errors
     /// When a limit is asked for that cannot be enforced here. Nothing is left then.
     pub(crate) fn create(id: &str, launch: &Launch) -> Result<Self, KeeperFailure> {
-        if !launch.is_limited() {
+        if launch.memory_bytes.is_none() && launch.processes.is_none() && launch.cpu_milli.is_none() {
             return Ok(Self::default());
         }
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -79,7 +79,19 @@ impl Group {
             }
             outcome.map_err(|error| KeeperFailure::Limit(error.to_string()))?;
         }
+        self.limit_old_swap(launch);
         Ok(())
+    }
+
+    /// Memory and swap together are no more than memory alone, where the kernel counts swap.
+    fn limit_old_swap(&self, launch: &Launch) {
+        let Some(bytes) = launch.memory_bytes else { return };
+        let files = self.folders.iter().map(|folder| folder.join("memory.memsw.limit_in_bytes"));
+        for file in files.filter(|file| file.exists()) {
+            if let Err(error) = fs::write(file, bytes.to_string()) {
+                tracing::debug!(%error, "swap is not limited");
+            }
+        }
     }
 
     /// Whether all limits are enforced by it.
@@ -156,7 +168,7 @@ fn quota(milli: u32) -> u64 {
 
 /// Where this process is, of `/proc/self/cgroup` and `/proc/self/mountinfo`: `ID:CONTROLLERS:PATH`, and a mount's root
 /// (field 4), point (5), and after ` - ` its type and options.
-fn hierarchies(groups: &str, mounts: &str) -> Vec<Hierarchy> {
+pub(crate) fn hierarchies(groups: &str, mounts: &str) -> Vec<Hierarchy> {
     let places: Vec<(Vec<String>, PathBuf)> = groups
         .lines()
         .filter_map(|line| {
@@ -186,6 +198,76 @@ fn hierarchies(groups: &str, mounts: &str) -> Vec<Hierarchy> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn limited() -> Launch {
+        let limits = crate::access::Limits {
+            memory: Some(winstead_spec::ByteSize::from_mib(64)),
+            processes: Some(4),
+            cpu_milli: Some(250),
+        };
+        Launch::new(&crate::supervision::Order { limits, ..Default::default() }, None)
+    }
+
+    /// A folder that plays the kernel's, with the agent in a group of its own as its unit has it.
+    fn played() -> (tempfile::TempDir, Vec<Hierarchy>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = folder.path().join("agent");
+        fs::create_dir(&place).expect("a folder");
+        (folder, vec![Hierarchy { controllers: Vec::new(), place }])
+    }
+
+    #[test]
+    fn in_version_2_a_group_beside_the_agents_has_all_limits() {
+        let (folder, all) = played();
+        let mut group = Group::default();
+        group.fill("7", &limited(), &all).expect("it plays along");
+        let own = folder.path().join("winstead-7");
+        assert_eq!(group.folders, std::slice::from_ref(&own));
+        for (file, value) in [
+            ("memory.max", "67108864"),
+            ("memory.swap.max", "0"),
+            ("pids.max", "4"),
+            ("cpu.max", "25000 100000"),
+        ] {
+            assert_eq!(fs::read_to_string(own.join(file)).expect(file), value, "{file}");
+        }
+        let handed_on = fs::read_to_string(folder.path().join("cgroup.subtree_control"));
+        assert_eq!(handed_on.expect("it was asked for"), "+cpu", "each controller, the last one last");
+    }
+
+    #[test]
+    fn a_limit_that_no_version_enforces_is_refused_and_leaves_nothing() {
+        let (folder, all) = played();
+        // Nothing can be handed on: as in a group that has processes of its own.
+        fs::create_dir(folder.path().join("cgroup.subtree_control")).expect("a folder");
+        let mut group = Group::default();
+        let refused = group.fill("7", &limited(), &all);
+        assert!(matches!(refused, Err(KeeperFailure::Limit(why)) if why.contains("controller memory")));
+        group.remove();
+        assert!(!folder.path().join("winstead-7").exists());
+    }
+
+    #[test]
+    fn in_version_1_each_controller_has_a_group_with_its_limit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let all: Vec<Hierarchy> = ["memory", "pids", "cpu"]
+            .map(|name| Hierarchy { controllers: vec![name.to_owned()], place: folder.path().join(name) })
+            .into();
+        // Only where the kernel counts swap.
+        let memory = folder.path().join("memory/winstead-7");
+        fs::create_dir_all(&memory).expect("a folder");
+        fs::write(memory.join("memory.memsw.limit_in_bytes"), "").expect("it is written");
+        let mut group = Group::default();
+        group.fill("7", &limited(), &all).expect("it plays along");
+        for (file, value) in [
+            ("memory/winstead-7/memory.limit_in_bytes", "67108864"),
+            ("memory/winstead-7/memory.memsw.limit_in_bytes", "67108864"),
+            ("pids/winstead-7/pids.max", "4"),
+            ("cpu/winstead-7/cpu.cfs_quota_us", "25000"),
+        ] {
+            assert_eq!(fs::read_to_string(folder.path().join(file)).expect(file), value, "{file}");
+        }
+    }
 
     #[test]
     fn a_process_finds_its_place_in_both_versions_and_below_a_mount_of_a_part() {

@@ -26,29 +26,11 @@ use serde::{Deserialize, Serialize};
 use winstead_process::{ProcessId, keep_inherited_descriptors};
 
 use crate::supervision::{
-    End, Identity, KeeperFailure, Running, Terminal,
-    record::Launch,
+    End, Identity, KeeperFailure, Running,
+    record::{Answer, Command, Launch},
     store,
     unix::{cgroup::Group, pipes::Ends, terminal::Pseudo, tree},
 };
-
-/// What a keeper can be told, one in a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) enum Command {
-    /// This signal, to the program's group.
-    Signal(i32),
-    /// Please end: to all of it.
-    Terminate,
-    /// All of it, by force.
-    Kill,
-    /// No more standard input comes.
-    EndInput,
-    /// The terminal has another size.
-    Resize(Terminal),
-    /// All output was read: go.
-    Release,
-}
 
 /// What its last step before the program is handed over.
 #[derive(Debug, Serialize, Deserialize)]
@@ -56,13 +38,6 @@ pub(super) struct Stage {
     pub(super) launch: Launch,
     pub(super) groups: Vec<PathBuf>,
     pub(super) terminal: Option<String>,
-}
-
-/// What a keeper answers: one line on its standard output.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Answer {
-    Started(Running),
-    Failed(KeeperFailure),
 }
 
 /// Keeps the program that standard input describes, in this folder, until it has ended.

@@ -19,6 +19,8 @@ use rustix::{
 };
 use tokio::io::{AsyncWriteExt, Interest, unix::AsyncFd};
 
+/// Both outputs.
+const STREAMS: [&str; 2] = ["stdout", "stderr"];
 pub(super) const STDIN: &str = "stdin";
 pub(super) const CONTROL: &str = "control";
 const ALIVE: &str = "alive";
@@ -102,11 +104,15 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Opens `folder`'s pipe of this name.
+    /// Opens the pipe of this stream. How much of it was read before is what is not in it any more.
     ///
     /// # Errors
     /// When it is not there.
-    pub(crate) fn open(folder: &Path, name: &str) -> io::Result<Self> {
+    pub(crate) fn open(folder: &Path, stream: usize, _: u64) -> io::Result<Self> {
+        Self::named(folder, STREAMS[stream])
+    }
+
+    fn named(folder: &Path, name: &str) -> io::Result<Self> {
         let pipe = OwnedFd::from(reading(&folder.join(name))?);
         #[expect(unsafe_code, reason = "tokio's own pipes cannot be looked into without reading them")]
         // SAFETY: an `OwnedFd` is one descriptor, open for as long as it lives, and nothing takes it out of there.
@@ -132,17 +138,22 @@ impl Source {
         }
     }
 
-    /// How many bytes are there now.
+    /// How many bytes are there now. Cancel safe.
     ///
     /// # Errors
     /// As the system has them.
-    pub(crate) fn available(&self) -> io::Result<usize> {
+    #[expect(clippy::unused_async, reason = "as on other systems")]
+    pub(crate) async fn available(&self) -> io::Result<usize> {
+        self.there()
+    }
+
+    fn there(&self) -> io::Result<usize> {
         let bytes = rustix::io::ioctl_fionread(self.pipe.get_ref())?;
         Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     fn look(&self) -> io::Result<Option<usize>> {
-        match self.available()? {
+        match self.there()? {
             0 => {
                 let mut states = [PollFd::new(self.pipe.get_ref(), PollFlags::IN)];
                 poll(&mut states, Some(&Timespec::default()))?;
@@ -190,7 +201,7 @@ impl Alive {
     /// # Errors
     /// When its pipe is not there.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
-        Ok(Self { pipe: Source::open(folder, ALIVE)? })
+        Ok(Self { pipe: Source::named(folder, ALIVE)? })
     }
 
     /// Returns when `exit.json` is there or the keeper gone. Cancel safe.

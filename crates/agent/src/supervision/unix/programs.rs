@@ -43,3 +43,8 @@ pub(crate) fn create_program(path: &Path) -> io::Result<File> {
 pub(crate) fn program_name(digest: &str) -> String {
     digest.to_owned()
 }
+
+/// What a program of this name may be called in its folder.
+pub(crate) fn file_names(name: &str) -> Vec<String> {
+    vec![name.to_owned()]
+}

@@ -19,9 +19,9 @@ use rustix::{
 };
 
 use crate::supervision::{
-    Account, KeeperFailure,
+    KeeperFailure,
     record::Launch,
-    unix::{keeper::Stage, pipes::STDIN},
+    unix::{accounts::Account, keeper::Stage, pipes::STDIN},
 };
 
 /// Where programs look for others; the agent's own variables are never handed on.

@@ -1,29 +1,20 @@
 //! Everything that a process has started, as `/proc` shows it (proc(5)). A keeper is a subreaper: nothing that its program
 //! starts leaves its tree, whatever it forks.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use fs_err as fs;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// One process, as far as it matters here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) pid: u32,
-    pub(crate) parent: u32,
-    pub(crate) started: u64,
-    pub(crate) name: String,
-}
+use crate::supervision::orphans::{Seen, below};
 
 /// Everything that runs now; what ends meanwhile may be missing.
-pub(crate) fn all() -> Vec<Seen> {
+pub(crate) fn all_processes() -> Vec<Seen> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     pids.filter_map(|pid| seen(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)).collect()
 }
 
 /// The name, field 2, may hold spaces and brackets. Field 4 is the parent, 22 the start time.
-fn seen(pid: u32, stat: &str) -> Option<Seen> {
+pub(crate) fn seen(pid: u32, stat: &str) -> Option<Seen> {
     let (begin, end) = (stat.find('(')?, stat.rfind(')')?);
     let mut fields = stat.get(end + 1..)?.split_ascii_whitespace();
     let dead = matches!(fields.next()?, "Z" | "X");
@@ -33,29 +24,10 @@ fn seen(pid: u32, stat: &str) -> Option<Seen> {
     (!dead).then_some(Seen { pid, parent, started, name })
 }
 
-/// All in `processes` below `root`, without it.
-pub(crate) fn below(root: u32, processes: &[Seen]) -> Vec<u32> {
-    let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for process in processes {
-        children.entry(process.parent).or_default().push(process.pid);
-    }
-    let mut found = BTreeSet::new();
-    let mut open = vec![root];
-    while let Some(pid) = open.pop() {
-        for child in children.get(&pid).into_iter().flatten() {
-            if found.insert(*child) {
-                open.push(*child);
-            }
-        }
-    }
-    found.remove(&root);
-    found.into_iter().collect()
-}
-
 /// Sends `signal` to everything below `root`; returns to how many. For a caller that is their subreaper: none of their
 /// numbers is another's as long as it reaps nothing meanwhile.
 pub(crate) fn signal_below(root: u32, signal: Signal) -> usize {
-    let found = below(root, &all());
+    let found = below(root, &all_processes());
     for pid in &found {
         let Some(pid) = i32::try_from(*pid).ok().and_then(Pid::from_raw) else { continue };
         if let Err(error) = kill_process(pid, signal) {
@@ -68,14 +40,6 @@ pub(crate) fn signal_below(root: u32, signal: Signal) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_tree_is_found_through_all_its_generations_and_nothing_beside_it() {
-        let process = |pid, parent| Seen { pid, parent, started: 0, name: String::new() };
-        let all = [process(2, 1), process(3, 2), process(9, 3), process(4, 1), process(5, 4)];
-        assert_eq!(below(2, &all), [3, 9]);
-        assert_eq!(below(9, &all), [0_u32; 0]);
-    }
 
     #[test]
     fn a_line_of_proc_is_read_whatever_the_program_is_called() {

@@ -172,3 +172,33 @@ async fn read(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{net::TcpListener, sync::Semaphore};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_port_that_does_not_read_for_a_minute_is_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (near, _deaf) = (near.expect("it listens"), far.expect("somebody comes"));
+        let (data, mut said) = mpsc::channel(8);
+        let (control, _words) = mpsc::channel(8);
+        let (line, talk) = line(7, End::Accepted(near), Outbox { data, control });
+        let room = Arc::new(Semaphore::new(1 << 26));
+        // More than the system holds for a port.
+        for _ in 0..1024 {
+            let data = Bytes::from(vec![0; PIECE]);
+            let room = Arc::clone(&room).acquire_many_owned(32 * 1024).await.expect("there is room");
+            line.push(Piece { data, room });
+        }
+        let before = tokio::time::Instant::now();
+        assert_eq!(talk.run().await, 7);
+        assert!(before.elapsed() >= WRITE);
+        let Some(Message::Error(7, why)) = said.recv().await else { panic!("the client is told") };
+        assert_ne!(why, END);
+    }
+}

@@ -290,7 +290,66 @@ fn binary(message: &Message, id: &mut i64) -> Frame {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
+    use crate::access::{Account, Door};
+
+    /// A client that has its WebSocket; what it does not read, nobody reads.
+    async fn client(
+        room: usize,
+    ) -> (tokio::io::DuplexStream, tokio::task::JoinHandle<Result<(), SessionError>>) {
+        let (mut client, server) = tokio::io::duplex(room);
+        let session = tokio::spawn(async move {
+            let account = Account::default();
+            let caller = Caller { door: Door::WinsProxy, account, process: None, container: None };
+            serve(server, &caller, &Access::default()).await
+        });
+        let hello = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        client.write_all(hello.as_bytes()).await.expect("it reads");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(client.read_u8().await.expect("it answers"));
+        }
+        (client, session)
+    }
+
+    /// A masked binary frame.
+    fn masked(message: &Message) -> Vec<u8> {
+        let content = message.encode(1);
+        let length = u8::try_from(content.len()).expect("short");
+        [&[0x82, 0x80 | length, 0, 0, 0, 0][..], &content].concat()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_says_nothing_for_a_minute_is_gone() {
+        let (mut client, session) = client(1024).await;
+        tokio::time::sleep(SILENCE / 2).await;
+        client.write_all(&masked(&Message::Other(99))).await.expect("it reads");
+        let spoke = Instant::now();
+        let ended = session.await.expect("no panic");
+        assert!(matches!(ended, Err(SessionError::Silence)), "{ended:?}");
+        assert_eq!(spoke.elapsed().as_secs(), SILENCE.as_secs(), "from its last word on");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_for_a_minute_is_sent_away_though_it_speaks() {
+        let (mut client, session) = client(256).await;
+        // Each is answered: there is no such connection.
+        let data = masked(&Message::Data(5, Bytes::from_static(b"x")));
+        for _ in 0..50 {
+            client.write_all(&data).await.expect("it reads");
+        }
+        let full = Instant::now();
+        while !session.is_finished() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            client.write_all(&data).await.unwrap_or_default();
+        }
+        let ended = session.await.expect("no panic");
+        assert!(matches!(ended, Err(SessionError::Stuck)), "{ended:?}");
+        assert!((WRITE.as_secs()..WRITE.as_secs() + 3).contains(&full.elapsed().as_secs()));
+    }
 
     #[test]
     fn only_ports_of_localhost_by_that_name_are_targets() {

@@ -17,9 +17,12 @@ use winstead_statistics::Seed;
 
 use crate::{
     cli::Format,
-    commands::bench::{
-        probe::{self, ProbeArgs},
-        progress::{listener, teller},
+    commands::{
+        bench::{
+            probe::{self, ProbeArgs},
+            progress::{listener, teller},
+        },
+        channel::Via,
     },
     context::Context,
     error::CliError,
@@ -80,6 +83,9 @@ pub(crate) struct ContentionArgs {
     out: PathBuf,
     #[command(flatten)]
     probe: ProbeArgs,
+    /// The way into the machines. Default: their agents where those answer, else ssh.
+    #[arg(long, value_name = "WAY")]
+    via: Option<Via>,
     /// Shows what would be measured, and whether it fits, and measures nothing.
     #[arg(long)]
     dry_run: bool,
@@ -141,6 +147,7 @@ pub(crate) async fn run(context: &Context, args: &ContentionArgs) -> Result<(), 
         documents: &documents,
         pool,
         program: &program,
+        via: args.via.map(Into::into),
         limit: args.probe.deadline.duration(),
         results: &results,
         listener: &listener(context),

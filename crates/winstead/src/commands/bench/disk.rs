@@ -14,7 +14,10 @@ use winstead_bench::{
 use winstead_spec::GuestOs;
 
 use crate::{
-    commands::bench::probe::{ProbeArgs, workload},
+    commands::{
+        bench::probe::{ProbeArgs, workload},
+        channel::Via,
+    },
     context::Context,
     error::CliError,
     output::{self, counted},
@@ -46,6 +49,9 @@ pub(crate) struct DiskArgs {
     /// A machine, whose own disk is measured.
     #[arg(long, value_name = "NAME")]
     machine: Option<String>,
+    /// The way into the machine. Default: its agent where one answers, else ssh.
+    #[arg(long, value_name = "WAY", requires = "machine")]
+    via: Option<Via>,
     /// How many runs.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     repeats: u32,
@@ -76,7 +82,7 @@ pub(crate) async fn run(context: &Context, args: &DiskArgs) -> Result<(), CliErr
         (Some(name), Some(engine)) => {
             let name = machine_name(name)?;
             let os = engine.machine(&name).await?.spec.os;
-            (Place::Machine(engine, name), os)
+            (Place::Machine(engine, name, args.via.map(Into::into)), os)
         }
         _ => (Place::Folder(&args.folder), GuestOs::Linux),
     };

@@ -1,0 +1,294 @@
+//! Without a daemon.
+
+use std::{path::Path, process::Command, sync::Arc, time::Duration};
+
+use fs_err as fs;
+use tempfile::TempDir;
+use winstead_agent::supervision::{
+    Attachment, End, Event, KeeperFailure, Offsets, Order, Process, Settings, StartError, SupervisionError,
+    Supervisor, Terminal, Vault, spool::Bounds,
+};
+
+use crate::{
+    PATIENCE, PROGRAM,
+    programs::{self, ARGUMENTS, BEGINS, LINES, counted, is_free},
+    until,
+};
+
+const SHELL: &str = r"C:\Windows\System32\cmd.exe";
+const SMALL: Bounds = Bounds { memory: 4096, file: 64 * 1024 };
+
+fn settings(folder: &Path) -> Settings {
+    Settings::new(folder.join("processes"), PROGRAM.into())
+}
+
+async fn supervisor() -> (TempDir, Supervisor) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let supervisor = Supervisor::open(settings(folder.path())).await.expect("it opens");
+    (folder, supervisor)
+}
+
+/// `cmd.exe /c` with these words.
+fn shell(words: &[&str]) -> Order {
+    Order {
+        file: SHELL.to_owned(),
+        program: SHELL.to_owned(),
+        arguments: ["/c"].iter().chain(words).map(|word| (*word).to_owned()).collect(),
+        ..Order::default()
+    }
+}
+
+/// One of [`programs`].
+fn role(role: &str, file: &Path) -> Order {
+    let (program, environment) = programs::role(role, file);
+    let arguments = ARGUMENTS.map(str::to_owned).to_vec();
+    Order { file: program.clone(), program, arguments, environment, ..Order::default() }
+}
+
+/// One that does nothing until its input ends.
+fn waiting() -> Order {
+    Order { stdin: true, ..shell(&["pause"]) }
+}
+
+/// All that comes until the end.
+async fn all(attachment: &mut Attachment) -> (Vec<u8>, Vec<u8>, End) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    loop {
+        match tokio::time::timeout(PATIENCE, attachment.next()).await.expect("in time") {
+            Ok(Event::Stdout { offset, data }) => {
+                assert_eq!(offset, out.len() as u64, "no gap");
+                out.extend_from_slice(&data);
+            }
+            Ok(Event::Stderr { offset, data }) => {
+                assert_eq!(offset, err.len() as u64, "no gap");
+                err.extend_from_slice(&data);
+            }
+            Ok(Event::Ended(end)) => return (out, err, end),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn attach(process: &Arc<Process>) -> Attachment {
+    process.attach(Offsets::default()).expect("it can be attached to")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace("\r\n", "\n")
+}
+
+#[tokio::test]
+async fn a_program_runs_with_a_clean_environment_and_its_code_comes_back() {
+    let (_folder, supervisor) = supervisor().await;
+    let mut order =
+        shell(&["echo", "%NAME%", "%CARGO_MANIFEST_DIR%&", "cd&", "echo", "bad>&2&", "exit", "7"]);
+    order.environment = vec![("NAME".to_owned(), "a value".to_owned())];
+    let process = supervisor.start(order).await.expect("it starts");
+    let (out, err, end) = all(&mut attach(&process)).await;
+    assert_eq!(text(&out), "a value %CARGO_MANIFEST_DIR%\nC:\\Windows\n");
+    assert_eq!((text(&err).trim(), end), ("bad", End::Code(7)));
+    supervisor.remove(process.id()).expect("it is over");
+    assert!(supervisor.list().is_empty());
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_be_run_is_told_apart_from_one_that_fails() {
+    let (folder, supervisor) = supervisor().await;
+    let file = |name: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, "no program").expect("it is written");
+        Order { file: path.display().to_string(), ..shell(&[]) }
+    };
+    let why = |order| {
+        let supervisor = supervisor.clone();
+        async move {
+            match supervisor.start(order).await {
+                Err(StartError::Keeper { source, .. }) => source,
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let missing = Order { file: r"C:\no\such\program.exe".to_owned(), ..shell(&[]) };
+    assert_eq!(why(missing).await, KeeperFailure::Missing);
+    assert_eq!(why(file("text.exe")).await, KeeperFailure::BadFormat);
+    assert!(matches!(why(file("text.bat")).await, KeeperFailure::Other(why) if why.contains("batch")));
+    let nowhere = Order { folder: Some(r"C:\no\such".to_owned()), ..shell(&[]) };
+    assert!(matches!(why(nowhere).await, KeeperFailure::Folder(_)));
+    let terminal = Order { terminal: Some(Terminal::default()), ..shell(&[]) };
+    assert!(matches!(why(terminal).await, KeeperFailure::Other(why) if why.contains("terminal")));
+    let account = Order { account: Some("Administrator".to_owned()), ..shell(&[]) };
+    assert!(matches!(supervisor.start(account).await, Err(StartError::Account { .. })));
+    let left = fs::read_dir(folder.path().join("processes")).expect("it is there").count();
+    assert_eq!(left, 0, "nothing is left of what did not run");
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn input_reaches_the_program_byte_by_byte_and_ends() {
+    let (folder, supervisor) = supervisor().await;
+    let order = Order { stdin: true, ..role("cat", folder.path()) };
+    let process = supervisor.start(order).await.expect("it starts");
+    let mut attachment = attach(&process);
+    attachment.trust();
+    let data: Vec<u8> = (0..=255).cycle().take(3_000_000).collect();
+    let writer = {
+        let (process, data) = (Arc::clone(&process), data.clone());
+        tokio::spawn(async move {
+            process.write(data.into()).await.expect("it reads");
+            process.end_input().await.expect("its keeper hears");
+        })
+    };
+    let (out, _, end) = all(&mut attachment).await;
+    assert!(out.strip_prefix(BEGINS) == Some(&data), "{} of {} bytes came back", out.len(), data.len());
+    assert_eq!(end, End::Code(3));
+    writer.await.expect("all was written");
+    process.write("late"[..].into()).await.expect_err("no input is taken any more");
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_behind_ends_with_it() {
+    let (folder, supervisor) = supervisor().await;
+    let held = folder.path().join("held");
+    let process = supervisor.start(role("leave", &held)).await.expect("it starts");
+    let (_, _, end) = all(&mut attach(&process)).await;
+    assert_eq!(end, End::Code(3), "it has left a child");
+    assert!(is_free(&held), "a child outlived its program");
+    supervisor.close().await;
+}
+
+/// Asking is by Ctrl-Break, which Wine does not deliver: `selftest` tries it.
+#[tokio::test]
+async fn stopping_by_force_takes_the_whole_tree() {
+    let (folder, supervisor) = supervisor().await;
+    let held = folder.path().join("held");
+    for grace in [Duration::ZERO, Duration::from_millis(300)] {
+        let order = Order { stdin: true, ..role("lead", &held) };
+        let process = supervisor.start(order).await.expect("it starts");
+        until(|| !is_free(&held)).await;
+        let stopped = supervisor.stop(process.id(), grace).await.expect("it ends");
+        assert_eq!((stopped.end, stopped.forced), (End::Code(1), true));
+        assert!(is_free(&held), "a child outlived a stop by force");
+        let again = supervisor.stop(process.id(), grace).await.expect("it has ended");
+        assert!(!again.forced);
+    }
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn what_nobody_takes_is_kept_and_then_holds_the_program() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = Settings { spool: SMALL, ..settings(folder.path()) };
+    let mut supervisor = Supervisor::open(settings.clone()).await.expect("it opens");
+    // More than the spool and the pipe hold.
+    let order = Order { keep: true, ..role("count", folder.path()) };
+    let process = supervisor.start(order).await.expect("it starts");
+    let id = process.id().to_owned();
+    until(|| process.status().said.stdout == SMALL.file).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(process.status().said.stdout, SMALL.file, "the spool is full");
+    let kept = fs::metadata(folder.path().join("processes").join(&id).join("stdout.spool"));
+    assert!(kept.expect("it is there").len() <= SMALL.file);
+    let expected = counted(LINES);
+    let mut out = Vec::new();
+    // Other agents take over in the middle.
+    let end = loop {
+        supervisor.close().await;
+        supervisor = Supervisor::open(settings.clone()).await.expect("it opens again");
+        let process = supervisor.get(&id).expect("it is found");
+        let from = Offsets { stdout: out.len() as u64, stderr: 0 };
+        let mut attachment = process.attach(from).expect("so much was said");
+        let enough = out.len() + 100_000;
+        let end = loop {
+            let next = tokio::time::timeout(PATIENCE, attachment.next()).await.expect("in time");
+            match next.expect("it is read") {
+                Event::Stdout { offset, data } => {
+                    assert_eq!(offset, out.len() as u64, "no gap");
+                    out.extend_from_slice(&data);
+                    attachment.received(Offsets { stdout: out.len() as u64, stderr: 0 });
+                }
+                Event::Stderr { .. } => {}
+                Event::Ended(end) => break Some(end),
+            }
+            if out.len() > enough {
+                break None;
+            }
+        };
+        if let Some(end) = end {
+            break end;
+        }
+    };
+    assert_eq!(end, End::Code(3));
+    let out = out.strip_prefix(BEGINS).expect("as it begins");
+    assert!(out == expected.as_bytes(), "{} of {} bytes", out.len(), expected.len());
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn a_client_that_claims_too_much_is_refused() {
+    let (_folder, supervisor) = supervisor().await;
+    let process = supervisor.start(shell(&["exit"])).await.expect("it starts");
+    let refused = process.attach(Offsets { stdout: 9, stderr: 0 }).expect_err("it said nothing");
+    assert!(matches!(refused, SupervisionError::Offset { asked: 9, there: 0 }));
+    process.ended().await;
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn a_program_that_was_exchanged_after_it_was_looked_at_is_not_run() {
+    let (folder, supervisor) = supervisor().await;
+    let program = folder.path().join("program.exe");
+    fs::copy(PROGRAM, &program).expect("it is copied");
+    let vault = Vault::open(&folder.path().join("vault")).expect("a vault");
+    let kept = vault.take(&program).expect("it is taken");
+    fs::write(&program, "evil").expect("it is exchanged");
+    let order = Order {
+        file: kept.path.display().to_string(),
+        arguments: vec!["--version".to_owned()],
+        ..shell(&[])
+    };
+    let process = supervisor.start(order).await.expect("it starts");
+    let (out, _, _) = all(&mut attach(&process)).await;
+    assert!(text(&out).starts_with("winstead-agent "), "{}", text(&out));
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn a_killed_keeper_takes_its_program_along_and_nobody_claims_to_know_its_code() {
+    let (folder, supervisor) = supervisor().await;
+    let held = folder.path().join("held");
+    let process = supervisor.start(role("hold", &held)).await.expect("it starts");
+    until(|| !is_free(&held)).await;
+    let running = folder.path().join("processes").join(process.id()).join("running.json");
+    let running: serde_json::Value =
+        serde_json::from_slice(&fs::read(running).expect("it runs")).expect("JSON");
+    let keeper = running["keeper"]["pid"].to_string();
+    #[expect(clippy::disallowed_methods, reason = "what ends a keeper by force")]
+    let killed = Command::new("taskkill").args(["/f", "/pid", &keeper]).output().expect("it starts");
+    assert!(killed.status.success(), "{killed:?}");
+    let (_, _, end) = all(&mut attach(&process)).await;
+    assert_eq!(end, End::Lost);
+    until(|| is_free(&held)).await;
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn there_are_no_more_than_there_may_be_and_old_ones_are_forgotten() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = Settings { most: 1, retained: 1, ..settings(folder.path()) };
+    let supervisor = Supervisor::open(settings).await.expect("it opens");
+    let first = supervisor.start(waiting()).await.expect("it starts");
+    assert!(matches!(supervisor.start(shell(&["exit"])).await, Err(StartError::TooMany(1))));
+    supervisor.stop(first.id(), Duration::ZERO).await.expect("it ends");
+    let mut second = None;
+    for _ in 0..2 {
+        let process = supervisor.start(shell(&["exit"])).await.expect("there is room again");
+        process.ended().await;
+        second = Some(process);
+    }
+    until(|| supervisor.list().len() == 1).await;
+    let left: Vec<String> = supervisor.list().into_iter().map(|status| status.record.id).collect();
+    assert_eq!(left, [second.expect("the last").id()]);
+    supervisor.close().await;
+}

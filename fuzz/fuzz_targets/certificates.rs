@@ -1,0 +1,4 @@
+//! Clients' certificates.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| winstead_agent::untrusted::certificates(data));

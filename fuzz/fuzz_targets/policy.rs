@@ -1,0 +1,4 @@
+//! Documents of an agent.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| winstead_agent::untrusted::policy(data));
