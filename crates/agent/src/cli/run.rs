@@ -19,7 +19,7 @@ Examples:
   winstead-agent run --memory 268435456 --cpu 500 -- /opt/job
 
 Each word arrives as it is; write `sh -c` when a shell shall read it. Standard input, output and error pass through byte by
-byte, and Ctrl-C goes to the program. Ends with the program's own exit code, with 128 + the signal that ended it, and with
+byte, and Ctrl-C goes to the program (as Ctrl-Break, if that runs on Windows). Ends with the program's own exit code, with 128 + the signal that ended it, and with
 255 when it could not be run. The program gets a small environment of its own and what -e says, nothing of yours.
 
 Without --keep the program ends with this command: asked first, killed five seconds later, with all that it started.";
@@ -42,7 +42,7 @@ pub(crate) struct RunArgs {
     /// A variable for the program; may be given again.
     #[arg(short, long, value_name = "NAME=VALUE")]
     env: Vec<String>,
-    /// The folder that it runs in [default: /].
+    /// The folder that it runs in [default: /, or the system's on Windows].
     #[arg(long, value_name = "DIR")]
     folder: Option<String>,
     /// The account that it runs as [default: as the policy says].

@@ -1,11 +1,13 @@
 //! `winstead-agent selftest`: tries on this computer what the agent's safety rests on.
 
-use std::{io::Write as _, path::PathBuf};
+use std::{io::Write as _, path::PathBuf, time::Duration};
 
 use clap::Args;
 use winstead_agent::selftest::{self, Outcome, Subject};
 
 use crate::cli::{Failure, Format, platform};
+
+const REST: Duration = Duration::from_secs(60);
 
 /// Tries on this computer what the agent's safety rests on: refusals, limits, ends. Fails when one of them does not hold.
 #[derive(Clone, Debug, Args)]
@@ -25,6 +27,9 @@ pub(crate) struct SelftestArgs {
     /// Takes so many bytes of memory and ends: what a limit is tried with.
     #[arg(long, hide = true, value_name = "BYTES")]
     allocate: Option<usize>,
+    /// Does nothing for a minute: what is asked to end.
+    #[arg(long, hide = true)]
+    rest: bool,
 }
 
 /// Runs it to its end.
@@ -34,6 +39,10 @@ pub(crate) struct SelftestArgs {
 pub(crate) fn run(args: &SelftestArgs) -> Result<(), Failure> {
     if let Some(bytes) = args.allocate {
         return allocate(bytes);
+    }
+    if args.rest {
+        std::thread::park_timeout(REST);
+        return Ok(());
     }
     let subject = Subject {
         runtime: args.runtime.clone(),

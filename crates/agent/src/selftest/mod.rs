@@ -9,6 +9,8 @@ mod limits;
 #[cfg_attr(unix, path = "linux.rs")]
 #[cfg_attr(windows, path = "windows.rs")]
 mod platform;
+#[cfg(windows)]
+mod processes;
 
 pub use item::{Item, Outcome, Subject};
 pub use platform::run;

@@ -15,7 +15,7 @@ use crate::{
     access::Limits,
     door::{ADMINISTRATORS_ONLY, Instances, Pipe, guest_port},
     folder::untrusted_writers,
-    selftest::{Item, Outcome, Subject},
+    selftest::{Item, Outcome, Subject, processes},
     service::{self, Phase},
     windows::{self, ClientProcess, Descriptor, EventLog, Job, Program, Started, is_wine, newest_event},
 };
@@ -76,6 +76,21 @@ pub async fn run(subject: &Subject) -> Vec<Item> {
         name: "job end",
         proves: "what a program started ends with its job",
         outcome: job_end().unwrap_or_else(Outcome::from),
+    });
+    items.push(Item {
+        name: "job in a job",
+        proves: "a program that is in one may have others of its own",
+        outcome: processes::job_in_a_job().unwrap_or_else(Outcome::from),
+    });
+    items.push(Item {
+        name: "next agent",
+        proves: "a program outlives its agent, and its output and code wait for the next one",
+        outcome: processes::found_again(subject).await,
+    });
+    items.push(Item {
+        name: "ctrl-break",
+        proves: "a program is asked to end before it is ended",
+        outcome: if wine { skipped() } else { processes::asked_to_end(subject).await },
     });
     items.push(Item {
         name: "service",
@@ -230,9 +245,9 @@ async fn installed(name: &str) -> Outcome {
     }
 }
 
-const SHELL: &str = r"C:\Windows\System32\cmd.exe";
+pub(super) const SHELL: &str = r"C:\Windows\System32\cmd.exe";
 
-fn start(
+pub(super) fn start(
     file: impl AsRef<Path>,
     arguments: &[&str],
     job: &Job,

@@ -11,7 +11,7 @@ use crate::{
     access::Access,
     metrics::Metrics,
     services::ProcessService,
-    supervision::{Settings, Supervisor, Vault},
+    supervision::{Settings, Supervisor, Vault, keeper_program},
 };
 
 /// Processes.
@@ -39,6 +39,7 @@ impl Own {
     }
 
     /// What looks after them.
+    #[cfg_attr(windows, expect(dead_code, reason = "old clients ask for it, who are not served here yet"))]
     pub(super) fn supervisor(&self) -> Supervisor {
         self.supervisor.clone()
     }
@@ -56,10 +57,10 @@ impl Own {
     }
 }
 
-/// Processes are kept by this very executable.
+/// How processes are kept.
 fn keeping(places: &Places, agent: &Agent, metrics: &Metrics) -> Result<Settings, ServeError> {
-    let keeper = std::env::current_exe()
-        .map_err(|source| ServeError::State { path: env!("CARGO_PKG_NAME").into(), source })?;
+    let keeper = keeper_program(&places.state)
+        .map_err(|source| ServeError::State { path: places.state.clone(), source })?;
     let mut keeping = Settings::new(places.state.join("processes"), keeper);
     // A process has two outputs.
     keeping.spool.file = agent.spool.bytes() / 2;

@@ -22,6 +22,7 @@
 //! - `end_lost`: ends what a killed keeper left behind.
 //! - `write_at`, `read_at`, `private_folder`, `remove_folder`: files.
 //! - `passable_folder`, `open_program`, `create_program`, `program_name`: the vault.
+//! - `keeper_program`: what is started to keep processes.
 //! - `all_processes`, `keeper_folder`, `runs_file`, `kill`: for [`orphans`].
 //! - `named_signal`: a signal by its name. `search_path` and `file_names`: where programs are looked for, and as what.
 
@@ -51,7 +52,9 @@ pub use error::{KeeperFailure, StartError, SupervisionError};
 #[cfg(unix)]
 pub use platform::become_program;
 pub use platform::keep;
-pub(crate) use platform::{file_names, named_signal, search_path};
+#[cfg(windows)]
+pub(crate) use platform::keeps;
+pub(crate) use platform::{file_names, keeper_program, named_signal, search_path};
 pub use process::{Offsets, Process, Status};
 pub use record::{End, Identity, Order, Record, Running, Terminal};
 pub use stop::Stopped;

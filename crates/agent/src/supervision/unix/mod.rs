@@ -18,7 +18,9 @@ pub(crate) use agent_side::{
 pub use keeper::keep;
 pub(crate) use orphans::{keeper_folder, kill, runs_file};
 pub(crate) use pipes::{Alive, Input, Source};
-pub(crate) use programs::{create_program, file_names, open_program, passable_folder, program_name};
+pub(crate) use programs::{
+    create_program, file_names, keeper_program, open_program, passable_folder, program_name,
+};
 pub use stage::become_program;
 pub(crate) use stage::search_path;
 pub(crate) use tree::all_processes;

@@ -4,11 +4,19 @@ use std::{
     fs::File,
     io,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use fs_err::{self as fs, os::unix::fs::OpenOptionsExt};
 use rustix::fs::OFlags;
+
+/// The program that keeps processes: this very one.
+///
+/// # Errors
+/// When it does not know itself.
+pub(crate) fn keeper_program(_: &Path) -> io::Result<PathBuf> {
+    std::env::current_exe()
+}
 
 /// Makes a folder that others may pass through and not list.
 ///

@@ -4,14 +4,19 @@ use std::{
     fs::File,
     io,
     os::windows::fs::{FileExt as _, OpenOptionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use fs_err as fs;
 use windows_sys::Win32::Storage::FileSystem::{FILE_FLAG_BACKUP_SEMANTICS, SECURITY_IDENTIFICATION};
 
-use crate::folder::{Readers, lock_down};
+use crate::{
+    folder::{Readers, lock_down},
+    supervision::Vault,
+};
 
+/// The folder of keepers' programs.
+pub(super) const KEEPERS: &str = "keepers";
 /// Where programs run that are not told where.
 pub(super) const WINDOWS: &str = r"C:\Windows";
 /// Where programs look for others, and are looked for.
@@ -79,6 +84,25 @@ pub(crate) fn read_at(file: &File, mut data: &mut [u8], mut at: u64) -> io::Resu
         }
     }
     Ok(())
+}
+
+/// The program that keeps processes: a copy of this one in `state`, so that this one can be exchanged while they run.
+/// Copies of others that nobody runs any more are removed.
+///
+/// # Errors
+/// When there is no room for it, or it does not know itself.
+pub(crate) fn keeper_program(state: &Path) -> io::Result<PathBuf> {
+    let folder = state.join(KEEPERS);
+    let copies = Vault::open(&folder)?;
+    let ours = copies.take(&std::env::current_exe()?).map_err(io::Error::other)?;
+    for other in fs::read_dir(folder)? {
+        let other = other?.path();
+        // One that runs stays.
+        if other != ours.path && fs::remove_file(&other).is_ok() {
+            tracing::debug!(path = %other.display(), "an old keeper's program is gone");
+        }
+    }
+    Ok(ours.path)
 }
 
 /// Makes a folder whose files others may run and not change.

@@ -21,9 +21,9 @@ mod reach;
 pub(crate) use accounts::{Account, account};
 pub(crate) use agent_side::{Keeper, command, end_lost, named_signal, spawn_keeper};
 pub(crate) use files::{
-    create_program, file_names, open_program, passable_folder, private_folder, program_name, read_at,
-    remove_folder, search_path, write_at,
+    create_program, file_names, keeper_program, open_program, passable_folder, private_folder, program_name,
+    read_at, remove_folder, search_path, write_at,
 };
 pub use keeper::keep;
-pub(crate) use orphans::{all_processes, keeper_folder, kill, runs_file};
+pub(crate) use orphans::{all_processes, keeper_folder, keeps, kill, runs_file};
 pub(crate) use pipes::{Alive, Input, Source};

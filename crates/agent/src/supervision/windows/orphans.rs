@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    supervision::{Identity, orphans::Seen},
+    supervision::{Identity, orphans::Seen, windows::files::KEEPERS},
     windows::{ClientProcess, list},
 };
 
@@ -35,8 +35,14 @@ pub(crate) fn all_processes() -> Vec<Seen> {
 pub(crate) fn keeper_folder(pid: u32) -> Option<PathBuf> {
     let process = ClientProcess::open(pid).ok()?;
     let program = process.program()?;
+    let kept_ready = program.parent().and_then(Path::file_name).is_some_and(|folder| folder == KEEPERS);
     let ours = program.file_name()?.to_string_lossy().starts_with("winstead-agent");
-    ours.then(|| kept(&process.command_line().ok()?)).flatten()
+    (ours || kept_ready).then(|| kept(&process.command_line().ok()?)).flatten()
+}
+
+/// Whether some keeper is known to keep this folder.
+pub(crate) fn keeps(folder: &Path) -> bool {
+    all_processes().iter().any(|process| keeper_folder(process.pid).is_some_and(|kept| kept == folder))
 }
 
 /// What [`Started::detached`](crate::windows::Started::detached) made of `PROGRAM keeper FOLDER`.

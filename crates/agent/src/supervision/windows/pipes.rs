@@ -146,8 +146,11 @@ impl Open {
         if self.out.load(Relaxed) >= before {
             return Ok(());
         }
-        let asked = tell(&self.control, Told::Has { stream: self.stream, before });
-        while asked.is_ok() && self.keeper.is_running() {
+        match tell(&self.control, Told::Has { stream: self.stream, before }) {
+            Err(error) if self.keeper.is_running() => return Err(error),
+            _ => {}
+        }
+        while self.keeper.is_running() {
             // What another agent was told wakes us, too, and may have kept us from being told.
             if let Ok(told) = timeout(LOOK, signalled(self.taken.as_handle())).await {
                 told?;
