@@ -12,6 +12,9 @@ use winstead_testing::{Executable, Wine};
 /// One test: its Windows takes ten seconds and 700 MB to make.
 #[test]
 fn the_windows_program_does_what_the_linux_one_does() {
+    // Wine hands down no rights from folders to files: those of a new file are what this mask leaves, and an agent uses
+    // no key that everybody may read.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let Some(wine) = Wine::or_skip(env!("CARGO_TARGET_TMPDIR")) else { return };
     let package =
         ["--package", env!("CARGO_PKG_NAME"), "--lib", "--test", "windows", "--test", "windows_processes"];

@@ -234,8 +234,8 @@ fn a_rule_means_what_it_seems_to() {
     assert_eq!(rule("{name: a, callers: []}"), "fine");
     insta::assert_snapshot!(rule("{name: a, callers: [{}]}"), @"agents.yaml:6:25: spec.rules[0].callers[0]: an empty caller would be everybody; expected at least one key, like `door: local`");
     insta::assert_snapshot!(rule("{name: a, callers: [], run: [{}]}"), @"agents.yaml:6:34: spec.rules[0].run[0]: any program at all; expected `sha256`, `signer` or `path`");
-    insta::assert_snapshot!(rule("{name: a, callers: [], run: [{signer: {}}]}"), @"");
-    insta::assert_snapshot!(rule("{name: a, callers: [], run: [{signer: {sha256: []}}]}"), @"");
+    insta::assert_snapshot!(rule("{name: a, callers: [], run: [{signer: {}}]}"), @"agents.yaml:6:35: spec.rules[0].run[0].signer: whoever signed it; expected `subject`, `sha256`, or both");
+    insta::assert_snapshot!(rule("{name: a, callers: [], run: [{signer: {sha256: []}}]}"), @"agents.yaml:6:52: spec.rules[0].run[0].signer.sha256: no digest is given; expected at least one digest, or no such key");
     insta::assert_snapshot!(rule("{name: a, callers: [], run: [{path: /bin/true, sha256: []}]}"), @"agents.yaml:6:60: spec.rules[0].run[0].sha256: no digest is given; expected at least one digest, or no such key");
     insta::assert_snapshot!(rule("{name: a, callers: [], run: [{path: /bin/true, arguments: [a, '**', b]}]}"), @"agents.yaml:6:67: spec.rules[0].run[0].arguments[1]: `**` is the rest, so nothing can stand behind it; expected `**` as the last argument");
     insta::assert_snapshot!(rule("{name: a, callers: [], run: [{path: true}], tunnels: ['tcp/0.0.0.0']}"), @r#"

@@ -52,11 +52,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The usual ones: 1,000 processes; 256 KiB in memory and 32 MiB on the disk for each output, so 64 MiB for a process;
+    /// The usual ones: 1,000 processes; 1 MiB in memory and 32 MiB on the disk for each output, so 64 MiB for a process;
     /// an hour, 1,000 ended ones.
     #[must_use]
     pub fn new(folder: PathBuf, keeper: PathBuf) -> Self {
-        let spool = Bounds { memory: 256 * 1024, file: 32 * 1024 * 1024 };
+        let spool = Bounds { memory: 1024 * 1024, file: 32 * 1024 * 1024 };
         let retention = Duration::from_hours(1);
         Self { folder, keeper, most: 1000, spool, retention, retained: 1000, running: Gauge::default() }
     }
