@@ -143,3 +143,21 @@ pub(crate) fn create_program(path: &Path) -> io::Result<File> {
 pub(crate) fn program_name(digest: &str) -> String {
     format!("{digest}.exe")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keeper_s_program_is_copied_once_and_others_go_unless_they_run() {
+        let state = tempfile::tempdir().expect("a folder");
+        let copy = keeper_program(state.path()).expect("there is room");
+        let old = copy.with_file_name("winstead-agent-old.exe");
+        fs::write(&old, "nobody runs it").expect("it is written");
+        assert_eq!(keeper_program(state.path()).expect("it is there"), copy);
+        let there = fs::read_dir(copy.parent().expect("a folder")).expect("it is there").count();
+        assert_eq!((there, old.exists()), (1, false));
+        let own = std::env::current_exe().and_then(fs::metadata).expect("a file").len();
+        assert_eq!(fs::metadata(copy).expect("a file").len(), own);
+    }
+}
