@@ -100,7 +100,10 @@ impl Wine {
     pub fn build(&self, task: &[&str], arguments: &[&str]) -> Vec<Executable> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = command(Path::new(&cargo));
-        build.args(task).args(["--quiet", "--message-format=json", "--target", TARGET]).args(arguments);
+        build
+            .args(task)
+            .args(["--quiet", "--message-format=json-render-diagnostics", "--target", TARGET])
+            .args(arguments);
         // Nobody debugs these; without what a debugger needs they are built in half the time.
         build.arg("--target-dir").arg(&self.target).env("CARGO_PROFILE_DEV_DEBUG", "0");
         let said = must(&mut build);

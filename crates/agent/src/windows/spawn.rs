@@ -456,10 +456,13 @@ mod tests {
     #[test]
     fn all_that_a_program_started_ends_with_its_job() {
         for by_closing in [false, true] {
-            let shell = shell(&["cmd.exe", "/c", "pause"], &[]);
-            let in_job = || shell.job.processes().expect("numbers");
-            until(|| in_job().len() >= 2);
-            let all: Vec<_> = in_job().into_iter().map(ClientProcess::open).collect();
+            let mut shell = shell(&["cmd.exe", "/c", "pause"], &[]);
+            // The inner one says to press a key, so it really runs: Wine's server may crash when a process is ended while
+            // it still begins.
+            shell.output.read_exact(&mut [0]).expect("it says something");
+            let all = shell.job.processes().expect("numbers");
+            assert!(all.len() >= 2, "{all:?}");
+            let all: Vec<_> = all.into_iter().map(ClientProcess::open).collect();
             if by_closing {
                 drop(shell.job);
             } else {
