@@ -1,10 +1,6 @@
 //! The ways to an agent.
 
-use std::{
-    fmt, io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fmt, io, path::PathBuf, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -35,30 +31,12 @@ pub enum Address {
 }
 
 impl Address {
-    /// Of a daemon that old wins clients call by the name of its pipe. On Linux that is a socket in the agent's folder; what
-    /// has a `/` is the socket's own path.
+    /// Of a daemon that old wins clients call by the name of its pipe. On Linux that is a socket in the agent's folder, and
+    /// what has a `/` is the socket's own path; on Windows a pipe's whole name is taken, too.
     #[must_use]
-    #[cfg(unix)]
     pub fn wins(pipe: &str) -> Self {
-        Self::Unix(wins_path(pipe))
+        crate::platform::wins(pipe)
     }
-}
-
-/// The path of the socket that an old client calls by the name of a pipe, or by the path itself.
-#[must_use]
-#[cfg(unix)]
-pub fn wins_path(pipe: &str) -> PathBuf {
-    if pipe.contains('/') { PathBuf::from(pipe) } else { wins_socket(FOLDER.as_ref(), pipe) }
-}
-
-/// Where an agent has its sockets.
-#[cfg(unix)]
-const FOLDER: &str = "/run/winstead-agent";
-
-/// The socket in an agent's folder that stands for an old pipe of this name.
-#[must_use]
-pub fn wins_socket(folder: &Path, pipe: &str) -> PathBuf {
-    folder.join(format!("{pipe}.sock"))
 }
 
 impl fmt::Display for Address {

@@ -19,12 +19,11 @@ mod tcp;
 pub mod tunnel;
 
 pub use computer::{Clocks, RebootError, come_back};
-#[cfg(unix)]
-pub use connect::wins_path;
-pub use connect::{Address, Alive, Connection, wins_socket};
+pub use connect::{Address, Alive, Connection};
 pub use error::ConnectError;
 pub use files::FileError;
 #[cfg(windows)]
 pub use platform::PipeStream;
+pub use platform::{stream, wins_door};
 pub use processes::{CallError, Listening, ProcessInput, Said};
 pub use tcp::{Place, PlaceError};

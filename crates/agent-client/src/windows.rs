@@ -4,6 +4,7 @@ use std::{
     fs::{File, OpenOptions},
     io,
     os::windows::{fs::OpenOptionsExt as _, io::IntoRawHandle as _},
+    path::{Path, PathBuf},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -33,11 +34,26 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// everybody who may connect may do that.
 const ACCESS: u32 = FILE_GENERIC_READ | FILE_GENERIC_WRITE & !FILE_APPEND_DATA;
 
-/// Connects.
+/// Where pipes of this computer are.
+const PIPES: &str = r"\\.\pipe\";
+
+/// An old pipe by its name. Pipes are in no folder of an agent's own; a name that is whole already stays as it is.
+#[must_use]
+pub fn wins_door(_: &Path, pipe: &str) -> PathBuf {
+    let name = pipe.strip_prefix(PIPES).unwrap_or(pipe);
+    format!("{PIPES}{name}").into()
+}
+
+/// By a pipe's name, with or without what stands before all of them.
+pub(crate) fn wins(pipe: &str) -> Address {
+    Address::Pipe(wins_door(Path::new(""), pipe).to_string_lossy().into_owned())
+}
+
+/// A connection without a protocol yet.
 ///
 /// # Errors
 /// As the system has them, and for an address that only another system has. Cancel safe.
-pub(crate) async fn stream(address: &Address) -> io::Result<PipeStream> {
+pub async fn stream(address: &Address) -> io::Result<PipeStream> {
     match address {
         Address::Pipe(name) => PipeStream::open(name).await,
         Address::Unix(_) | Address::Tcp(..) => {

@@ -33,5 +33,4 @@ pub mod tunnel;
 pub mod untrusted;
 #[cfg(windows)]
 pub mod windows;
-#[cfg(unix)]
 pub mod wins;

@@ -1,8 +1,6 @@
 //! Serves the doors until somebody asks to stop.
 
-#[cfg_attr(unix, path = "serve/unix.rs")]
-#[cfg_attr(windows, path = "serve/windows.rs")]
-mod platform;
+mod old_clients;
 mod processes;
 
 use std::{
@@ -13,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use old_clients::OldClients;
 use processes::Own;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +25,7 @@ use winstead_spec::{AgentDoor, AgentLimits, AgentTcpDoor};
 use crate::{
     access::{Access, Audit, AuditError, Door, Policy},
     configuration::{Configuration, ConfigurationError},
-    door::{self, Keys, KeysError, Lobby, Seats, SystemDoor, TcpDoor},
+    door::{self, GuestDoor, Keys, KeysError, Lobby, Seats, SystemDoor, TcpDoor},
     folder::{Readers, guard, lock_down},
     metrics::{CountCalls, EndpointError, Metrics, MetricsEndpoint},
     services::{AgentService, FilesService, TunnelsService},
@@ -157,7 +156,7 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
         handshake: agent.limits.handshake.duration(),
     };
     let own = Own::open(&places, &agent, &access, &metrics).await?;
-    let old_clients = platform::OldClients::open(&places, &agent, &own, &lobby)?;
+    let old_clients = OldClients::open(&places, &agent, own.supervisor(), &lobby)?;
     let mut overview = Overview::new(access, seats, metrics);
     let network = agent.doors.tcp.as_ref().map(|told| listen(told, lobby.clone())).transpose()?;
     let keys = network.as_ref().map(TcpDoor::keys);
@@ -198,7 +197,7 @@ async fn at_all(
     signals: &Signals,
     own: &Own,
 ) -> Result<(), tonic::transport::Error> {
-    let host = serving.clone().serve_with_incoming_shutdown(platform::guest_door(), signals.stop.cancelled());
+    let host = serving.clone().serve_with_incoming_shutdown(GuestDoor::open(), signals.stop.cancelled());
     let others = serving.clone();
     let others = async {
         match network {

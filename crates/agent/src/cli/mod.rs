@@ -22,7 +22,6 @@ mod stage;
 mod status;
 mod terminal;
 mod tunnel;
-#[cfg(unix)]
 mod wins;
 
 use std::{
@@ -57,6 +56,10 @@ enum Command {
     Stop(processes::StopArgs),
     Rm(processes::RmArgs),
     Orphans(orphans::OrphansArgs),
+    #[command(name = "srv", alias = "server")]
+    WinsServer(wins::ServerArgs),
+    #[command(name = "cli", alias = "client")]
+    WinsClient(wins::ClientArgs),
     #[command(hide = true)]
     Keeper(keeper::KeeperArgs),
     #[command(flatten)]
@@ -90,8 +93,8 @@ struct Refusal(String);
 
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
-    if let Some(code) = platform::by_another_name(std::env::args_os().next().as_deref()) {
-        return code;
+    if wins::is_wins(std::env::args_os().next().as_deref()) {
+        return wins::run_alone();
     }
     let cli = Cli::parse();
     // As ssh does: a program may end with any other code itself.
@@ -114,6 +117,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Stop(args) => processes::stop(&args),
         Command::Rm(args) => processes::rm(&args),
         Command::Orphans(args) => orphans::run(&args),
+        Command::WinsServer(args) => wins::server(args, None).map(|()| ExitCode::SUCCESS),
+        Command::WinsClient(args) => wins::client(&args).map(|()| ExitCode::SUCCESS),
         Command::Keeper(args) => keeper::keep(&args),
         Command::Platform(command) => platform::run(command),
     };

@@ -37,19 +37,24 @@ pub(crate) struct ServeArgs {
 impl ServeArgs {
     /// As they stand on a service's command line, without what is the default.
     pub(crate) fn arguments(&self) -> Vec<String> {
-        let given = [("--runtime", &self.runtime, RUNTIME), ("--state", &self.state, STATE)];
-        let places = given.into_iter().filter(|(_, path, default)| path.as_os_str() != *default);
-        let files = self.files.iter().map(|file| ("--file", file));
-        places
-            .map(|(flag, path, _)| (flag, path))
-            .chain(files)
-            .flat_map(|(flag, path)| {
-                // A service runs in another folder. A pipe's name is absolute.
-                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-                [flag.to_owned(), path.to_string_lossy().into_owned()]
-            })
-            .collect()
+        // No file is the default.
+        let files = self.files.iter().map(|file| ("--file", file, ""));
+        given(
+            [("--runtime", &self.runtime, RUNTIME), ("--state", &self.state, STATE)].into_iter().chain(files),
+        )
     }
+}
+
+/// Paths as they stand behind their flags on a service's command line, without those that are the default.
+pub(crate) fn given<'a>(paths: impl IntoIterator<Item = (&'a str, &'a PathBuf, &'a str)>) -> Vec<String> {
+    let other = paths.into_iter().filter(|(_, path, default)| path.as_os_str() != *default);
+    other
+        .flat_map(|(flag, path, _)| {
+            // A service runs in another folder. A pipe's name is absolute.
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            [flag.to_owned(), path.to_string_lossy().into_owned()]
+        })
+        .collect()
 }
 
 /// Runs it to its end.

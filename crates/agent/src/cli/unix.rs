@@ -1,6 +1,6 @@
 //! What only Unix computers have: signals.
 
-use std::{ffi::OsStr, io, path::Path, process::ExitCode};
+use std::{io, path::Path, process::ExitCode};
 
 use clap::Subcommand;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -10,7 +10,7 @@ use winstead_agent_client::Address;
 use crate::cli::{
     Failure,
     serve::{self, ServeArgs},
-    stage, wins,
+    stage,
 };
 
 /// What systemd runs.
@@ -32,10 +32,6 @@ pub(crate) fn address(socket: &Path) -> Address {
 /// What only this system's agent has so far.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    #[command(name = "srv", alias = "server")]
-    WinsServer(wins::ServerArgs),
-    #[command(name = "cli", alias = "client")]
-    WinsClient(wins::ClientArgs),
     #[command(hide = true)]
     Become(stage::BecomeArgs),
 }
@@ -46,8 +42,6 @@ pub(crate) enum Command {
 /// When it fails.
 pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
-        Command::WinsServer(args) => wins::server(&args).map(|()| ExitCode::SUCCESS),
-        Command::WinsClient(args) => wins::client(&args).map(|()| ExitCode::SUCCESS),
         Command::Become(args) => stage::become_program(&args),
     }
 }
@@ -81,11 +75,6 @@ impl Interruptions {
 /// A program's code as ours: what does not fit is 255.
 pub(crate) fn ended(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
-}
-
-/// What a copy of this program does that has the name of another one.
-pub(crate) fn by_another_name(name: Option<&OsStr>) -> Option<ExitCode> {
-    wins::is_wins(name).then(wins::run_alone)
 }
 
 /// Hands the system's signals on, for ever: after the first one to stop, the second one ends it at once.

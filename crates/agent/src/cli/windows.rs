@@ -1,13 +1,15 @@
 //! What only Windows has: the console's events.
 
-use std::{ffi::OsStr, io, path::Path, process::ExitCode};
+use std::{io, path::Path, process::ExitCode};
 
 use clap::Subcommand;
-use tokio::signal::windows::{CtrlBreak, CtrlC, ctrl_break, ctrl_c, ctrl_close};
+use tokio::signal::windows::{
+    CtrlBreak, CtrlC, CtrlClose, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown,
+};
 use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 use winstead_agent::{
     serve::Signals,
-    service,
+    service::{self, ServiceError},
     windows::{EventLog, LIFE},
 };
 use winstead_agent_client::Address;
@@ -50,6 +52,8 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Failure> {
 pub(crate) struct Interruptions {
     interrupt: CtrlC,
     pause: CtrlBreak,
+    close: CtrlClose,
+    shutdown: CtrlShutdown,
 }
 
 impl Interruptions {
@@ -58,7 +62,12 @@ impl Interruptions {
     /// # Errors
     /// When the system lets nobody wait for them.
     pub(crate) fn open() -> io::Result<Self> {
-        Ok(Self { interrupt: ctrl_c()?, pause: ctrl_break()? })
+        Ok(Self {
+            interrupt: ctrl_c()?,
+            pause: ctrl_break()?,
+            close: ctrl_close()?,
+            shutdown: ctrl_shutdown()?,
+        })
     }
 
     /// The next one's name. Cancel safe.
@@ -66,6 +75,9 @@ impl Interruptions {
         tokio::select! {
             _ = self.interrupt.recv() => "INT",
             _ = self.pause.recv() => "TERM",
+            _ = self.close.recv() => "TERM",
+            // How a container is stopped.
+            _ = self.shutdown.recv() => "TERM",
         }
     }
 }
@@ -77,11 +89,6 @@ pub(crate) fn ended(code: i32) -> ExitCode {
         // std has no other way to end with such a code.
         Err(_) => std::process::exit(code),
     }
-}
-
-/// What a copy of this program does that has the name of another one: nothing else, so far.
-pub(crate) const fn by_another_name(_: Option<&OsStr>) -> Option<ExitCode> {
-    None
 }
 
 /// Hands the console's events on, for ever: after the first one, the second one ends it at once.
@@ -113,14 +120,26 @@ pub(crate) fn named(name: &str) -> Vec<String> {
     vec!["--name".to_owned(), name.to_owned()]
 }
 
-/// Runs the daemon as the service `name`; what it has to say goes to the event log.
+/// Runs the daemon as the service `name`.
 ///
 /// # Errors
 /// When the service manager did not start us.
 pub(crate) fn be_a_service(name: &str, args: &ServeArgs) -> Result<(), Failure> {
-    tracing_subscriber::registry().with(EventLog::open(name)?).try_init()?;
-    let (shown, args) = (name.to_owned(), args.clone());
-    Ok(service::run(name, move |signals| {
+    let args = args.clone();
+    Ok(in_service(name, move |signals| serve::daemon(&args, signals))?)
+}
+
+/// Does this as the service `name`; what it has to say goes to the event log.
+///
+/// # Errors
+/// When the service manager did not start us: nothing has been done then.
+pub(crate) fn in_service(
+    name: &str,
+    act: impl FnOnce(&Signals) -> Result<(), Failure> + Send + 'static,
+) -> Result<(), ServiceError> {
+    let shown = name.to_owned();
+    service::run(name, move |signals| {
+        tracing_subscriber::registry().with(EventLog::open(&shown)?).try_init()?;
         tracing::info!(target: LIFE, version = env!("CARGO_PKG_VERSION"), "{shown} starts");
         if let Err(error) = service::settle(&shown) {
             tracing::warn!(
@@ -128,8 +147,8 @@ pub(crate) fn be_a_service(name: &str, args: &ServeArgs) -> Result<(), Failure> 
                 "nobody may start it again when it fails"
             );
         }
-        let outcome = serve::daemon(&args, &signals);
+        let outcome = act(&signals);
         tracing::info!(target: LIFE, "{shown} stops");
         outcome
-    })?)
+    })
 }

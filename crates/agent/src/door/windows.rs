@@ -13,7 +13,7 @@ use std::{
     os::windows::io::AsHandle as _,
     path::{Path, PathBuf},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -181,7 +181,7 @@ impl Instances {
         }
         // Old clients fail at once when there is no instance: the next one is there before this one is served.
         let fresh = instance(&self.pipe, &self.descriptor, false)?;
-        Ok(PipeEnd(std::mem::replace(&mut self.next, fresh)))
+        Ok(PipeEnd { pipe: std::mem::replace(&mut self.next, fresh), ended: false })
     }
 }
 
@@ -245,7 +245,7 @@ async fn look_at(door: Door, stream: PipeEnd, connected: u64, lobby: Lobby) -> O
             tracing::warn!(%caller, reason = %full, "turned away");
             if caller.door != Door::WinsProxy {
                 // Who does not read it is told by the closed pipe.
-                stream.0.try_write(TURNED_AWAY).unwrap_or_default();
+                stream.pipe.try_write(TURNED_AWAY).unwrap_or_default();
             }
             None
         }
@@ -254,7 +254,7 @@ async fn look_at(door: Door, stream: PipeEnd, connected: u64, lobby: Lobby) -> O
 
 /// Who opened the pipe. A process that began after that, or is gone, has only got its number: it is not the one.
 fn caller(door: Door, stream: &PipeEnd, connected: u64) -> io::Result<Caller> {
-    let process = ClientProcess::open(client_of(stream.0.as_handle())?)?;
+    let process = ClientProcess::open(client_of(stream.pipe.as_handle())?)?;
     let caller = of_process(door, &process)?;
     let started = caller.process.as_ref().map_or(0, |process| process.started);
     if started > connected || !process.is_running() {
@@ -293,7 +293,11 @@ pub(crate) const CONTAINER_ACCOUNTS: &str = "S-1-5-93-2-";
 
 /// Our end of a pipe that somebody has opened.
 #[derive(Debug)]
-pub struct PipeEnd(NamedPipeServer);
+pub struct PipeEnd {
+    pipe: NamedPipeServer,
+    /// Whether the other side has said that nothing more comes. The pipe itself says so once.
+    ended: bool,
+}
 
 impl AsyncRead for PipeEnd {
     fn poll_read(
@@ -301,7 +305,13 @@ impl AsyncRead for PipeEnd {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        if self.ended {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut self.pipe).poll_read(context, buffer));
+        self.ended = read.is_ok() && buffer.remaining() > 0 && buffer.filled().len() == before;
+        Poll::Ready(read)
     }
 }
 
@@ -315,15 +325,15 @@ impl AsyncWrite for PipeEnd {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        Pin::new(&mut self.pipe).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.pipe).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.pipe).poll_shutdown(context)
     }
 }
 
@@ -443,7 +453,10 @@ mod tests {
         assert_eq!(visitor.read(&mut got).await.expect("a byte"), 1);
         // What Go's CloseWrite does on such a pipe.
         assert_eq!(client.write(b"").await.expect("an empty message"), 0);
-        assert_eq!(visitor.read(&mut got).await.expect("the end"), 0);
+        for _ in 0..2 {
+            let read = timeout(Duration::from_secs(10), visitor.read(&mut got)).await;
+            assert_eq!(read.expect("at once").expect("the end"), 0);
+        }
     }
 
     #[tokio::test]

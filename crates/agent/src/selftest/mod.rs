@@ -6,6 +6,8 @@
 mod item;
 #[cfg(unix)]
 mod limits;
+#[cfg(windows)]
+mod network;
 #[cfg_attr(unix, path = "linux.rs")]
 #[cfg_attr(windows, path = "windows.rs")]
 mod platform;

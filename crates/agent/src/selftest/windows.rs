@@ -15,7 +15,7 @@ use crate::{
     access::Limits,
     door::{ADMINISTRATORS_ONLY, Instances, Pipe, guest_port},
     folder::untrusted_writers,
-    selftest::{Item, Outcome, Subject, processes},
+    selftest::{Item, Outcome, Subject, network, processes},
     service::{self, Phase},
     windows::{self, ClientProcess, Descriptor, EventLog, Job, Program, Started, is_wine, newest_event},
 };
@@ -45,8 +45,11 @@ const NOT_BY_WINE: &[Check] = &[
     ("program folder", "only the system and administrators replace the agent", |subject| {
         subject.program.parent().map_or_else(|| Outcome::Skipped("it has none".to_owned()), folder)
     }),
+    ("network cards", "the way to everywhere goes by a card that is known", |_| tried(network::cards())),
+    ("route", "a route is added, once, and taken away", |_| tried(network::route())),
+    ("container networks", "HNS tells its networks", |_| tried(network::hns())),
     ("signatures", "a program's signature counts when Windows trusts who signed it, and only then", |_| {
-        signatures().unwrap_or_else(Outcome::from)
+        tried(signatures())
     }),
     ("facts", "all that a computer is asked about itself can be found out", |_| facts()),
 ];
@@ -75,12 +78,12 @@ pub async fn run(subject: &Subject) -> Vec<Item> {
     items.push(Item {
         name: "job end",
         proves: "what a program started ends with its job",
-        outcome: job_end().unwrap_or_else(Outcome::from),
+        outcome: tried(job_end()),
     });
     items.push(Item {
         name: "job in a job",
         proves: "a program that is in one may have others of its own",
-        outcome: processes::job_in_a_job().unwrap_or_else(Outcome::from),
+        outcome: tried(processes::job_in_a_job()),
     });
     items.push(Item {
         name: "next agent",
@@ -98,6 +101,10 @@ pub async fn run(subject: &Subject) -> Vec<Item> {
         outcome: installed(&subject.service).await,
     });
     items
+}
+
+fn tried(outcome: io::Result<Outcome>) -> Outcome {
+    outcome.unwrap_or_else(Outcome::from)
 }
 
 fn own_pipe(what: &str) -> Pipe {

@@ -39,7 +39,6 @@ impl Own {
     }
 
     /// What looks after them.
-    #[cfg_attr(windows, expect(dead_code, reason = "old clients ask for it, who are not served here yet"))]
     pub(super) fn supervisor(&self) -> Supervisor {
         self.supervisor.clone()
     }

@@ -49,6 +49,8 @@ pub struct NetworkAdapter {
     pub addresses: Vec<(IpAddr, u8)>,
     /// Where packets for elsewhere go.
     pub gateways: Vec<IpAddr>,
+    /// What IPv4 costs by it, beside what a route does.
+    pub metric: u32,
 }
 
 /// What kind of card.
@@ -119,6 +121,7 @@ fn adapter(it: &IP_ADAPTER_ADDRESSES_LH) -> NetworkAdapter {
                 .filter_map(|it| Some((address(&it.Address)?, it.OnLinkPrefixLength)))
                 .collect(),
             gateways: gateways.filter_map(|it| address(&it.Address)).collect(),
+            metric: it.Ipv4Metric,
         }
     }
 }

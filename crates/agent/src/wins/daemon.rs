@@ -2,15 +2,14 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use tokio_util::sync::CancellationToken;
-use winstead_agent_client::wins_socket;
+use winstead_agent_client::wins_door;
 use winstead_spec::{AgentLimits, Connect, WinsConfig};
 
 use crate::{
     access::{Access, Audit, AuditError, Door, Paths, Policy},
-    door::{self, Lobby, Seats, UnixDoor},
+    door::{self, Lobby, Seats, SystemDoor},
     metrics::{EndpointError, Metrics, MetricsEndpoint},
-    serve::{Places, about, described, message_limit, patience, publish},
+    serve::{Places, Signals, about, described, message_limit, patience, publish},
     status::Overview,
     supervision::{Settings, SupervisionError, Supervisor},
     wins::{
@@ -69,12 +68,12 @@ pub enum DaemonError {
 }
 
 impl Daemon {
-    /// Serves until `stop` is cancelled; processes go on. At the agent's own door, which only administrators open, it says
+    /// Serves until it is asked to stop; processes go on. At the agent's own door, which only administrators open, it says
     /// how it is: the old configuration's rules allow nothing else there.
     ///
     /// # Errors
     /// When a door cannot be opened, or breaks.
-    pub async fn serve(&self, stop: &CancellationToken) -> Result<(), DaemonError> {
+    pub async fn serve(&self, signals: &Signals) -> Result<(), DaemonError> {
         let (limits, metrics) = (AgentLimits::default(), Metrics::default());
         let places = self.places.locked_down();
         let places = places.map_err(|(path, source)| DaemonError::Folder { path, source })?;
@@ -90,9 +89,7 @@ impl Daemon {
         // Before the processes, of which only one agent takes care.
         let own = Self::door(Door::Local, door::address(&places.runtime), lobby.clone())?;
         let (supervisor, processes) = self.processes(&places, &access, &metrics).await?;
-        let place = |pipe: &str| wins_socket(&self.places.runtime, pipe);
-        let services = Self::door(Door::Wins, place(&self.config.listen), lobby.clone())?;
-        let tunnels = Self::door(Door::WinsProxy, place(&self.config.proxy), lobby)?;
+        let [services, tunnels] = self.old_doors(&lobby)?;
         let mut overview = Overview::new(Arc::clone(&access), seats, metrics);
         overview.doors.extend([&own, &services, &tunnels].map(described));
         let endpoint = match self.metrics {
@@ -101,7 +98,8 @@ impl Daemon {
         };
         overview.metrics_address = endpoint.as_ref().and_then(|endpoint| endpoint.address().ok());
         let (overview, message) = (Arc::new(overview), message_limit(&limits));
-        let about = about(&overview, message).await;
+        let (about, stop) = (about(&overview, message).await, &signals.stop);
+        signals.ready.cancel();
         let served = tokio::select! {
             served = async { tokio::try_join!(
                 serve(Some((services, processes)), Some(tunnels), (&access, message), stop),
@@ -130,9 +128,15 @@ impl Daemon {
         Ok((supervisor, processes.map_err(failed)?))
     }
 
+    fn old_doors(&self, lobby: &Lobby) -> Result<[SystemDoor; 2], DaemonError> {
+        let place = |pipe: &str| wins_door(&self.places.runtime, pipe);
+        let services = Self::door(Door::Wins, place(&self.config.listen), lobby.clone())?;
+        Ok([services, Self::door(Door::WinsProxy, place(&self.config.proxy), lobby.clone())?])
+    }
+
     /// As the old pipe of gRPC had it, and for all: only for those who can do everything anyway.
-    fn door(door: Door, path: PathBuf, lobby: Lobby) -> Result<UnixDoor, DaemonError> {
-        UnixDoor::open(door, &path, &Connect::Administrators, lobby)
+    fn door(door: Door, path: PathBuf, lobby: Lobby) -> Result<SystemDoor, DaemonError> {
+        SystemDoor::open(door, &path, &Connect::Administrators, lobby)
             .map_err(|source| DaemonError::Door { path, source })
     }
 }

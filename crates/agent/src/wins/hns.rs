@@ -1,4 +1,5 @@
-//! What Windows' HNS says of a container network, in the schema of HCN version 2, and what old clients want of it.
+//! What Windows' HNS says of a container network, in the schema of HCN version 2 or of HNS before it, and what old clients
+//! want of it.
 //!
 //! Not yet run on the real thing: the documents in the tests are written by hand, after Microsoft's schema.
 
@@ -15,6 +16,18 @@ struct Network {
     kind: String,
     ipams: Vec<Ipam>,
     policies: Vec<Policy>,
+    /// As it was before version 2.
+    subnets: Vec<OldSubnet>,
+    /// As above.
+    #[serde(rename = "ManagementIP")]
+    management_ip: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct OldSubnet {
+    address_prefix: String,
+    gateway_address: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -55,13 +68,18 @@ pub(crate) fn parse(text: &str) -> Result<(String, HnsNetwork), serde_json::Erro
         address_cidr: subnet.ip_address_prefix,
         gateway_address: subnet.routes.into_iter().next().map(|route| route.next_hop).unwrap_or_default(),
     };
+    let old_subnet = |subnet: OldSubnet| HnsNetworkSubnet {
+        address_cidr: subnet.address_prefix,
+        gateway_address: subnet.gateway_address,
+    };
     let provider = network.policies.iter().find(|policy| policy.kind == "ProviderAddress");
     let address = provider.and_then(|policy| policy.settings.get("ProviderAddress")?.as_str());
+    let subnets = network.ipams.into_iter().flat_map(|ipam| ipam.subnets).map(subnet);
     let answer = HnsNetwork {
         id: network.id,
         r#type: network.kind,
-        subnets: network.ipams.into_iter().flat_map(|ipam| ipam.subnets).map(subnet).collect(),
-        management_ip: address.unwrap_or_default().to_owned(),
+        subnets: subnets.chain(network.subnets.into_iter().map(old_subnet)).collect(),
+        management_ip: address.map_or(network.management_ip, str::to_owned),
     };
     Ok((network.name, answer))
 }
@@ -85,6 +103,18 @@ mod tests {
         assert_eq!((&*name, &*network.r#type, &*network.management_ip), ("vxlan0", "Overlay", "10.0.0.5"));
         let subnets = network.subnets.iter().map(|subnet| (&*subnet.address_cidr, &*subnet.gateway_address));
         assert_eq!(subnets.collect::<Vec<_>>(), [("10.42.1.0/24", "10.42.1.1"), ("10.43.0.0/24", "")]);
+    }
+
+    #[test]
+    fn a_network_of_the_first_version_is_told_likewise() {
+        let (name, network) = parse(
+            r#"{"ID":"1","Name":"nat","Type":"nat","ManagementIP":"10.0.0.5","Policies":[],
+            "Subnets":[{"AddressPrefix":"172.16.0.0/12","GatewayAddress":"172.16.0.1"}]}"#,
+        )
+        .expect("a network");
+        let [subnet] = &*network.subnets else { panic!("one subnet: {network:?}") };
+        assert_eq!((&*name, &*network.management_ip), ("nat", "10.0.0.5"));
+        assert_eq!((&*subnet.address_cidr, &*subnet.gateway_address), ("172.16.0.0/12", "172.16.0.1"));
     }
 
     proptest! {

@@ -18,5 +18,7 @@ mod serve;
 pub mod services;
 
 pub use daemon::{Daemon, DaemonError};
+#[cfg(windows)]
+pub(crate) use hns::parse as container_network;
 pub use rules::{rules, warn};
 pub use serve::{Visitor, serve};

@@ -1,22 +1,36 @@
 //! A daemon of a test's own.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use tempfile::TempDir;
-use tokio::{net::UnixStream, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
 use winstead_agent::{
-    serve::Places,
+    serve::{Places, Signals},
     wins::{Daemon, DaemonError, process::OnExit},
 };
+use winstead_agent_client::{Address, wins_door};
 use winstead_spec::{WinsConfig, parse_wins};
+
+use crate::system::{self, Stream};
 
 /// How long anything may take on a busy computer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Pipes are in no folder of a test's own, so each daemon of this process has names of its own.
+static DAEMONS: AtomicU32 = AtomicU32::new(0);
+
 pub(crate) struct Running {
     pub(crate) folder: TempDir,
-    stop: CancellationToken,
+    /// Its own door.
+    pub(crate) address: Address,
+    /// What its pipes' names end with.
+    id: String,
+    signals: Signals,
     task: JoinHandle<Result<(), DaemonError>>,
 }
 
@@ -28,34 +42,43 @@ impl Running {
     }
 
     pub(crate) async fn start_in(folder: TempDir, config: &str, on_exit: OnExit) -> Self {
-        let config: WinsConfig = parse_wins("config", config).expect("a right configuration");
-        let places = Places { runtime: folder.path().join("run"), state: folder.path().join("state") };
+        let mut config: WinsConfig = parse_wins("config", config).expect("a right configuration");
+        let id = format!("{}-{}", std::process::id(), DAEMONS.fetch_add(1, Ordering::Relaxed));
+        config.listen = format!("{}-{id}", config.listen);
+        config.proxy = format!("{}-{id}", config.proxy);
+        let (runtime, address) = system::agent(folder.path(), "run");
+        let places = Places { runtime, state: folder.path().join("state") };
         let keeper = PathBuf::from(env!("CARGO_BIN_EXE_winstead-agent"));
         let daemon = Daemon { config, places, keeper, on_exit, metrics: Some(([127, 0, 0, 1], 0).into()) };
-        let stop = CancellationToken::new();
-        let asked = stop.clone();
-        let task = tokio::spawn(async move { daemon.serve(&asked).await });
-        let running = Self { folder, stop, task };
-        let there = async {
-            while !(running.socket("rancher_wins_proxy").exists() || running.task.is_finished()) {
-                tokio::time::sleep(Duration::from_millis(2)).await;
+        let signals = Signals::default();
+        let asked = signals.clone();
+        let mut task = tokio::spawn(async move { daemon.serve(&asked).await });
+        let ready = async {
+            tokio::select! {
+                () = signals.ready.cancelled() => {}
+                ended = &mut task => panic!("it does not serve: {ended:?}"),
             }
         };
-        tokio::time::timeout(PATIENCE, there).await.expect("it opens its doors");
-        running
+        tokio::time::timeout(PATIENCE, ready).await.expect("it opens its doors");
+        Self { folder, address, id, signals, task }
     }
 
-    pub(crate) fn socket(&self, pipe: &str) -> PathBuf {
-        self.folder.path().join("run").join(format!("{pipe}.sock"))
+    /// Where a client finds the pipe that it knows by this name.
+    pub(crate) fn door(&self, pipe: &str) -> PathBuf {
+        wins_door(&self.folder.path().join("run"), &format!("{pipe}-{}", self.id))
     }
 
-    pub(crate) async fn connect(&self, pipe: &str) -> UnixStream {
-        UnixStream::connect(self.socket(pipe)).await.expect("it listens")
+    pub(crate) async fn try_connect(&self, pipe: &str) -> io::Result<Stream> {
+        system::connect(&self.door(pipe)).await
+    }
+
+    pub(crate) async fn connect(&self, pipe: &str) -> Stream {
+        self.try_connect(pipe).await.expect("it listens")
     }
 
     /// Ends it, and gives its folders back.
     pub(crate) async fn stop(self) -> TempDir {
-        self.stop.cancel();
+        self.signals.stop.cancel();
         let ended = tokio::time::timeout(PATIENCE, self.task).await.expect("in time");
         ended.expect("no panic").expect("no error");
         self.folder

@@ -42,6 +42,16 @@ async fn a_client_that_is_gone_in_the_middle_of_a_call_hurts_nobody() {
 }
 
 #[tokio::test]
+async fn whoever_says_that_nothing_more_comes_is_let_go() {
+    let daemon = Running::start("").await;
+    let mut client = Client::new(daemon.connect("rancher_wins").await).await;
+    assert_eq!(client.call(1, &headers(INFO, OLD_AUTHORITY), &[]).await.status, 0);
+    client.end().await;
+    assert_eq!(client.answer(3).await.text, "GOAWAY [103, 111, 110, 101]", "the daemon closes it, too");
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn wrong_header_blocks_close_their_connection_only() {
     let daemon = Running::start("").await;
     for block in [&[0xbe][..], &[0xff; 40], &[0x00, 0x7f, 0xff, 0xff, 0x7f], SAME_AGAIN] {
@@ -74,7 +84,7 @@ async fn a_thousand_clients_at_once_are_served_or_turned_away_and_then_all_is_as
     let mut idle = Vec::new();
     for number in 0..1000 {
         let pipe = if number % 2 == 0 { "rancher_wins" } else { "rancher_wins_proxy" };
-        if let Ok(mut stream) = tokio::net::UnixStream::connect(daemon.socket(pipe)).await {
+        if let Ok(mut stream) = daemon.try_connect(pipe).await {
             // Turned away: whoever does not read it sees the end.
             stream.write_all(&UPGRADE[..5]).await.unwrap_or_default();
             idle.push(stream);

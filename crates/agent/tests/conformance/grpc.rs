@@ -3,11 +3,13 @@
 use httlib_hpack::Decoder;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::UnixStream,
     time::timeout,
 };
 
-use crate::daemon::PATIENCE;
+use crate::{
+    daemon::PATIENCE,
+    system::{self, Stream},
+};
 
 /// `npipe:////./pipe/rancher_wins`, as grpc-go 1.33 sends it: in Huffman's code, to be taken up (index 1).
 pub(crate) const OLD_AUTHORITY: &[u8] =
@@ -88,12 +90,12 @@ pub(crate) struct Answer {
 }
 
 pub(crate) struct Client {
-    stream: UnixStream,
+    stream: Stream,
     decoder: Decoder<'static>,
 }
 
 impl Client {
-    pub(crate) async fn new(mut stream: UnixStream) -> Self {
+    pub(crate) async fn new(mut stream: Stream) -> Self {
         stream.write_all(PREFACE).await.expect("it is sent");
         Self { stream, decoder: Decoder::default() }
     }
@@ -118,6 +120,11 @@ impl Client {
     /// One message of an open call.
     pub(crate) async fn say(&mut self, stream: u8, content: &[u8], last: bool) {
         self.send(&frame(DATA, u8::from(last), stream, &message(content))).await;
+    }
+
+    /// Sends nothing more.
+    pub(crate) async fn end(&mut self) {
+        system::end(&mut self.stream).await;
     }
 
     /// Everything up to the end of a stream.

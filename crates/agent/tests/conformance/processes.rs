@@ -1,13 +1,15 @@
 //! Start, KeepAlive and Wait, as `wins cli prc run` calls them.
 
-use std::{os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use sha1::{Digest as _, Sha1};
 use winstead_agent::wins::process::OnExit;
+use winstead_agent_client::{Address, Connection};
 
 use crate::{
     daemon::{PATIENCE, Running},
     grpc::{Answer, Client, OLD_AUTHORITY, field, headers, path},
+    system::{self, FOLDER, of_system},
 };
 
 const UNKNOWN: i32 = 2;
@@ -20,6 +22,8 @@ const INTERNAL: i32 = 13;
 pub(crate) struct Bench {
     pub(crate) daemon: Running,
     pub(crate) program: PathBuf,
+    /// What its arguments begin with.
+    before: Vec<String>,
     _programs: tempfile::TempDir,
 }
 
@@ -30,13 +34,11 @@ impl Bench {
 
     async fn with(script: &str, on_exit: OnExit) -> Self {
         let programs = tempfile::tempdir().expect("a folder");
-        let program = programs.path().join("nginx.exe");
-        fs_err::write(&program, format!("#!/bin/sh\n{script}\n")).expect("it is written");
-        fs_err::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it is set");
+        let (program, before) = system::program(programs.path(), script);
         let config = format!("white_list: {{processPaths: ['{}']}}", program.display());
         let folder = tempfile::tempdir().expect("a folder");
         let daemon = Running::start_in(folder, &config, on_exit).await;
-        Self { daemon, program, _programs: programs }
+        Self { daemon, program, before, _programs: programs }
     }
 
     fn checksum(&self) -> String {
@@ -51,11 +53,12 @@ impl Bench {
     fn request(&self, arguments: &[&str]) -> Vec<u8> {
         let path = self.program.to_str().expect("text");
         let mut request = [field(1, self.checksum().as_bytes()), field(2, path.as_bytes())].concat();
-        for argument in arguments {
+        let before = self.before.iter().map(String::as_str);
+        for argument in before.chain(arguments.iter().copied()) {
             request.extend(field(3, argument.as_bytes()));
         }
         request.extend(field(5, b"GREETING=hello"));
-        request.extend(field(6, b"/"));
+        request.extend(field(6, FOLDER.as_bytes()));
         request
     }
 }
@@ -95,10 +98,54 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Both outputs in an answer of Wait: field 1 is what the program said, field 2 what it complained of.
+fn said(mut content: &[u8]) -> [String; 2] {
+    let mut said = [Vec::new(), Vec::new()];
+    while let [tag, rest @ ..] = content {
+        let (mut length, mut at) = (0, 0);
+        loop {
+            length |= usize::from(rest[at] & 0x7f) << (7 * at);
+            at += 1;
+            if rest[at - 1] < 0x80 {
+                break;
+            }
+        }
+        let (data, later) = rest[at..].split_at(length);
+        said[usize::from(tag >> 3) - 1].extend_from_slice(data);
+        content = later;
+    }
+    said.map(|output| text(&output))
+}
+
+/// A program that lasts, and answers as long as it runs: an agent of its own.
+struct Lasting {
+    _folder: tempfile::TempDir,
+    line: String,
+    address: Address,
+}
+
+impl Lasting {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (runtime, address) = system::agent(folder.path(), "lasting");
+        let (agent, state) = (env!("CARGO_BIN_EXE_winstead-agent"), folder.path().join("state"));
+        let line = format!("{agent} serve --runtime {} --state {}", runtime.display(), state.display());
+        Self { _folder: folder, line, address }
+    }
+
+    async fn bench(&self) -> Bench {
+        Bench::new(of_system(&*format!("exec {}", self.line), &self.line)).await
+    }
+
+    async fn runs(&self) -> bool {
+        Connection::open(&self.address).await.is_ok()
+    }
+}
+
 /// Until something is so.
-async fn until(so: impl Fn() -> bool) {
+async fn until(so: impl AsyncFn() -> bool) {
     let waited = async {
-        while !so() {
+        while !so().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -107,17 +154,22 @@ async fn until(so: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn a_program_runs_says_something_on_both_streams_and_ends() {
-    let bench = Bench::new("echo $GREETING $1; pwd; echo oops >&2; ps -o args= -p $$").await;
+    let unix = "echo $GREETING $1; pwd; echo oops >&2; ps -o args= -p $$";
+    let windows = "echo %GREETING%& cd& echo oops>&2& rem";
+    let bench = Bench::new(of_system(unix, windows)).await;
     let mut started = Started::new(&bench, &["a b"]).await;
     assert_eq!(text(&started.name[4..]), "rancher-wins-ngin", "cut as ever");
     started.keep_alive().await;
     let answer = started.wait(5).await;
     assert_eq!((answer.status, &*answer.text), (0, ""));
-    let said = text(&answer.content);
-    // What is said at once may come in one piece or in several.
-    for part in ["hello a b\n", "/\n", "oops\n", "rancher-wins-nginx.exe a b"] {
-        assert!(said.contains(part), "{part:?} in {said:?}");
-    }
+    let [out, err] = said(&answer.content);
+    assert!(out.starts_with(of_system("hello a b\n/\n", "hello\r\nC:\\\r\n")), "{out}");
+    assert!(err.starts_with("oops"), "{err}");
+    let copies = fs_err::read_dir(bench.daemon.folder.path().join("state/wins")).expect("a vault");
+    let copy = copies.flatten().map(|entry| entry.path()).find(|path| path.is_dir()).expect("a copy");
+    // What scripts look for in lists of processes.
+    let copy = copy.join("rancher-wins-nginx.exe");
+    assert!(copy.exists() && (cfg!(windows) || out.contains(copy.to_str().expect("text"))), "{out}");
     assert!(bench.program.exists(), "it is copied, not moved");
     started.client.send(&crate::grpc::frame(0, 1, 3, &[])).await;
     assert_eq!(started.client.answer(3).await.status, 0, "KeepAlive is answered when it ended");
@@ -127,19 +179,20 @@ async fn a_program_runs_says_something_on_both_streams_and_ends() {
 #[tokio::test]
 async fn an_exit_code_is_told_as_an_error_or_hidden_as_it_was() {
     for (on_exit, expected) in [(OnExit::Tell, (UNKNOWN, "exit%20status%203")), (OnExit::Hide, (0, ""))] {
-        let bench = Bench::with("echo out; exit 3", on_exit).await;
+        let bench = Bench::with(of_system("echo out; exit 3", "echo out& exit 3"), on_exit).await;
         let mut started = Started::new(&bench, &[]).await;
         started.keep_alive().await;
         let answer = started.wait(5).await;
         assert_eq!((answer.status, &*answer.text), expected);
-        assert!(text(&answer.content).ends_with("out\n"));
+        let [out, err] = said(&answer.content);
+        assert_eq!((out.trim_end(), &*err), ("out", ""));
         bench.daemon.stop().await;
     }
 }
 
 #[tokio::test]
 async fn what_may_not_or_cannot_run_has_the_old_codes() {
-    let bench = Bench::new("true").await;
+    let bench = Bench::new(of_system("true", "exit")).await;
     let mut client = bench.client().await;
     let other = [field(1, b"00"), field(2, b"/bin/true")].concat();
     let answer = start(&mut client, 1, &other).await;
@@ -164,26 +217,24 @@ async fn what_may_not_or_cannot_run_has_the_old_codes() {
 
 #[tokio::test]
 async fn the_end_of_keep_alive_ends_the_program_with_all_that_it_started() {
-    let file = tempfile::NamedTempFile::new().expect("a file").into_temp_path();
-    let bench = Bench::new(&format!("sh -c 'echo $$ > {}; exec sleep 600' & wait", file.display())).await;
+    let lasting = Lasting::new();
+    let bench = Bench::new(of_system(&*format!("{} & wait", lasting.line), &lasting.line)).await;
     let mut started = Started::new(&bench, &[]).await;
     started.keep_alive().await;
-    let grandchild = || fs_err::read_to_string(&file).unwrap_or_default().trim().to_owned();
-    until(|| !grandchild().is_empty()).await;
-    let runs = || std::path::Path::new("/proc").join(grandchild()).join("exe").exists();
+    until(async || lasting.runs().await).await;
     let mut again = bench.client().await;
     let refused = start(&mut again, 1, &bench.request(&[])).await;
     assert_eq!(refused.status, ALREADY_EXISTS, "{}", refused.text);
-    assert!(runs());
+    assert!(lasting.runs().await);
     // The container is killed: no frame, just the end.
     drop(started);
-    until(|| !runs()).await;
+    until(async || !lasting.runs().await).await;
     bench.daemon.stop().await;
 }
 
 #[tokio::test]
 async fn several_clients_may_wait_and_one_that_comes_late_hears_the_end() {
-    let bench = Bench::new("sleep 0.3; exit 4").await;
+    let bench = Bench::new(of_system("sleep 0.3; exit 4", "exit 4")).await;
     let mut started = Started::new(&bench, &[]).await;
     started.keep_alive().await;
     let mut other = Started { client: bench.client().await, name: started.name.clone() };
@@ -195,15 +246,16 @@ async fn several_clients_may_wait_and_one_that_comes_late_hears_the_end() {
 
 #[tokio::test]
 async fn a_program_of_an_agent_that_is_gone_gives_way_to_its_successor() {
-    let bench = Bench::new("echo started; exec sleep 60").await;
+    let lasting = Lasting::new();
+    let bench = lasting.bench().await;
     let mut started = Started::new(&bench, &[]).await;
     started.keep_alive().await;
     let config = format!("white_list: {{processPaths: ['{}']}}", bench.program.display());
     drop(started);
-    let Bench { daemon, program, _programs } = bench;
+    let Bench { daemon, program, before, _programs } = bench;
     let folder = daemon.stop().await;
     let daemon = Running::start_in(folder, &config, OnExit::Tell).await;
-    let bench = Bench { daemon, program, _programs };
+    let bench = Bench { daemon, program, before, _programs };
     let mut started = Started::new(&bench, &[]).await;
     started.keep_alive().await;
     drop(started);
@@ -221,39 +273,35 @@ async fn later(time: Duration) {
 
 #[tokio::test]
 async fn a_program_that_nobody_keeps_alive_ends_after_a_minute() {
-    let file = tempfile::NamedTempFile::new().expect("a file").into_temp_path();
-    let bench = Bench::new(&format!("echo $$ > {}; exec sleep 600", file.display())).await;
+    let lasting = Lasting::new();
+    let bench = lasting.bench().await;
     let started = Started::new(&bench, &[]).await;
-    let pid = || fs_err::read_to_string(&file).unwrap_or_default().trim().to_owned();
-    until(|| !pid().is_empty()).await;
-    let runs = || std::path::Path::new("/proc").join(pid()).join("exe").exists();
+    until(async || lasting.runs().await).await;
     later(Duration::from_secs(55)).await;
-    assert!(runs(), "it has a minute");
+    assert!(lasting.runs().await, "it has a minute");
     later(Duration::from_secs(6)).await;
-    until(|| !runs()).await;
+    until(async || !lasting.runs().await).await;
     drop(started);
     bench.daemon.stop().await;
 }
 
 #[tokio::test]
 async fn a_keep_alive_may_be_silent_for_a_quarter_of_an_hour() {
-    let file = tempfile::NamedTempFile::new().expect("a file").into_temp_path();
-    let bench = Bench::new(&format!("echo $$ > {}; exec sleep 600", file.display())).await;
+    let lasting = Lasting::new();
+    let bench = lasting.bench().await;
     let mut started = Started::new(&bench, &[]).await;
     started.keep_alive().await;
-    let pid = || fs_err::read_to_string(&file).unwrap_or_default().trim().to_owned();
-    until(|| !pid().is_empty()).await;
-    let runs = || std::path::Path::new("/proc").join(pid()).join("exe").exists();
+    until(async || lasting.runs().await).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     later(Duration::from_mins(14)).await;
-    assert!(runs(), "the client has fifteen minutes");
+    assert!(lasting.runs().await, "the client has fifteen minutes");
     let name = started.name.clone();
     started.client.say(3, &name, false).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     later(Duration::from_mins(14)).await;
-    assert!(runs(), "and again, from its last word on");
+    assert!(lasting.runs().await, "and again, from its last word on");
     later(Duration::from_mins(1)).await;
-    until(|| !runs()).await;
+    until(async || !lasting.runs().await).await;
     assert_eq!(started.client.answer(3).await.status, 0);
     bench.daemon.stop().await;
 }

@@ -1,11 +1,16 @@
 //! The five services that answer at once.
 
+use winstead_agent::serve::{Places, Settings, Signals, serve};
+use winstead_agent_client::wins_door;
+
 use crate::{
-    daemon::Running,
+    daemon::{PATIENCE, Running},
     grpc::{
         CONTINUATION, Client, INFO, NEW_AUTHORITY, OLD_AUTHORITY, SAME_AGAIN, field, frame, headers, message,
         path,
     },
+    system,
+    websocket::{self, UPGRADE},
 };
 
 const INVALID_ARGUMENT: i32 = 3;
@@ -37,6 +42,35 @@ async fn both_authorities_of_go_clients_are_served_and_again_by_their_index() {
         assert_eq!(second, first);
     }
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn the_newer_daemon_serves_them_at_the_doors_that_its_document_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (runtime, _) = system::agent(folder.path(), "run");
+    let id = folder.path().file_name().expect("a name").to_string_lossy().into_owned();
+    let doors = ["services", "tunnels"].map(|name| wins_door(&runtime, &format!("{name}{id}")));
+    let [wins, proxy] = doors.each_ref().map(|door| format!("{{path: '{}'}}", door.display()));
+    let document = format!(
+        "apiVersion: winstead.dev/v1alpha1\nkind: Agent\nmetadata: {{name: test}}\n\
+         spec: {{doors: {{wins: {wins}, winsProxy: {proxy}}}}}\n---\n\
+         apiVersion: winstead.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {{name: test}}\n\
+         spec: {{rules: [{{name: old, callers: [{{door: wins}}], queries: [agent]}}]}}\n"
+    );
+    let file = folder.path().join("agent.yaml");
+    fs_err::write(&file, document).expect("it is written");
+    let settings =
+        Settings { places: Places { runtime, state: folder.path().join("state") }, files: vec![file] };
+    let signals = Signals::default();
+    let asked = signals.clone();
+    let daemon = tokio::spawn(async move { serve(&settings, &asked).await });
+    tokio::time::timeout(PATIENCE, signals.ready.cancelled()).await.expect("it serves");
+    let mut client = Client::new(system::connect(&doors[0]).await.expect("it listens")).await;
+    assert_eq!(client.call(1, &headers(INFO, OLD_AUTHORITY), &[]).await.status, 0);
+    websocket::Client::open(system::connect(&doors[1]).await.expect("it listens"), UPGRADE).await;
+    signals.stop.cancel();
+    let ended = tokio::time::timeout(PATIENCE, daemon).await.expect("it ends");
+    ended.expect("no panic").expect("no error");
 }
 
 #[tokio::test]
@@ -80,75 +114,4 @@ async fn what_is_not_there_has_the_old_codes_and_texts() {
     let garbage = client.call(9, &get, &[0xff, 0xff]).await;
     assert_ne!(garbage.status, 0);
     daemon.stop().await;
-}
-
-/// A daemon of its own process, which finds `ip` in a folder of the test's.
-struct Apart {
-    folder: tempfile::TempDir,
-    child: std::process::Child,
-}
-
-impl Apart {
-    fn start(ip: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let program = folder.path().join("ip");
-        fs_err::write(&program, ip).expect("it is written");
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs_err::set_permissions(&program, mode).expect("it is ours");
-        #[expect(clippy::disallowed_methods, reason = "a daemon that the test ends by itself")]
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_winstead-agent"));
-        let at = |name: &str| folder.path().join(name);
-        command.args(["srv", "app", "run", "--config"]).arg(at("config"));
-        command.arg("--runtime").arg(at("run")).arg("--state").arg(at("state"));
-        let path = format!("{}:/usr/bin:/bin", folder.path().display());
-        let child = command.env_clear().env("PATH", path).spawn().expect("it starts");
-        Self { folder, child }
-    }
-
-    async fn client(&self) -> Client {
-        let socket = self.folder.path().join("run/rancher_wins.sock");
-        let connected = async {
-            loop {
-                if let Ok(stream) = tokio::net::UnixStream::connect(&socket).await {
-                    return stream;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-        };
-        Client::new(tokio::time::timeout(crate::daemon::PATIENCE, connected).await.expect("it listens")).await
-    }
-}
-
-impl Drop for Apart {
-    fn drop(&mut self) {
-        self.child.kill().expect("it is ours");
-        self.child.wait().expect("it is ours");
-    }
-}
-
-#[tokio::test]
-async fn routes_are_added_where_the_default_route_goes() {
-    let ip = r#"#!/bin/sh
-echo "$*" >> "${0%/*}/asked"
-case "$*" in
-*"route show default") echo '[{"dst":"default","gateway":"10.0.0.1","dev":"eth9","flags":[]}]' ;;
-*"link show"*) echo '[{"ifindex":4,"ifname":"eth4"},{"ifindex":9,"ifname":"eth9"}]' | if [ "$5" ]; then sed 's/.*,{/[{/'; else cat; fi ;;
-esac
-"#;
-    let daemon = Apart::start(ip);
-    let mut client = daemon.client().await;
-    let add = headers(&path("/wins.RouteService/Add"), OLD_AUTHORITY);
-    let networks = [field(1, b"10.1.2.3/16"), field(1, b"169.254.169.254/32")].concat();
-    let answer = client.call(1, &add, &networks).await;
-    assert_eq!((answer.status, &*answer.text), (0, ""));
-    let asked = fs_err::read_to_string(daemon.folder.path().join("asked")).expect("it was asked");
-    let added: Vec<&str> = asked.lines().filter(|line| line.contains("replace")).collect();
-    assert_eq!(
-        added,
-        [
-            "-4 route replace 10.1.0.0/16 via 10.0.0.1 dev eth9",
-            "-4 route replace 169.254.169.254/32 via 10.0.0.1 dev eth9"
-        ],
-        "{asked}"
-    );
 }

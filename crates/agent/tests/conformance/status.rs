@@ -1,7 +1,7 @@
 //! What the old daemon says of itself, at the agent's own door and to Prometheus.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use winstead_agent_client::{Address, Connection};
+use winstead_agent_client::Connection;
 use winstead_protocol::v1::StatusRequest;
 
 use crate::daemon::Running;
@@ -9,7 +9,7 @@ use crate::daemon::Running;
 #[tokio::test]
 async fn the_old_daemon_says_how_it_is_and_does_nothing_else_at_its_own_door() {
     let daemon = Running::start("{white_list: {processPaths: [/bin/sh]}}").await;
-    let connection = Connection::open(&Address::Unix(daemon.socket("agent"))).await.expect("it listens");
+    let connection = Connection::open(&daemon.address).await.expect("it listens");
     let status = connection.agent().status(StatusRequest {}).await.expect("administrators may").into_inner();
     let doors: Vec<&str> = status.doors.iter().map(|door| door.name.as_str()).collect();
     assert_eq!((doors, status.clients), (vec!["local", "wins", "wins-proxy"], 1));

@@ -2,11 +2,10 @@
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::UnixStream,
     time::timeout,
 };
 
-use crate::daemon::PATIENCE;
+use crate::{daemon::PATIENCE, system::Stream};
 
 /// As Go sends it, with the key of RFC 6455's example.
 pub(crate) const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: rancher_wins_proxy\r\nUser-Agent: Go-http-client/1.1\r\n\
@@ -28,11 +27,11 @@ pub(crate) const PING: u8 = 0x89;
 pub(crate) const PONG: u8 = 0x8a;
 
 pub(crate) struct Client {
-    stream: UnixStream,
+    stream: Stream,
 }
 
 impl Client {
-    pub(crate) async fn open(mut stream: UnixStream, upgrade: &[u8]) -> Self {
+    pub(crate) async fn open(mut stream: Stream, upgrade: &[u8]) -> Self {
         stream.write_all(upgrade).await.expect("it is sent");
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") {

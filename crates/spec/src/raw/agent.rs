@@ -60,7 +60,7 @@ pub(crate) struct AgentTcpDoor {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct AgentDoor {
-    /// Where it is. Default: `agent.sock`, `wins.sock` or `wins-proxy.sock` in the runtime folder; on Windows `\\.\pipe\winstead-agent`, `\\.\pipe\rancher_wins` or `\\.\pipe\rancher_wins_proxy`.
+    /// Where it is. Default: `agent.sock`, `rancher_wins.sock` or `rancher_wins_proxy.sock` in the runtime folder; on Windows `\\.\pipe\winstead_agent`, `\\.\pipe\rancher_wins` or `\\.\pipe\rancher_wins_proxy`.
     #[schemars(extend("format" = "file-path", "pattern" = Format::Path.pattern()))]
     pub(crate) path: Option<String>,
     /// Who may connect; what they may do then is the policy's. Default: `everybody` for `local`, `administrators` for the others and with `group`.

@@ -59,10 +59,12 @@ pub(crate) fn run_alone() -> ExitCode {
         (false, true) => "debug",
         (false, false) => "info",
     };
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(level).init();
     let outcome: Result<(), Failure> = match wins.command {
-        Command::Server(args) => server(&args),
-        Command::Client(args) => client(&args),
+        Command::Server(args) => server(args, Some(level)),
+        Command::Client(args) => {
+            tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(level).init();
+            client(&args)
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

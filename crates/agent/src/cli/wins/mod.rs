@@ -4,6 +4,9 @@
 mod alone;
 mod connect;
 mod json;
+#[cfg_attr(unix, path = "unix.rs")]
+#[cfg_attr(windows, path = "windows.rs")]
+mod platform;
 mod process;
 mod proxy;
 mod questions;

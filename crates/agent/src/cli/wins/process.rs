@@ -21,7 +21,7 @@ use super::{
     connect::{RpcError, connect},
     questions::Server,
 };
-use crate::cli::Failure;
+use crate::cli::{Failure, platform::Interruptions};
 
 /// How often the server is told that somebody is there.
 const ALIVE: Duration = Duration::from_mins(5);
@@ -93,10 +93,11 @@ async fn stay(
         let request = ProcessWaitRequest { data: Some(name.clone()) };
         copy(client.wait(request).await.map_err(RpcError::from)?.into_inner()).await
     };
+    let mut interruptions = Interruptions::open()?;
     tokio::select! {
         () = alive => Ok(()),
         outcome = said => outcome,
-        outcome = interrupted() => Ok(outcome?),
+        _ = interruptions.next() => Ok(()),
     }
 }
 
@@ -114,20 +115,6 @@ async fn copy(mut said: Streaming<ProcessWaitResponse>) -> Result<(), Failure> {
 fn write(mut out: impl io::Write, data: &[u8]) -> io::Result<()> {
     out.write_all(data)?;
     out.flush()
-}
-
-#[cfg(unix)]
-async fn interrupted() -> io::Result<()> {
-    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        _ = term.recv() => Ok(()),
-        outcome = tokio::signal::ctrl_c() => outcome,
-    }
-}
-
-#[cfg(windows)]
-async fn interrupted() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
 }
 
 fn request(args: &RunArgs) -> Result<ProcessStartRequest, Failure> {

@@ -5,6 +5,7 @@ use winstead_agent::wins::{
     lists,
     proxy::{listen_at, publish},
 };
+use winstead_agent_client::{Address, stream};
 
 use crate::cli::Failure;
 
@@ -21,11 +22,6 @@ pub(super) struct ProxyArgs {
 
 pub(super) async fn proxy(args: &ProxyArgs) -> Result<(), Failure> {
     let ports = lists::publishes(&args.publish)?;
-    let stream = open(&args.proxy).await?;
-    Ok(publish(stream, &args.proxy, listen_at(&ports).await?).await?)
-}
-
-#[cfg(unix)]
-async fn open(pipe: &str) -> Result<tokio::net::UnixStream, Failure> {
-    Ok(tokio::net::UnixStream::connect(winstead_agent_client::wins_path(pipe)).await?)
+    let stream = stream(&Address::wins(&args.proxy)).await?;
+    Ok(publish(stream, &args.proxy, listen_at(&ports)?).await?)
 }

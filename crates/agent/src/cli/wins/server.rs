@@ -9,7 +9,12 @@ use winstead_agent::{
 };
 use winstead_spec::{WinsConfig, parse_wins};
 
-use crate::cli::Failure;
+use super::platform::{self, CONFIG};
+use crate::cli::{
+    Failure,
+    platform::{RUNTIME, STATE},
+    serve::{given, until_stopped},
+};
 
 /// Runs the daemon as the old service.
 #[derive(Clone, Debug, Args)]
@@ -35,7 +40,7 @@ enum ApplicationCommand {
 
 /// Serves old clients by the old configuration file.
 #[derive(Clone, Debug, Args)]
-struct RunArgs {
+pub(super) struct RunArgs {
     /// Makes a Windows service of it.
     #[arg(long, conflicts_with = "unregister")]
     register: bool,
@@ -53,22 +58,39 @@ struct RunArgs {
     profile_output: PathBuf,
     /// With `--register`: starts a while after the system.
     #[arg(long)]
-    delayed_start: bool,
+    pub(super) delayed_start: bool,
     /// Ends `prc run` with 0 whatever the program's exit code is, as the old server did.
     #[arg(long)]
     hide_exit_codes: bool,
     /// Lets Prometheus read numbers at this address.
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<std::net::SocketAddr>,
-    /// The folder of its sockets.
-    #[arg(long, value_name = "DIR", default_value = "/run/winstead-agent", hide = cfg!(windows))]
+    /// The folder of its sockets; on Windows the name of its own pipe.
+    #[arg(long, value_name = "DIR", default_value = RUNTIME)]
     runtime: PathBuf,
     /// The folder of what outlives it.
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/winstead-agent", hide = cfg!(windows))]
+    #[arg(long, value_name = "DIR", default_value = STATE)]
     state: PathBuf,
+    /// From which level on it logs in the foreground; nothing: as the configuration file says.
+    #[arg(skip)]
+    log: Option<&'static str>,
 }
 
-const CONFIG: &str = if cfg!(windows) { r"c:\etc\rancher\wins\config" } else { "/etc/rancher/wins/config" };
+impl RunArgs {
+    /// As they stand on a service's command line, without what is the default.
+    #[cfg_attr(unix, expect(dead_code, reason = "only Windows has such services"))]
+    pub(super) fn words(&self) -> Vec<String> {
+        let fixed = ["srv", "app", "run"].map(str::to_owned).into_iter();
+        let places = [
+            ("--config", &self.config, CONFIG),
+            ("--runtime", &self.runtime, RUNTIME),
+            ("--state", &self.state, STATE),
+        ];
+        let hide = self.hide_exit_codes.then(|| "--hide-exit-codes".to_owned());
+        let metrics = self.metrics.map(|address| format!("--metrics={address}"));
+        fixed.chain(given(places)).chain(hide).chain(metrics).collect()
+    }
+}
 
 /// What Go's profiler could watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -90,26 +112,39 @@ struct Unsafe {
     source: std::io::Error,
 }
 
-/// It cannot be done here. Display is a fragment after "failed to".
-#[derive(Debug, thiserror::Error)]
-#[error("{0} a service: only Windows has such services; on Linux the package brings a systemd unit")]
-struct NoService(&'static str);
-
-/// Runs it to its end.
+/// Runs it to its end. `log` is the level that a copy called `wins` was given.
 ///
 /// # Errors
 /// When the configuration is wrong, or the daemon cannot serve.
-pub(crate) fn server(args: &ServerArgs) -> Result<(), Failure> {
-    let Command::Application { command: ApplicationCommand::Run(args) } = &args.command;
-    if args.register || args.unregister {
-        return Err(NoService(if args.register { "register" } else { "remove" }).into());
+pub(crate) fn server(args: ServerArgs, log: Option<&'static str>) -> Result<(), Failure> {
+    let Command::Application { command: ApplicationCommand::Run(args) } = args.command;
+    match &args {
+        RunArgs { register: true, .. } => platform::register(&args),
+        RunArgs { unregister: true, .. } => platform::unregister(),
+        _ => platform::run(&RunArgs { log, ..args }),
     }
+}
+
+/// Logs to standard error.
+///
+/// # Errors
+/// When the configuration is wrong.
+pub(super) fn log(args: &RunArgs) -> Result<(), Failure> {
+    let level = match args.log {
+        Some(level) => level,
+        None if read(&args.config)?.debug => "debug",
+        None => "info",
+    };
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(level).init();
+    Ok(())
+}
+
+/// The daemon, until it is asked to stop.
+///
+/// # Errors
+/// When the configuration is wrong, or it cannot serve.
+pub(super) fn daemon(args: &RunArgs, signals: &Signals) -> Result<(), Failure> {
     let config = read(&args.config)?;
-    let level = if config.debug { "debug" } else { "info" };
-    let lines =
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(level);
-    // A copy that is called `wins` has its log already, by its own flags.
-    lines.try_init().unwrap_or_default();
     wins::warn(&config);
     if args.profile != Profile::None {
         tracing::warn!("--profile is ignored: there is no Go runtime in here");
@@ -118,9 +153,7 @@ pub(crate) fn server(args: &ServerArgs) -> Result<(), Failure> {
     let keeper = std::env::current_exe()?;
     let on_exit = if args.hide_exit_codes { OnExit::Hide } else { OnExit::Tell };
     let daemon = Daemon { config, places, keeper, on_exit, metrics: args.metrics };
-    crate::cli::serve::until_stopped(&Signals::default(), async |signals| {
-        Ok(daemon.serve(&signals.stop).await?)
-    })
+    until_stopped(signals, async |signals| Ok(daemon.serve(signals).await?))
 }
 
 /// A file that is not there says nothing, as it always did. One that others can change would let them run what they like:

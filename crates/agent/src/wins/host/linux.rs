@@ -10,6 +10,9 @@ use winstead_protocol::wins::HostVersion;
 
 use super::{Adapter, DefaultRoute, HostError};
 
+/// Who is asked.
+const IP: &str = "`ip`";
+
 #[derive(Deserialize)]
 struct Link {
     ifindex: u32,
@@ -59,18 +62,19 @@ pub(crate) async fn add_route(to: (Ipv4Addr, u8), route: &DefaultRoute) -> Resul
     let network = format!("{}/{}", to.0, to.1);
     let links: Vec<Link> = ask(&["link", "show"]).await?;
     let device = links.into_iter().find(|link| link.ifindex == route.index);
-    let device = device.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))?.ifname;
+    let device = device.ok_or(std::io::ErrorKind::NotFound).map_err(std::io::Error::from);
+    let device = device.map_err(HostError::from(IP))?.ifname;
     let gateway = route.gateway.map(|gateway| gateway.to_string());
     let via = gateway.iter().flat_map(|gateway| ["via", gateway]);
     let arguments: Vec<&str> =
         ["-4", "route", "replace", &network].into_iter().chain(via).chain(["dev", &device]).collect();
-    Command::new("ip").args(&arguments).run(&CancellationToken::new()).await?;
-    Ok(())
+    let ran = Command::new("ip").args(&arguments).run(&CancellationToken::new()).await;
+    ran.map(drop).map_err(HostError::from(IP))
 }
 
 /// There are none on Linux, and no made-up answer for them.
 pub(crate) async fn networks() -> Result<Vec<String>, HostError> {
-    Err(HostError::Networks("only Windows has HNS".to_owned()))
+    Err(HostError::from("HNS")("only Windows has it"))
 }
 
 /// What this computer calls itself.
@@ -80,7 +84,7 @@ pub(crate) fn host_name() -> String {
 
 /// The kernel in the places of Windows' version.
 pub(crate) fn version() -> Result<HostVersion, HostError> {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").map_err(HostError::from("the kernel"))?;
     let system = fs::read_to_string("/etc/os-release").unwrap_or_default();
     Ok(told(release.trim(), &system))
 }
@@ -102,12 +106,17 @@ fn told(release: &str, system: &str) -> HostVersion {
 }
 
 async fn ask<T: DeserializeOwned>(arguments: &[&str]) -> Result<Vec<T>, HostError> {
-    let text = Command::new("ip").arg("-j").args(arguments).run(&CancellationToken::new()).await?.text();
-    // Nothing at all is an empty list. `ip -4` leaves empty objects for links without addresses.
+    let said = Command::new("ip").arg("-j").args(arguments).run(&CancellationToken::new()).await;
+    let text = said.map_err(HostError::from(IP))?.text();
+    read(&text).map_err(HostError::from(IP))
+}
+
+/// Nothing at all is an empty list. `ip -4` leaves empty objects for links without addresses.
+fn read<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, serde_json::Error> {
     let values: Vec<serde_json::Value> =
-        if text.trim().is_empty() { vec![] } else { serde_json::from_str(&text)? };
+        if text.trim().is_empty() { vec![] } else { serde_json::from_str(text)? };
     let whole = values.into_iter().filter(|value| value.as_object().is_some_and(|object| !object.is_empty()));
-    Ok(whole.map(serde_json::from_value).collect::<Result<_, _>>()?)
+    whole.map(serde_json::from_value).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! Adapters and routes, as both systems have them.
 
-use std::{io, net::Ipv4Addr};
+use std::{error::Error, net::Ipv4Addr};
 
-use winstead_process::CommandError;
 use winstead_protocol::wins::NetworkAdapter;
 
 /// An ethernet adapter with its first IPv4 address.
@@ -26,15 +25,20 @@ pub(crate) struct DefaultRoute {
 
 /// The computer does not answer. Display is a fragment after "failed to".
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HostError {
-    #[error("ask `ip`")]
-    Command(#[from] CommandError),
-    #[error("read what `ip` says")]
-    Answer(#[from] serde_json::Error),
-    #[error("ask the system")]
-    System(#[from] io::Error),
-    #[error("ask for container networks: {0}")]
-    Networks(String),
+#[error("ask {whom}")]
+pub(crate) struct HostError {
+    whom: &'static str,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl HostError {
+    /// Who did not answer.
+    pub(crate) fn from<E>(whom: &'static str) -> impl Fn(E) -> Self
+    where
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        move |source| Self { whom, source: source.into() }
+    }
 }
 
 impl Adapter {

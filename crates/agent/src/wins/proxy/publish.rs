@@ -1,12 +1,19 @@
 //! The client's end of a session: what connects to published ports here, comes out at the host's localhost.
 
-use std::{collections::HashMap, io, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io::{self, ErrorKind},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{Semaphore, mpsc},
     task::JoinSet,
     time::{Instant, interval, timeout_at},
@@ -30,6 +37,8 @@ const PING: Duration = Duration::from_secs(5);
 const SYNC: Duration = Duration::from_secs(60);
 /// Connections that wait to be told of.
 const ACCEPTED: usize = 64;
+/// Connections that the system takes before we do, as tokio has it.
+const BACKLOG: u32 = 1024;
 
 /// Ports cannot be published. Display is a fragment after "failed to".
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +74,7 @@ where
         listening.spawn(accept(listener, port, accepted.clone()));
     }
     let settings = WebSocketConfig::default().max_message_size(Some(LARGEST_MESSAGE));
-    let name = pipe.rsplit('/').next().unwrap_or_default();
+    let name = pipe.rsplit(['/', '\\']).next().unwrap_or_default();
     let handshake = |error| SessionError::Handshake(Box::new(error));
     let request = format!("ws://{name}/").into_client_request().map_err(handshake)?;
     let opening = client_async_with_config(request, stream, Some(settings));
@@ -97,23 +106,37 @@ where
 ///
 /// # Errors
 /// When one is taken.
-pub async fn listen_at(ports: &[u16]) -> Result<Vec<(TcpListener, u16)>, PublishError> {
+pub fn listen_at(ports: &[u16]) -> Result<Vec<(TcpListener, u16)>, PublishError> {
     let mut published = Vec::new();
     for port in ports {
         let failed = |source| PublishError::Port { port: *port, source };
-        published.push((listen(*port).await.map_err(failed)?, *port));
+        published.push((listen(*port).map_err(failed)?, *port));
     }
     Ok(published)
 }
 
 /// Both families where the system has both.
-async fn listen(port: u16) -> io::Result<TcpListener> {
-    match TcpListener::bind(("::", port)).await {
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-            TcpListener::bind(("0.0.0.0", port)).await
+fn listen(port: u16) -> io::Result<TcpListener> {
+    let both = TcpSocket::new_v6().and_then(|socket| {
+        // Windows keeps IPv4 out unless it is told otherwise.
+        SockRef::from(&socket).set_only_v6(false)?;
+        bound(&socket, (Ipv6Addr::UNSPECIFIED, port).into()).map(|()| socket)
+    });
+    let socket = match both {
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::AddrNotAvailable) => {
+            let socket = TcpSocket::new_v4()?;
+            bound(&socket, (Ipv4Addr::UNSPECIFIED, port).into())?;
+            socket
         }
-        outcome => outcome,
-    }
+        both => both?,
+    };
+    socket.listen(BACKLOG)
+}
+
+fn bound(socket: &TcpSocket, address: SocketAddr) -> io::Result<()> {
+    // On Windows this would let others take the port from us.
+    socket.set_reuseaddr(cfg!(unix))?;
+    socket.bind(address)
 }
 
 async fn accept(listener: TcpListener, port: u16, accepted: mpsc::Sender<(TcpStream, u16)>) {
@@ -223,5 +246,20 @@ impl Client {
 
     fn tell(&self, message: Message) -> Result<(), SessionError> {
         self.outbox.control.try_send(message).map_err(|_| SessionError::Stuck)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_published_port_is_reached_by_both_families() {
+        let published = listen_at(&[0]).expect("a port");
+        let here = published[0].0.local_addr().expect("an address");
+        TcpStream::connect((Ipv4Addr::LOCALHOST, here.port())).await.expect("it listens");
+        if here.is_ipv6() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, here.port())).await.expect("it listens");
+        }
     }
 }

@@ -1,25 +1,26 @@
-//! What only Unix computers have so far: old clients, and a guest's ports.
+//! The doors of old clients, as far as the `Agent` document names them.
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Error;
-use winstead_agent_client::wins_socket;
+use winstead_agent_client::wins_door;
 use winstead_protocol::v1::DoorStatus;
 use winstead_spec::Agent;
 
-use super::{Own, Places, ServeError, described};
+use super::{Places, ServeError, described, open};
 use crate::{
     access::{Access, Door},
-    door::{GuestDoor, Lobby, UnixDoor},
+    door::{Lobby, SystemDoor},
+    supervision::Supervisor,
     wins::{self, process::OnExit},
 };
 
-/// The doors of old clients, as far as the `Agent` document names them.
+/// What old clients call by the names of two pipes.
 #[derive(Debug)]
 pub(super) struct OldClients {
-    services: Option<(UnixDoor, wins::process::ProcessService)>,
-    tunnels: Option<UnixDoor>,
+    services: Option<(SystemDoor, wins::process::ProcessService)>,
+    tunnels: Option<SystemDoor>,
 }
 
 impl OldClients {
@@ -27,15 +28,20 @@ impl OldClients {
     ///
     /// # Errors
     /// When one cannot be opened.
-    pub(super) fn open(places: &Places, agent: &Agent, own: &Own, lobby: &Lobby) -> Result<Self, ServeError> {
+    pub(super) fn open(
+        places: &Places,
+        agent: &Agent,
+        supervisor: Supervisor,
+        lobby: &Lobby,
+    ) -> Result<Self, ServeError> {
         let open = |door, told: &Option<_>, pipe| {
-            let path = wins_socket(&places.runtime, pipe);
-            told.as_ref().map(|told| super::open(door, told, &path, lobby.clone())).transpose()
+            let path = wins_door(&places.runtime, pipe);
+            told.as_ref().map(|told| open(door, told, &path, lobby.clone())).transpose()
         };
         let services = open(Door::Wins, &agent.doors.wins, "rancher_wins")?;
         let tunnels = open(Door::WinsProxy, &agent.doors.wins_proxy, "rancher_wins_proxy")?;
         let processes = || {
-            let (access, supervisor) = (Arc::clone(&lobby.access), own.supervisor());
+            let access = Arc::clone(&lobby.access);
             wins::process::ProcessService::open(access, supervisor, &places.state, OnExit::Tell)
                 .map_err(|source| ServeError::State { path: places.state.clone(), source })
         };
@@ -61,9 +67,4 @@ impl OldClients {
     ) -> Result<(), Error> {
         wins::serve(self.services, self.tunnels, (access, message), stop).await
     }
-}
-
-/// From the host, where this computer is a guest.
-pub(super) fn guest_door() -> GuestDoor {
-    GuestDoor::open()
 }

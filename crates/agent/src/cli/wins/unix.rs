@@ -1,0 +1,38 @@
+//! What the old command line has on Unix in the places of what only Windows has.
+
+use super::server::{RunArgs, daemon, log};
+use crate::cli::Failure;
+use winstead_agent::serve::Signals;
+
+/// Where the old configuration file is.
+pub(super) const CONFIG: &str = "/etc/rancher/wins/config";
+
+/// It cannot be done here. Display is a fragment after "failed to".
+#[derive(Debug, thiserror::Error)]
+#[error("{0} a service: only Windows has such services; on Linux the package brings a systemd unit")]
+struct NoService(&'static str);
+
+/// Says that there is nothing to register with.
+///
+/// # Errors
+/// Always.
+pub(super) fn register(_: &RunArgs) -> Result<(), Failure> {
+    Err(NoService("register").into())
+}
+
+/// Likewise.
+///
+/// # Errors
+/// Always.
+pub(super) fn unregister() -> Result<(), Failure> {
+    Err(NoService("remove").into())
+}
+
+/// Serves, in the foreground.
+///
+/// # Errors
+/// When it cannot serve.
+pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+    log(args)?;
+    daemon(args, &Signals::default())
+}

@@ -1,0 +1,69 @@
+//! What the old command line has on Windows alone: a service of its own.
+
+use std::io::Write as _;
+
+use winstead_agent::{
+    serve::Signals,
+    service::{self, Phase, Service, ServiceError},
+};
+
+use super::server::{RunArgs, daemon, log};
+use crate::cli::{Failure, platform::in_service};
+
+/// Where the old configuration file is.
+pub(super) const CONFIG: &str = r"c:\etc\rancher\wins\config";
+
+/// What scripts start, stop and look for.
+const NAME: &str = "rancher-wins";
+
+/// Makes a service of it, in the place of one of this name, which is stopped. As ever it is not started.
+///
+/// # Errors
+/// When the service manager refuses.
+pub(super) fn register(args: &RunArgs) -> Result<(), Failure> {
+    let service = Service {
+        name: NAME.to_owned(),
+        description: "Serves clients of rancher/wins".to_owned(),
+        program: std::env::current_exe()?,
+        arguments: args.words(),
+        delayed: args.delayed_start,
+    };
+    manage(async {
+        if service::status(NAME).await?.phase != Phase::NotInstalled {
+            service::stop(NAME).await?;
+        }
+        for missing in service::install(&service).await? {
+            writeln!(std::io::stderr(), "warning: registered without {missing}").unwrap_or_default();
+        }
+        Ok(())
+    })
+}
+
+/// Stops the service and takes it away.
+///
+/// # Errors
+/// When the service manager refuses.
+pub(super) fn unregister() -> Result<(), Failure> {
+    manage(service::uninstall(NAME))
+}
+
+fn manage(task: impl Future<Output = Result<(), ServiceError>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(task)?)
+}
+
+/// Serves: as a service if the service manager started this process, which says so nowhere on the command line of a service
+/// that the old program registered; else in the foreground.
+///
+/// # Errors
+/// When it cannot serve.
+pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+    let theirs = args.clone();
+    match in_service(NAME, move |signals| daemon(&theirs, signals)) {
+        Err(ServiceError::NotAService) => {
+            log(args)?;
+            daemon(args, &Signals::default())
+        }
+        outcome => Ok(outcome?),
+    }
+}
