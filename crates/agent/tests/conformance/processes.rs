@@ -258,7 +258,10 @@ async fn a_program_of_an_agent_that_is_gone_gives_way_to_its_successor() {
     let bench = Bench { daemon, program, before, _programs };
     let mut started = Started::new(&bench, &[]).await;
     started.keep_alive().await;
+    until(async || lasting.runs().await).await;
     drop(started);
+    // It would outlive the daemon, too.
+    until(async || !lasting.runs().await).await;
     bench.daemon.stop().await;
 }
 
