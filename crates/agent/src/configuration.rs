@@ -1,4 +1,4 @@
-//! What an agent is told by its files: an `Agent` and any number of `AgentPolicy` documents.
+//! What an agent is told, mostly by its files: an `Agent` and any number of `AgentPolicy` documents.
 
 use std::{
     io,
@@ -6,20 +6,47 @@ use std::{
 };
 
 use fs_err as fs;
-use winstead_spec::{Agent, Documents, Problems, Source, parse};
+use winstead_spec::{self as spec, Agent, Documents, Problems, parse};
 
 use crate::{
     access::{Paths, Policy},
     folder,
+    wins::process::OnExit,
 };
 
+/// What an agent goes by.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Files with an `Agent` and `AgentPolicy` documents; none: the defaults.
+    Documents(Vec<PathBuf>),
+    /// This, and no files.
+    Given(Box<Configuration>),
+}
+
+impl Source {
+    /// What it says now.
+    ///
+    /// # Errors
+    /// As [`Configuration::read`].
+    pub fn read(&self) -> Result<Configuration, ConfigurationError> {
+        match self {
+            Self::Documents(files) => Configuration::read(files),
+            Self::Given(configuration) => Ok((**configuration).clone()),
+        }
+    }
+}
+
 /// What an agent is told.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Configuration {
     /// Its doors, places and limits.
     pub agent: Agent,
     /// Who may do what; nothing: there is no policy, and only administrators may do anything.
     pub policy: Option<Policy>,
+    /// What old clients see of exit codes.
+    pub on_exit: OnExit,
+    /// Whether the host of this computer comes in, where this is a guest.
+    pub host: bool,
 }
 
 /// The files are no use. Display is a fragment after "failed to".
@@ -60,11 +87,12 @@ impl Configuration {
         let documents = parse_all(&sources.map_err(ConfigurationError::Read)?)?;
         let rules: Vec<_> = documents.rules().cloned().collect();
         let policy = (!documents.policies.is_empty()).then(|| Policy::new(rules, Paths::HERE));
-        Ok(Self { agent: documents.agents.into_iter().next().unwrap_or_default(), policy })
+        let agent = documents.agents.into_iter().next().unwrap_or_default();
+        Ok(Self { agent, policy, on_exit: OnExit::Tell, host: true })
     }
 }
 
-fn parse_all(sources: &[Source]) -> Result<Documents, ConfigurationError> {
+fn parse_all(sources: &[spec::Source]) -> Result<Documents, ConfigurationError> {
     if sources.is_empty() {
         return Ok(Documents::default());
     }
@@ -76,10 +104,10 @@ fn parse_all(sources: &[Source]) -> Result<Documents, ConfigurationError> {
     Err(ConfigurationError::NotForAnAgent(names.join(", ")))
 }
 
-fn source(path: &Path) -> io::Result<Source> {
+fn source(path: &Path) -> io::Result<spec::Source> {
     let text = fs::read_to_string(path)?;
     let folder = std::path::absolute(path)?.parent().unwrap_or(Path::new("/")).to_owned();
-    Ok(Source { name: path.display().to_string(), folder, text })
+    Ok(spec::Source { name: path.display().to_string(), folder, text })
 }
 
 #[cfg(test)]
@@ -102,7 +130,8 @@ mod tests {
     #[test]
     fn documents_about_machines_are_refused() {
         let host = "apiVersion: winstead.dev/v1alpha1\nkind: Host\nmetadata: {name: local}\nspec: {}\n";
-        let source = Source { name: "host.yaml".to_owned(), folder: PathBuf::new(), text: host.to_owned() };
+        let source =
+            spec::Source { name: "host.yaml".to_owned(), folder: PathBuf::new(), text: host.to_owned() };
         let error = parse_all(&[source]).expect_err("it is about machines");
         assert_eq!(error.to_string(), "use host.yaml: images, pools and hosts are for `winstead up -f`");
     }

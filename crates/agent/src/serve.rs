@@ -1,17 +1,11 @@
 //! Serves the doors until somebody asks to stop.
 
-mod old_clients;
+mod doors;
 mod processes;
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use old_clients::OldClients;
+use doors::Doors;
 use processes::Own;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -19,18 +13,19 @@ use tonic::transport::{Server, server::Router};
 use tonic_health::{ServingStatus, server::health_reporter};
 use tower::layer::util::{Identity, Stack};
 use winstead_agent_client::flow::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
-use winstead_protocol::v1::{DoorStatus, agent_server::AgentServer, files_server::FilesServer};
-use winstead_spec::{AgentDoor, AgentLimits, AgentTcpDoor};
+use winstead_protocol::v1::{agent_server::AgentServer, files_server::FilesServer};
+use winstead_spec::{Agent, AgentLimits};
 
 use crate::{
-    access::{Access, Audit, AuditError, Door, Policy},
-    configuration::{Configuration, ConfigurationError},
-    door::{self, GuestDoor, Keys, KeysError, Lobby, Seats, SystemDoor, TcpDoor},
-    folder::{Readers, guard, lock_down},
+    access::{Access, Audit, AuditError, Policy},
+    configuration::{Configuration, ConfigurationError, Source},
+    door::{GuestDoor, Keys, KeysError, Lobby, Seats, SystemDoor, TcpDoor},
+    folder::{Readers, lock_down},
     metrics::{CountCalls, EndpointError, Metrics, MetricsEndpoint},
     services::{AgentService, FilesService, TunnelsService},
     status::Overview,
     tunnel::{Registry, TunnelLimits},
+    wins,
 };
 
 /// Calls at the same time on one connection: a tunnel is one, and a client may have a thousand.
@@ -40,7 +35,7 @@ const CALLS: u32 = 4096;
 const GRACE: Duration = Duration::from_secs(10);
 
 /// All services together.
-pub(crate) type Serving = Router<Stack<CountCalls, Identity>>;
+type Serving = Router<Stack<CountCalls, Identity>>;
 
 /// Where an agent keeps what.
 #[derive(Clone, Debug)]
@@ -69,8 +64,10 @@ impl Places {
 pub struct Settings {
     /// Where what is kept.
     pub places: Places,
-    /// Files with an `Agent` and `AgentPolicy` documents; none: the defaults.
-    pub files: Vec<PathBuf>,
+    /// What it goes by.
+    pub source: Source,
+    /// The executable whose command `keeper` keeps processes: the agent's own.
+    pub program: PathBuf,
 }
 
 /// What an agent and its system tell each other, outside of its doors. Cheap to clone.
@@ -144,43 +141,36 @@ pub enum ServeError {
 /// # Errors
 /// When its files are wrong, a folder is not ours alone, or a door cannot be opened, or breaks.
 pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeError> {
-    let Configuration { agent, policy } = Configuration::read(&settings.files)?;
+    let Configuration { agent, policy, on_exit, host } = settings.source.read()?;
     let places = settings.places.locked_down();
     let places = places.map_err(|(path, source)| ServeError::Folder { path, source })?;
     let (metrics, audit) = (Metrics::default(), Audit::open(&places.state)?);
     let access = Arc::new(Access::new(policy, audit, agent.limits.arguments, metrics.decisions.clone()));
-    let seats = Seats::new(agent.limits.clients);
     let lobby = Lobby {
-        seats: Arc::clone(&seats),
+        seats: Seats::new(agent.limits.clients),
         access: Arc::clone(&access),
         handshake: agent.limits.handshake.duration(),
     };
-    let own = Own::open(&places, &agent, &access, &metrics).await?;
-    let old_clients = OldClients::open(&places, &agent, own.supervisor(), &lobby)?;
-    let mut overview = Overview::new(access, seats, metrics);
-    let network = agent.doors.tcp.as_ref().map(|told| listen(told, lobby.clone())).transpose()?;
-    let keys = network.as_ref().map(TcpDoor::keys);
-    let door = open(Door::Local, &agent.doors.local, &door::address(&places.runtime), lobby)?;
-    overview.doors.push(described(&door));
-    overview.doors.extend(network.as_ref().map(TcpDoor::described));
-    overview.doors.extend(old_clients.described());
-    let endpoint = match agent.metrics {
-        Some(address) => Some(MetricsEndpoint::open(address).await?),
-        None => None,
-    };
-    overview.metrics_address = endpoint.as_ref().and_then(|endpoint| endpoint.address().ok());
-    let overview = Arc::new(overview);
-    let serving = router(&overview, message_limit(&agent.limits), &signals.stop).await;
-    let serving = own.add(serving, message_limit(&agent.limits));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), door = %door.path().display(), "serves");
+    let doors = Doors::open(&places.runtime, &agent.doors, &lobby)?;
+    let own = Own::open((&places, &settings.program), &agent, &access, &metrics).await?;
+    let mut overview = Overview::new(Arc::clone(&access), lobby.seats, metrics);
+    overview.doors = doors.described();
+    let endpoint = endpoint(&agent, &mut overview).await?;
+    let (overview, message) = (Arc::new(overview), message_limit(&agent.limits));
+    let serving = own.add(router(&overview, message, &signals.stop).await, message);
+    let Doors { local, network, wins, wins_proxy } = doors;
+    let services =
+        wins.map(|door| Ok::<_, ServeError>((door, own.for_old_clients(&access, &places, on_exit)?)));
+    let (services, keys) = (services.transpose()?, network.as_ref().map(TcpDoor::keys));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), door = %local.path().display(), "serves");
     signals.ready.cancel();
     let outcome = tokio::select! {
         served = async { tokio::try_join!(
             // Three times all services: large for whoever waits for this.
-            Box::pin(at_all(serving, (door, network), signals, &own)),
-            old_clients.serve(&overview.access, message_limit(&agent.limits), &signals.stop),
+            Box::pin(at_all(serving, (local, network, host.then(GuestDoor::open)), signals, &own)),
+            wins::serve(services, wins_proxy, (&access, message), &signals.stop),
         ) } => served.map(drop),
-        () = follow((&settings.files, keys.as_deref()), &overview, &signals.reload) => Ok(()),
+        () = follow((&settings.source, keys.as_deref()), &overview, &signals.reload) => Ok(()),
         () = publish(endpoint, &overview) => Ok(()),
         () = patience(&signals.stop) => {
             tracing::warn!("stops, though calls are still under way");
@@ -193,36 +183,29 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
 /// At its own door, at that of the network if there is one, and at that of its host if it is in a guest.
 async fn at_all(
     serving: Serving,
-    (door, network): (SystemDoor, Option<TcpDoor>),
+    (local, network, host): (SystemDoor, Option<TcpDoor>, Option<GuestDoor>),
     signals: &Signals,
     own: &Own,
 ) -> Result<(), tonic::transport::Error> {
-    let host = serving.clone().serve_with_incoming_shutdown(GuestDoor::open(), signals.stop.cancelled());
-    let others = serving.clone();
-    let others = async {
-        match network {
-            Some(door) => others.serve_with_incoming_shutdown(door, signals.stop.cancelled()).await,
-            None => Ok(()),
-        }
+    let (at_network, at_host) = (serving.clone(), serving.clone());
+    let network = async {
+        let Some(door) = network else { return Ok(()) };
+        at_network.serve_with_incoming_shutdown(door, signals.stop.cancelled()).await
     };
-    let served = serving.serve_with_incoming_shutdown(door, own.leave(&signals.stop));
-    tokio::try_join!(served, others, host).map(drop)
+    let host = async {
+        let Some(door) = host else { return Ok(()) };
+        at_host.serve_with_incoming_shutdown(door, signals.stop.cancelled()).await
+    };
+    let local = serving.serve_with_incoming_shutdown(local, own.leave(&signals.stop));
+    tokio::try_join!(local, network, host).map(drop)
 }
 
-/// All services of the agent's own protocol, and that of health.
+/// All services of the agent's own protocol but those of processes, and that of health.
 async fn router(overview: &Arc<Overview>, largest: usize, stop: &CancellationToken) -> Serving {
-    let tunnels = Registry::new(TunnelLimits::default(), overview.metrics.clone());
-    about(overview, largest)
-        .await
-        .add_service(FilesServer::new(FilesService::new(Arc::clone(&overview.access))))
-        .add_service(TunnelsService::new(Arc::clone(&overview.access), tunnels, stop.clone()))
-}
-
-/// What an agent says of itself: its status and its health.
-pub(crate) async fn about(overview: &Arc<Overview>, largest: usize) -> Serving {
     let (health, health_service) = health_reporter();
     health.set_service_status("", ServingStatus::Serving).await;
     let agent = AgentServer::new(AgentService::new(Arc::clone(overview))).max_decoding_message_size(largest);
+    let tunnels = Registry::new(TunnelLimits::default(), overview.metrics.clone());
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -231,39 +214,28 @@ pub(crate) async fn about(overview: &Arc<Overview>, largest: usize) -> Serving {
         .layer(CountCalls(overview.metrics.calls.clone()))
         .add_service(health_service)
         .add_service(agent)
+        .add_service(FilesServer::new(FilesService::new(Arc::clone(&overview.access))))
+        .add_service(TunnelsService::new(Arc::clone(&overview.access), tunnels, stop.clone()))
 }
 
-/// Opens a door at its own path, in a folder where others cannot write, or where it is by default.
-fn open(door: Door, told: &AgentDoor, by_default: &Path, lobby: Lobby) -> Result<SystemDoor, ServeError> {
-    let path = told.path.as_deref().unwrap_or(by_default);
-    let opened = door::folder(path).map_or(Ok(()), guard);
-    let opened = opened.and_then(|()| SystemDoor::open(door, path, &told.connect, lobby));
-    opened.map_err(|source| ServeError::Door { path: path.to_owned(), source })
-}
-
-/// Opens the door to the network.
-fn listen(told: &AgentTcpDoor, lobby: Lobby) -> Result<TcpDoor, ServeError> {
-    let keys = Arc::new(Keys::open(told)?);
-    let address = told.address;
-    TcpDoor::open(told, keys, lobby).map_err(|source| ServeError::Port { address, source })
-}
-
-/// What a door is, for those who may see it.
-pub(crate) fn described(door: &SystemDoor) -> DoorStatus {
-    let permissions = door.permissions().unwrap_or_else(|error| error.to_string());
-    DoorStatus { name: door.door().to_string(), address: door.path().display().to_string(), permissions }
+/// Where Prometheus reads the numbers, if anybody wants that.
+async fn endpoint(agent: &Agent, overview: &mut Overview) -> Result<Option<MetricsEndpoint>, EndpointError> {
+    let Some(address) = agent.metrics else { return Ok(None) };
+    let endpoint = MetricsEndpoint::open(address).await?;
+    overview.metrics_address = endpoint.address().ok();
+    Ok(Some(endpoint))
 }
 
 /// The largest message that is read, in bytes.
-pub(crate) fn message_limit(limits: &AgentLimits) -> usize {
+fn message_limit(limits: &AgentLimits) -> usize {
     usize::try_from(limits.message.bytes()).unwrap_or(usize::MAX)
 }
 
 /// Reads the files again whenever that is asked for, for ever. What is wrong changes nothing, and is said.
-async fn follow(files: (&[PathBuf], Option<&Keys>), overview: &Overview, reload: &Notify) {
+async fn follow(told: (&Source, Option<&Keys>), overview: &Overview, reload: &Notify) {
     loop {
         reload.notified().await;
-        match read_again(files) {
+        match read_again(told) {
             Ok(policy) => {
                 overview.access.replace(policy);
                 overview.policy_read(Ok(()));
@@ -283,8 +255,8 @@ async fn follow(files: (&[PathBuf], Option<&Keys>), overview: &Overview, reload:
 }
 
 /// The policy and the keys as they are now; when one of them is wrong, both stay as they are.
-fn read_again((files, keys): (&[PathBuf], Option<&Keys>)) -> Result<Option<Policy>, ServeError> {
-    let read = Configuration::read(files)?;
+fn read_again((source, keys): (&Source, Option<&Keys>)) -> Result<Option<Policy>, ServeError> {
+    let read = source.read()?;
     if let Some(keys) = keys {
         keys.read_again()?;
     }
@@ -292,13 +264,13 @@ fn read_again((files, keys): (&[PathBuf], Option<&Keys>)) -> Result<Option<Polic
 }
 
 /// Until calls have had enough time to end after somebody asked to stop.
-pub(crate) async fn patience(stop: &CancellationToken) {
+async fn patience(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(GRACE).await;
 }
 
 /// Answers Prometheus for ever, if anybody wants that.
-pub(crate) async fn publish(endpoint: Option<MetricsEndpoint>, overview: &Overview) {
+async fn publish(endpoint: Option<MetricsEndpoint>, overview: &Overview) {
     match endpoint {
         Some(endpoint) => {
             let clients = |metrics: &Metrics| _ = metrics.clients.set(i64::from(overview.seats.taken()));

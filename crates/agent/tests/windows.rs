@@ -5,12 +5,16 @@
 mod certificates;
 
 use std::{
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
 
 use tokio::time::{Instant, sleep};
-use winstead_agent::serve::{Places, Settings, Signals, serve};
+use winstead_agent::{
+    configuration::Source,
+    serve::{Places, Settings, Signals, serve},
+};
 use winstead_agent_client::{Address, Connection, identity::Identity};
 use winstead_protocol::v1::{FactsRequest, HelloRequest, HelloResponse, StatusRequest};
 
@@ -87,12 +91,17 @@ async fn an_agent_says_what_its_computer_is_ready_for() {
     assert!(!facts.build.is_empty() && !facts.host_name.is_empty(), "{facts:?}");
 }
 
+fn settings(places: Places, files: Vec<PathBuf>) -> Settings {
+    Settings { places, source: Source::Documents(files), program: PROGRAM.into() }
+}
+
 #[tokio::test]
 async fn an_agent_ends_when_it_is_asked_to_whoever_is_connected() {
     let pipe = format!(r"\\.\pipe\winstead-test-end-{}", std::process::id());
     let (signals, state) = (Signals::default(), tempfile::tempdir().expect("a folder"));
     let places = Places { runtime: pipe.clone().into(), state: state.path().join("state") };
-    let (settings, asked) = (Settings { places, files: Vec::new() }, signals.clone());
+    let settings = settings(places, Vec::new());
+    let asked = signals.clone();
     let agent = tokio::spawn(async move { serve(&settings, &asked).await });
     signals.ready.cancelled().await;
     hello(&pipe).await;
@@ -115,7 +124,8 @@ async fn over_the_network_both_sides_show_certificates() {
     let pipe = format!(r"\\.\pipe\winstead-test-tcp-{}", std::process::id());
     let (signals, state) = (Signals::default(), tempfile::tempdir().expect("a folder"));
     let places = Places { runtime: pipe.clone().into(), state: state.path().join("state") };
-    let (settings, asked) = (Settings { places, files: vec![file] }, signals.clone());
+    let settings = settings(places, vec![file]);
+    let asked = signals.clone();
     let agent = tokio::spawn(async move { serve(&settings, &asked).await });
     let status =
         connection(&pipe).await.agent().status(StatusRequest {}).await.expect("we are administrators");

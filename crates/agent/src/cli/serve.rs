@@ -4,7 +4,10 @@ use std::{io, path::PathBuf};
 
 use clap::Args;
 use tracing_subscriber::{EnvFilter, filter::ParseError};
-use winstead_agent::serve::{Places, Settings, Signals, serve};
+use winstead_agent::{
+    configuration::Source,
+    serve::{Places, Settings, Signals, serve},
+};
 
 use crate::cli::{
     Failure, Format,
@@ -72,23 +75,20 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 /// When it cannot serve.
 pub(crate) fn daemon(args: &ServeArgs, signals: &Signals) -> Result<(), Failure> {
     let places = Places { runtime: args.runtime.clone(), state: args.state.clone() };
-    let settings = Settings { places, files: args.files.clone() };
-    until_stopped(signals, async |signals| Ok(serve(&settings, signals).await?))
+    serve_by(places, Source::Documents(args.files.clone()), signals)
 }
 
-/// Does this until its system or a person asks it to stop.
+/// A daemon that goes by `source`, until its system or a person asks it to stop.
 ///
 /// # Errors
-/// When it fails.
-pub(crate) fn until_stopped(
-    signals: &Signals,
-    act: impl AsyncFnOnce(&Signals) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+/// When it cannot serve.
+pub(crate) fn serve_by(places: Places, source: Source, signals: &Signals) -> Result<(), Failure> {
+    let settings = Settings { places, source, program: std::env::current_exe()? };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING).enable_all().build()?;
     runtime.block_on(async {
         tokio::select! {
-            outcome = act(signals) => outcome?,
+            outcome = serve(&settings, signals) => outcome?,
             outcome = listen(signals) => outcome?,
             () = accompany(signals) => {}
         }

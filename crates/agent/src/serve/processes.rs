@@ -1,6 +1,6 @@
 //! The processes of an agent that serves.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 use winstead_protocol::v1::processes_server::ProcessesServer;
@@ -12,6 +12,7 @@ use crate::{
     metrics::Metrics,
     services::ProcessService,
     supervision::{Settings, Supervisor, Vault, keeper_program},
+    wins::{self, process::OnExit},
 };
 
 /// Processes.
@@ -27,20 +28,30 @@ impl Own {
     /// # Errors
     /// When what is kept of them cannot be used.
     pub(super) async fn open(
-        places: &Places,
+        (places, program): (&Places, &Path),
         agent: &Agent,
         access: &Arc<Access>,
         metrics: &Metrics,
     ) -> Result<Self, ServeError> {
-        let supervisor = Supervisor::open(keeping(places, agent, metrics)?).await;
+        let supervisor = Supervisor::open(keeping(places, program, agent, metrics)?).await;
         let supervisor = supervisor.map_err(|error| ServeError::Supervision(error.into()))?;
         let processes = ProcessService::new(Arc::clone(access), supervisor.clone(), vault(places)?);
         Ok(Self { supervisor, processes })
     }
 
-    /// What looks after them.
-    pub(super) fn supervisor(&self) -> Supervisor {
-        self.supervisor.clone()
+    /// They, as old clients know them.
+    ///
+    /// # Errors
+    /// When what is kept for them cannot be used.
+    pub(super) fn for_old_clients(
+        &self,
+        access: &Arc<Access>,
+        places: &Places,
+        on_exit: OnExit,
+    ) -> Result<wins::process::ProcessService, ServeError> {
+        let (access, supervisor) = (Arc::clone(access), self.supervisor.clone());
+        wins::process::ProcessService::open(access, supervisor, &places.state, on_exit)
+            .map_err(|source| ServeError::State { path: places.state.clone(), source })
     }
 
     /// Adds them to what is served.
@@ -57,8 +68,13 @@ impl Own {
 }
 
 /// How processes are kept.
-fn keeping(places: &Places, agent: &Agent, metrics: &Metrics) -> Result<Settings, ServeError> {
-    let keeper = keeper_program(&places.state)
+fn keeping(
+    places: &Places,
+    program: &Path,
+    agent: &Agent,
+    metrics: &Metrics,
+) -> Result<Settings, ServeError> {
+    let keeper = keeper_program(program, &places.state)
         .map_err(|source| ServeError::State { path: places.state.clone(), source })?;
     let mut keeping = Settings::new(places.state.join("processes"), keeper);
     // A process has two outputs.

@@ -6,7 +6,7 @@
 //! ```
 
 pub mod authority;
-mod daemon;
+mod configuration;
 pub(crate) mod hns;
 mod host;
 pub mod lists;
@@ -17,8 +17,8 @@ mod rules;
 mod serve;
 pub mod services;
 
-pub use daemon::{Daemon, DaemonError};
+pub use configuration::{configuration, warn};
 #[cfg(windows)]
 pub(crate) use hns::parse as container_network;
-pub use rules::{rules, warn};
+pub use rules::rules;
 pub use serve::{Visitor, serve};

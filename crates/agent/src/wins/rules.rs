@@ -23,23 +23,6 @@ pub fn rules(config: &WinsConfig) -> Vec<AgentRule> {
     vec![services, tunnels]
 }
 
-/// Says in the log what an empty list means, to those who counted on the old meaning.
-pub fn warn(config: &WinsConfig) {
-    for problem in &config.warnings {
-        tracing::warn!("{problem}");
-    }
-    if config.process_paths.is_empty() {
-        tracing::warn!(
-            "old clients may run nothing: white_list.processPaths is empty; name the programs there"
-        );
-    }
-    if config.proxy_ports.is_empty() {
-        tracing::warn!(
-            "old clients may publish no port: white_list.proxyPorts is empty; name the ports there"
-        );
-    }
-}
-
 fn rule(name: &str, door: Door) -> AgentRule {
     AgentRule {
         name: name.parse::<Name>().expect("a word is a name"),

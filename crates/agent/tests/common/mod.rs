@@ -1,13 +1,25 @@
 //! Agents of a test's own.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tempfile::TempDir;
-use winstead_agent::serve::{Places, ServeError, Settings, Signals, serve};
+use winstead_agent::{
+    configuration::Source,
+    serve::{Places, ServeError, Settings, Signals, serve},
+};
 use winstead_agent_client::{Address, Connection};
 
 /// How long anything may take on a busy computer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// By these files.
+pub(crate) fn settings(places: Places, files: Vec<PathBuf>) -> Settings {
+    let program = env!("CARGO_BIN_EXE_winstead-agent").into();
+    Settings { places, source: Source::Documents(files), program }
+}
 
 /// An agent that runs in this process, with folders of its own.
 pub(crate) struct Agent {
@@ -28,7 +40,7 @@ impl Agent {
         Self::write(folder.path(), documents);
         let places = Places { runtime: folder.path().join("run"), state: folder.path().join("state") };
         let files = if documents.is_empty() { Vec::new() } else { vec![folder.path().join("agent.yaml")] };
-        let (settings, signals) = (Settings { places, files }, Signals::default());
+        let (settings, signals) = (settings(places, files), Signals::default());
         let theirs = signals.clone();
         let task = tokio::spawn(async move { serve(&settings, &theirs).await });
         let agent = Self { folder, signals, task };

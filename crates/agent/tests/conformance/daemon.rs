@@ -10,8 +10,9 @@ use std::{
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use winstead_agent::{
-    serve::{Places, Signals},
-    wins::{Daemon, DaemonError, process::OnExit},
+    configuration::Source,
+    serve::{Places, ServeError, Settings, Signals, serve},
+    wins::{configuration, process::OnExit},
 };
 use winstead_agent_client::{Address, wins_door};
 use winstead_spec::{WinsConfig, parse_wins};
@@ -31,7 +32,7 @@ pub(crate) struct Running {
     /// What its pipes' names end with.
     id: String,
     signals: Signals,
-    task: JoinHandle<Result<(), DaemonError>>,
+    task: JoinHandle<Result<(), ServeError>>,
 }
 
 impl Running {
@@ -47,12 +48,13 @@ impl Running {
         config.listen = format!("{}-{id}", config.listen);
         config.proxy = format!("{}-{id}", config.proxy);
         let (runtime, address) = system::agent(folder.path(), "run");
+        let metrics = Some(([127, 0, 0, 1], 0).into());
+        let source = Source::Given(configuration(&config, &runtime, metrics, on_exit).into());
         let places = Places { runtime, state: folder.path().join("state") };
-        let keeper = PathBuf::from(env!("CARGO_BIN_EXE_winstead-agent"));
-        let daemon = Daemon { config, places, keeper, on_exit, metrics: Some(([127, 0, 0, 1], 0).into()) };
+        let settings = Settings { places, source, program: env!("CARGO_BIN_EXE_winstead-agent").into() };
         let signals = Signals::default();
         let asked = signals.clone();
-        let mut task = tokio::spawn(async move { daemon.serve(&asked).await });
+        let mut task = tokio::spawn(async move { serve(&settings, &asked).await });
         let ready = async {
             tokio::select! {
                 () = signals.ready.cancelled() => {}

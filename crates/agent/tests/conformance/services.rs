@@ -1,6 +1,9 @@
 //! The five services that answer at once.
 
-use winstead_agent::serve::{Places, Settings, Signals, serve};
+use winstead_agent::{
+    configuration::Source,
+    serve::{Places, Settings, Signals, serve},
+};
 use winstead_agent_client::wins_door;
 
 use crate::{
@@ -59,8 +62,9 @@ async fn the_newer_daemon_serves_them_at_the_doors_that_its_document_names() {
     );
     let file = folder.path().join("agent.yaml");
     fs_err::write(&file, document).expect("it is written");
-    let settings =
-        Settings { places: Places { runtime, state: folder.path().join("state") }, files: vec![file] };
+    let (places, source) =
+        (Places { runtime, state: folder.path().join("state") }, Source::Documents(vec![file]));
+    let settings = Settings { places, source, program: env!("CARGO_BIN_EXE_winstead-agent").into() };
     let signals = Signals::default();
     let asked = signals.clone();
     let daemon = tokio::spawn(async move { serve(&settings, &asked).await });

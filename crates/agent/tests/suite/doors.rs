@@ -6,10 +6,10 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
 };
-use winstead_agent::serve::{Places, Settings, Signals, serve};
+use winstead_agent::serve::{Places, Signals, serve};
 use winstead_protocol::v1::HelloRequest;
 
-use crate::common::{Agent, PATIENCE, document};
+use crate::common::{Agent, PATIENCE, document, settings};
 
 async fn raw(agent: &Agent) -> UnixStream {
     UnixStream::connect(agent.runtime().join("agent.sock")).await.expect("it listens")
@@ -90,13 +90,13 @@ async fn an_agent_does_not_start_where_others_may_write() {
     let places = Places { runtime: folder.path().join("run"), state: folder.path().join("state") };
     fs_err::create_dir(&places.state).expect("it is made");
     fs_err::set_permissions(&places.state, std::fs::Permissions::from_mode(0o777)).expect("it is ours");
-    let settings = Settings { places: places.clone(), files: Vec::new() };
-    let refused = serve(&settings, &Signals::default()).await.expect_err("others may write there");
+    let by_default = settings(places.clone(), Vec::new());
+    let refused = serve(&by_default, &Signals::default()).await.expect_err("others may write there");
     assert_eq!(refused.to_string(), format!("lock down {}", places.state.display()));
     let file = folder.path().join("agent.yaml");
     fs_err::write(&file, document("Agent", "{}")).expect("it is written");
     fs_err::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).expect("it is ours");
-    let settings = Settings { files: vec![file], ..settings };
+    let settings = settings(places, vec![file]);
     let refused = serve(&settings, &Signals::default()).await.expect_err("others may change it");
     assert_eq!(refused.to_string(), "trust the configuration");
 }
@@ -110,10 +110,11 @@ async fn a_door_may_be_elsewhere_but_not_where_others_may_write() {
         fs_err::set_permissions(folder, std::fs::Permissions::from_mode(mode)).expect("it is ours");
     }
     let places = Places { runtime: folder.path().join("run"), state: folder.path().join("state") };
-    let settings = Settings { places, files: vec![folder.path().join("agent.yaml")] };
+    let path = folder.path().join("agent.yaml");
+    let settings = settings(places, vec![path.clone()]);
     let file = |folder: &std::path::Path| {
         let spec = format!("{{doors: {{local: {{path: {}/x.sock}}}}}}", folder.display());
-        fs_err::write(&settings.files[0], document("Agent", &spec)).expect("it is written");
+        fs_err::write(&path, document("Agent", &spec)).expect("it is written");
     };
     file(&open);
     let refused = serve(&settings, &Signals::default()).await.expect_err("others may write there");

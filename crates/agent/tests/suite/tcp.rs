@@ -12,7 +12,7 @@ use tokio_rustls::{
     rustls::{ClientConfig, pki_types::ServerName},
 };
 use tonic::Code;
-use winstead_agent::serve::{Places, Settings, Signals, serve};
+use winstead_agent::serve::{Places, Signals, serve};
 use winstead_agent_client::{
     Address, Connection,
     identity::{Identity, VERSIONS, provider},
@@ -21,7 +21,7 @@ use winstead_protocol::v1::{ClockRequest, HelloRequest, StatusRequest};
 
 use crate::{
     certificates::{Authority, door},
-    common::{Agent, PATIENCE, document},
+    common::{Agent, PATIENCE, document, settings},
 };
 
 /// An agent whose certificate this authority has signed, and where it listens.
@@ -190,8 +190,9 @@ async fn an_agent_whose_key_others_can_read_does_not_start() {
     fs_err::set_permissions(&own.key, std::fs::Permissions::from_mode(0o640)).expect("it is ours");
     let folder = tempfile::tempdir().expect("a folder");
     let places = Places { runtime: folder.path().join("run"), state: folder.path().join("state") };
-    let settings = Settings { places, files: vec![folder.path().join("agent.yaml")] };
-    fs_err::write(&settings.files[0], document("Agent", &door(&own, ""))).expect("it is written");
+    let file = folder.path().join("agent.yaml");
+    fs_err::write(&file, document("Agent", &door(&own, ""))).expect("it is written");
+    let settings = settings(places, vec![file]);
     let said = chain(&serve(&settings, &Signals::default()).await.expect_err("others may read it"));
     let expected = format!(
         "trust the key: {}: others may read it (mode 640, expected 600)",

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use winstead_agent::{
+    configuration::Source,
     serve::{Places, Signals},
-    wins::{self, Daemon, process::OnExit},
+    wins::{self, process::OnExit},
 };
 use winstead_spec::{WinsConfig, parse_wins};
 
@@ -13,7 +14,7 @@ use super::platform::{self, CONFIG};
 use crate::cli::{
     Failure,
     platform::{RUNTIME, STATE},
-    serve::{given, until_stopped},
+    serve::{given, serve_by},
 };
 
 /// Runs the daemon as the old service.
@@ -150,10 +151,9 @@ pub(super) fn daemon(args: &RunArgs, signals: &Signals) -> Result<(), Failure> {
         tracing::warn!("--profile is ignored: there is no Go runtime in here");
     }
     let places = Places { runtime: args.runtime.clone(), state: args.state.clone() };
-    let keeper = std::env::current_exe()?;
     let on_exit = if args.hide_exit_codes { OnExit::Hide } else { OnExit::Tell };
-    let daemon = Daemon { config, places, keeper, on_exit, metrics: args.metrics };
-    until_stopped(signals, async |signals| Ok(daemon.serve(signals).await?))
+    let configuration = wins::configuration(&config, &places.runtime, args.metrics, on_exit);
+    serve_by(places, Source::Given(configuration.into()), signals)
 }
 
 /// A file that is not there says nothing, as it always did. One that others can change would let them run what they like:

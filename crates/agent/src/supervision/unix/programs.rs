@@ -10,12 +10,12 @@ use std::{
 use fs_err::{self as fs, os::unix::fs::OpenOptionsExt};
 use rustix::fs::OFlags;
 
-/// The program that keeps processes: this very one.
+/// The program that keeps processes: the agent's `own`.
 ///
 /// # Errors
-/// When it does not know itself.
-pub(crate) fn keeper_program(_: &Path) -> io::Result<PathBuf> {
-    std::env::current_exe()
+/// None.
+pub(crate) fn keeper_program(own: &Path, _: &Path) -> io::Result<PathBuf> {
+    Ok(own.to_owned())
 }
 
 /// Makes a folder that others may pass through and not list.

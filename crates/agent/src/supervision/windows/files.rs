@@ -84,22 +84,22 @@ pub(crate) fn read_at(file: &File, mut data: &mut [u8], mut at: u64) -> io::Resu
     Ok(())
 }
 
-/// The program that keeps processes: a copy of this one in `state`, so that this one can be exchanged while they run.
+/// The program that keeps processes: a copy of the agent's `own` in `state`, so that that can be exchanged while they run.
 /// Copies of others that nobody runs any more are removed.
 ///
 /// # Errors
-/// When there is no room for it, or it does not know itself.
-pub(crate) fn keeper_program(state: &Path) -> io::Result<PathBuf> {
-    let (own, folder) = (std::env::current_exe()?, state.join("keepers"));
+/// When there is no room for it.
+pub(crate) fn keeper_program(own: &Path, state: &Path) -> io::Result<PathBuf> {
+    let folder = state.join("keepers");
     private_folder(&folder)?;
-    let about = fs::metadata(&own)?;
+    let about = fs::metadata(own)?;
     let changed = about.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     // No digest: it would take longer than all the rest of a start, and nobody else writes there.
     let name = format!("{KEEPER}-{}-{:x}-{changed:x}.exe", env!("CARGO_PKG_VERSION"), about.len());
     let copy = folder.join(name);
     if !copy.exists() {
         let beside = folder.join(uuid::Uuid::new_v4().simple().to_string());
-        fs::copy(&own, &beside)?;
+        fs::copy(own, &beside)?;
         fs::rename(&beside, &copy)?;
     }
     for other in fs::read_dir(folder)? {
@@ -151,13 +151,14 @@ mod tests {
     #[test]
     fn a_keeper_s_program_is_copied_once_and_others_go_unless_they_run() {
         let state = tempfile::tempdir().expect("a folder");
-        let copy = keeper_program(state.path()).expect("there is room");
+        let own = std::env::current_exe().expect("a path");
+        let copy = keeper_program(&own, state.path()).expect("there is room");
         let old = copy.with_file_name("winstead-agent-old.exe");
         fs::write(&old, "nobody runs it").expect("it is written");
-        assert_eq!(keeper_program(state.path()).expect("it is there"), copy);
+        assert_eq!(keeper_program(&own, state.path()).expect("it is there"), copy);
         let there = fs::read_dir(copy.parent().expect("a folder")).expect("it is there").count();
         assert_eq!((there, old.exists()), (1, false));
-        let own = std::env::current_exe().and_then(fs::metadata).expect("a file").len();
-        assert_eq!(fs::metadata(copy).expect("a file").len(), own);
+        let size = |path| fs::metadata::<&Path>(path).expect("a file").len();
+        assert_eq!(size(&copy), size(&own));
     }
 }
