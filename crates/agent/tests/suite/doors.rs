@@ -102,6 +102,20 @@ async fn an_agent_does_not_start_where_others_may_write() {
 }
 
 #[tokio::test]
+async fn a_second_agent_takes_nothing_from_the_first_one() {
+    let agent = Agent::start().await;
+    // What the first one may be about to start: whoever takes processes over removes it.
+    let begun = agent.state().join("processes/begun");
+    fs_err::create_dir(&begun).expect("it is made");
+    let places = Places { runtime: agent.runtime(), state: agent.state() };
+    let refused =
+        serve(&settings(places, Vec::new()), &Signals::default()).await.expect_err("one is there already");
+    assert_eq!(refused.to_string(), format!("listen at {}", agent.runtime().join("agent.sock").display()));
+    assert!(begun.exists());
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn a_door_may_be_elsewhere_but_not_where_others_may_write() {
     let folder = tempfile::tempdir().expect("a folder");
     let (open, closed) = (folder.path().join("open"), folder.path().join("closed"));
