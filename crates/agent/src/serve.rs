@@ -132,6 +132,12 @@ pub enum ServeError {
         /// Why not.
         source: io::Error,
     },
+    /// There is no firewall that the agent makes rules in.
+    #[error(
+        "make firewall rules: the agent makes some on Windows alone. Leave `firewall` out of the Agent document, and open \
+         ports by hand"
+    )]
+    Firewall,
     /// Processes cannot be kept.
     #[error("take over processes")]
     Supervision(#[source] Box<dyn std::error::Error + Send + Sync>),

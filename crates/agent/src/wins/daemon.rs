@@ -12,7 +12,7 @@ use crate::{
     metrics::{EndpointError, Metrics, MetricsEndpoint},
     serve::{Places, about, described, message_limit, patience, publish},
     status::Overview,
-    supervision::{Settings, SupervisionError, Supervisor},
+    supervision::{Settings, SupervisionError, Supervisor, firewall},
     wins::{
         process::{OnExit, ProcessService},
         rules::rules,
@@ -123,6 +123,7 @@ impl Daemon {
     ) -> Result<(Supervisor, ProcessService), DaemonError> {
         let mut keeping = Settings::new(places.state.join("processes"), self.keeper.clone());
         keeping.running = metrics.processes.clone();
+        keeping.firewall = firewall(true);
         let supervisor = Supervisor::open(keeping).await?;
         let processes =
             ProcessService::open(Arc::clone(access), supervisor.clone(), &self.places.state, self.on_exit);
