@@ -34,7 +34,7 @@ pub(crate) fn address(pipe: &Path) -> Address {
 }
 
 /// What only this system's agent has: nothing.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum Command {}
 
 /// Runs it.

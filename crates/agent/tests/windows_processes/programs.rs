@@ -41,7 +41,9 @@ fn as_a_program() {
         "leave" | "lead" => {
             let mut child = Command::new(std::env::current_exe().expect("a path"));
             let child = child.args(ARGUMENTS).env(ROLE, "hold");
-            let _left = child.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts");
+            let left = child.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts");
+            // It is left, as programs leave others.
+            std::mem::forget(left);
             while is_free(Path::new(&file)) {
                 std::thread::yield_now();
             }

@@ -5,18 +5,16 @@ use std::{
     io,
     os::windows::fs::{FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::UNIX_EPOCH,
 };
 
 use fs_err as fs;
 use windows_sys::Win32::Storage::FileSystem::{FILE_FLAG_BACKUP_SEMANTICS, SECURITY_IDENTIFICATION};
 
-use crate::{
-    folder::{Readers, lock_down},
-    supervision::Vault,
-};
+use crate::folder::{Readers, lock_down};
 
-/// The folder of keepers' programs.
-pub(super) const KEEPERS: &str = "keepers";
+/// What the files of keepers' programs are called, at their beginning.
+pub(super) const KEEPER: &str = "winstead-agent";
 /// Where programs run that are not told where.
 pub(super) const WINDOWS: &str = r"C:\Windows";
 /// Where programs look for others, and are looked for.
@@ -92,17 +90,26 @@ pub(crate) fn read_at(file: &File, mut data: &mut [u8], mut at: u64) -> io::Resu
 /// # Errors
 /// When there is no room for it, or it does not know itself.
 pub(crate) fn keeper_program(state: &Path) -> io::Result<PathBuf> {
-    let folder = state.join(KEEPERS);
-    let copies = Vault::open(&folder)?;
-    let ours = copies.take(&std::env::current_exe()?).map_err(io::Error::other)?;
+    let (own, folder) = (std::env::current_exe()?, state.join("keepers"));
+    private_folder(&folder)?;
+    let about = fs::metadata(&own)?;
+    let changed = about.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    // No digest: it would take longer than all the rest of a start, and nobody else writes there.
+    let name = format!("{KEEPER}-{}-{:x}-{changed:x}.exe", env!("CARGO_PKG_VERSION"), about.len());
+    let copy = folder.join(name);
+    if !copy.exists() {
+        let beside = folder.join(uuid::Uuid::new_v4().simple().to_string());
+        fs::copy(&own, &beside)?;
+        fs::rename(&beside, &copy)?;
+    }
     for other in fs::read_dir(folder)? {
         let other = other?.path();
         // One that runs stays.
-        if other != ours.path && fs::remove_file(&other).is_ok() {
+        if other != copy && fs::remove_file(&other).is_ok() {
             tracing::debug!(path = %other.display(), "an old keeper's program is gone");
         }
     }
-    Ok(ours.path)
+    Ok(copy)
 }
 
 /// Makes a folder whose files others may run and not change.

@@ -128,9 +128,9 @@ fn start(folder: &Path, launch: &Launch) -> Result<(Running, Kept, Hearing), Kee
         streams: streams.each_ref().map(AsHandle::as_handle),
         account: login.as_ref(),
     };
-    let suspended = Suspended::create(&program, &job).map_err(failure)?;
+    let suspended = Suspended::create(&program, &job).map_err(|error| failure(&error))?;
     let running = record(folder, suspended.started(), &hearing.handles).map_err(other)?;
-    let program = suspended.resume().map_err(failure)?;
+    let program = suspended.resume().map_err(|error| failure(&error))?;
     let kept = Kept {
         folder: folder.to_owned(),
         program,
@@ -151,7 +151,7 @@ fn limits(launch: &Launch) -> Limits {
 }
 
 /// An account that may not run the file is told as one that may not be run.
-fn failure(error: io::Error) -> KeeperFailure {
+fn failure(error: &io::Error) -> KeeperFailure {
     let code = error.raw_os_error().map(i32::cast_unsigned);
     match code {
         Some(ERROR_FILE_NOT_FOUND | ERROR_PATH_NOT_FOUND) => KeeperFailure::Missing,
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn why_a_program_does_not_run_is_told_apart() {
-        let failure = |code: WIN32_ERROR| failure(io::Error::from_raw_os_error(code.cast_signed()));
+        let failure = |code: WIN32_ERROR| failure(&io::Error::from_raw_os_error(code.cast_signed()));
         assert_eq!(failure(ERROR_FILE_NOT_FOUND), KeeperFailure::Missing);
         assert_eq!(failure(ERROR_ACCESS_DENIED), KeeperFailure::NotExecutable);
         assert_eq!(failure(ERROR_BAD_EXE_FORMAT), KeeperFailure::BadFormat);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    supervision::{Identity, orphans::Seen, windows::files::KEEPERS},
+    supervision::{Identity, orphans::Seen, windows::files::KEEPER},
     windows::{ClientProcess, list},
 };
 
@@ -35,9 +35,8 @@ pub(crate) fn all_processes() -> Vec<Seen> {
 pub(crate) fn keeper_folder(pid: u32) -> Option<PathBuf> {
     let process = ClientProcess::open(pid).ok()?;
     let program = process.program()?;
-    let kept_ready = program.parent().and_then(Path::file_name).is_some_and(|folder| folder == KEEPERS);
-    let ours = program.file_name()?.to_string_lossy().starts_with("winstead-agent");
-    (ours || kept_ready).then(|| kept(&process.command_line().ok()?)).flatten()
+    let ours = program.file_name()?.to_string_lossy().starts_with(KEEPER);
+    ours.then(|| kept(&process.command_line().ok()?)).flatten()
 }
 
 /// Whether some keeper is known to keep this folder.
