@@ -133,10 +133,7 @@ pub enum ServeError {
         source: io::Error,
     },
     /// There is no firewall that the agent makes rules in.
-    #[error(
-        "make firewall rules: the agent makes some on Windows alone. Leave `firewall` out of the Agent document, and open \
-         ports by hand"
-    )]
+    #[error("make firewall rules, as `firewall: true` says: on this system it makes none")]
     Firewall,
     /// Processes cannot be kept.
     #[error("take over processes")]

@@ -55,11 +55,20 @@ pub trait Firewall: fmt::Debug + Send + Sync {
     fn close_stale(&self) -> io::Result<()>;
 }
 
-/// Whether a rule for the process that is kept in this folder is stale: it has ended, or is forgotten. A folder that cannot
-/// be looked at is nobody's proof.
+/// Whether a rule for the process that is kept in this folder is stale: it has ended, is forgotten, or nobody will ever know
+/// of it. A folder that cannot be looked at is no proof.
 #[must_use]
 pub fn is_over(folder: &Path) -> bool {
-    matches!(folder.try_exists(), Ok(false)) || folder.join(store::END).exists()
+    matches!(folder.try_exists(), Ok(false))
+        || folder.join(store::END).exists()
+        || [store::RECORD, store::RUNNING].iter().any(|name| is_torn(&folder.join(name)))
+}
+
+/// Each is written in one step. A computer that lost its power in the middle, and with it the process, leaves one without
+/// what was to be in it.
+fn is_torn(document: &Path) -> bool {
+    let read = store::read::<serde_json::Value>(document);
+    read.is_err_and(|error| matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof))
 }
 
 /// A firewall as processes use it: off the threads of async code, and never for long. Without one, everything succeeds.
@@ -130,6 +139,24 @@ pub(crate) fn ranges(ports: &[Port]) -> Vec<PortRange> {
 mod tests {
     use super::*;
     use crate::access::Protocol::{self, Tcp, Udp};
+
+    #[test]
+    fn a_process_is_over_when_it_has_ended_or_nobody_can_know_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name, text: &[u8]| fs_err::write(folder.path().join(name), text).expect("it is written");
+        assert!(!is_over(folder.path()), "it is about to start");
+        write(store::RECORD, b"{\"version\": 99}");
+        write(store::RUNNING, b"{}");
+        assert!(!is_over(folder.path()), "a newer agent may know more of it");
+        for torn in [&b""[..], &[0; 64], b"{\"keeper\""] {
+            write(store::RUNNING, torn);
+            assert!(is_over(folder.path()), "{torn:?}");
+        }
+        write(store::RUNNING, b"{}");
+        write(store::END, b"{}");
+        assert!(is_over(folder.path()), "it has ended");
+        assert!(is_over(&folder.path().join("forgotten")));
+    }
 
     #[test]
     fn ports_become_few_ranges_whatever_their_order() {

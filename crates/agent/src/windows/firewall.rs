@@ -162,3 +162,29 @@ impl Drop for Com {
         unsafe { CoUninitialize() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::windows::is_wine;
+
+    /// Wine takes all that it is told, keeps no rule, and lists none. On Windows, `selftest` tries it, with the rights that
+    /// the agent has there.
+    #[test]
+    fn com_understands_what_a_rule_says() {
+        if !is_wine() {
+            return;
+        }
+        let rule = FirewallRule {
+            name: "winstead-agent test".to_owned(),
+            description: "of a test".to_owned(),
+            group: "winstead-agent test".to_owned(),
+            program: r"C:\no\such\program.exe".to_owned(),
+            protocol: Protocol::Tcp,
+            ports: "1,3-4".to_owned(),
+        };
+        add_rule(&rule).expect("Wine takes it");
+        remove_rule(&rule.name).expect("Wine has none");
+        rules_of(&rule.group).expect_err("Wine lists none");
+    }
+}
