@@ -128,6 +128,9 @@ pub enum ServeError {
         /// Why not.
         source: io::Error,
     },
+    /// There is no firewall that the agent makes rules in.
+    #[error("make firewall rules, as `firewall: true` says: on this system it makes none")]
+    Firewall,
     /// Processes cannot be kept.
     #[error("take over processes")]
     Supervision(#[source] Box<dyn std::error::Error + Send + Sync>),

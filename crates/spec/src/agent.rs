@@ -18,6 +18,8 @@ pub struct Agent {
     pub metrics: Option<SocketAddr>,
     /// How much output of one process is kept for those who have not read it yet.
     pub spool: ByteSize,
+    /// Whether ports that programs open get rules in the system's firewall; nothing: where the agent can make some.
+    pub firewall: Option<bool>,
     /// What callers can use up.
     pub limits: AgentLimits,
 }
@@ -134,6 +136,7 @@ impl Default for Agent {
             doors: AgentDoors::default(),
             metrics: None,
             spool: ByteSize::from_mib(8),
+            firewall: None,
             limits: AgentLimits::default(),
         }
     }

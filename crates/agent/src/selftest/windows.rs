@@ -12,12 +12,14 @@ use tracing::Level;
 use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_PIPE_BUSY};
 
 use crate::{
-    access::Limits,
+    access::{Limits, Protocol},
     door::{ADMINISTRATORS_ONLY, Instances, Pipe, guest_port},
     folder::untrusted_writers,
     selftest::{Item, Outcome, Subject, network, processes},
     service::{self, Phase},
-    windows::{self, ClientProcess, Descriptor, EventLog, Job, Program, Started, is_wine, newest_event},
+    windows::{
+        self, ClientProcess, Descriptor, EventLog, FirewallRule, Job, Program, Started, is_wine, newest_event,
+    },
 };
 
 /// What Windows answers when it lets somebody not in.
@@ -50,6 +52,9 @@ const NOT_BY_WINE: &[Check] = &[
     ("container networks", "HNS tells its networks", |_| tried(network::hns())),
     ("signatures", "a program's signature counts when Windows trusts who signed it, and only then", |_| {
         tried(signatures())
+    }),
+    ("firewall", "a rule for a program's ports is made, is there, and is taken away", |subject| {
+        firewall(&subject.program).unwrap_or_else(Outcome::from)
     }),
     ("facts", "all that a computer is asked about itself can be found out", |_| facts()),
 ];
@@ -231,6 +236,29 @@ fn signatures() -> io::Result<Outcome> {
     } else {
         Outcome::Failed(format!("Windows is signed by {}", known.subject))
     })
+}
+
+/// Wine's firewall takes rules and has none. The rule is for a port that nobody has.
+fn firewall(program: &Path) -> io::Result<Outcome> {
+    let rule = FirewallRule {
+        name: format!("winstead-agent selftest {}", std::process::id()),
+        description: "made by winstead-agent selftest, for a moment".to_owned(),
+        group: "winstead-agent selftest".to_owned(),
+        program: program.to_string_lossy().into_owned(),
+        protocol: Protocol::Udp,
+        ports: "1,3-4".to_owned(),
+    };
+    let found = || {
+        let all = windows::rules_of(&rule.group)?;
+        Ok::<_, io::Error>(all.into_iter().find(|other| other.name == rule.name))
+    };
+    windows::add_rule(&rule)?;
+    let made = found();
+    windows::remove_rule(&rule.name)?;
+    match (made?, found()?) {
+        (_, Some(_)) => Ok(Outcome::Failed("it stays".to_owned())),
+        (made, None) => Ok(Outcome::expect(&made, &Some(rule.clone()))),
+    }
 }
 
 /// Wine counts no starts, and has no licences.

@@ -11,7 +11,7 @@ use crate::{
     access::Access,
     metrics::Metrics,
     services::ProcessService,
-    supervision::{Settings, Supervisor, Vault, keeper_program},
+    supervision::{Settings, Supervisor, Vault, firewall, keeper_program},
     wins::{self, process::OnExit},
 };
 
@@ -80,6 +80,11 @@ fn keeping(
     // A process has two outputs.
     keeping.spool.file = agent.spool.bytes() / 2;
     keeping.running = metrics.processes.clone();
+    keeping.firewall = firewall(agent.firewall.unwrap_or(true));
+    // It would be a promise.
+    if keeping.firewall.is_none() && agent.firewall == Some(true) {
+        return Err(ServeError::Firewall);
+    }
     Ok(keeping)
 }
 

@@ -11,7 +11,7 @@ use winstead_spec::{ByteSize, Sha256};
 
 use crate::{
     access::{Access, Caller, Denied, Limits, Request, Run},
-    supervision::{Kept, Order, Terminal, Vault, VaultError, file_names, search_path},
+    supervision::{Kept, Order, Terminal, Vault, VaultError, file_names, ranges, search_path},
 };
 
 /// More is refused: a system takes no more either (execve(2): 32 pages for one argument, 6 MiB for all).
@@ -70,6 +70,7 @@ impl Orders {
             keep: on_disconnect == OnDisconnect::Keep,
             stdin: request.stdin || request.terminal.is_some(),
             terminal: request.terminal.map(terminal),
+            ports: ranges(&run.ports),
             label: request.label,
             caller: caller.owner(),
         })

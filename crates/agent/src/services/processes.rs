@@ -190,7 +190,9 @@ impl From<StartError> for Status {
             StartError::Keeper {
                 source: KeeperFailure::NotExecutable | KeeperFailure::BadFormat, ..
             } => Self::permission_denied(text),
-            StartError::Account { .. } | StartError::Keeper { .. } => Self::failed_precondition(text),
+            StartError::Account { .. } | StartError::Keeper { .. } | StartError::Firewall { .. } => {
+                Self::failed_precondition(text)
+            }
             StartError::Io(_) => Self::internal(text),
         }
     }

@@ -29,6 +29,14 @@ pub enum StartError {
         /// Why not.
         source: KeeperFailure,
     },
+    /// Others would not reach it.
+    #[error("make a firewall rule for {program} (with `firewall: false` in the Agent document none is made)")]
+    Firewall {
+        /// What.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// Our own folder or keeper cannot be had.
     #[error("prepare a process")]
     Io(#[from] io::Error),

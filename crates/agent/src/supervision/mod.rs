@@ -20,6 +20,7 @@
 //! - `command`: hands a [`record::Command`] to a keeper.
 //! - `account`: an account by name, and whether this agent may take it, as an `Account`.
 //! - `end_lost`: ends what a killed keeper left behind.
+//! - `firewall`: that of the system, if the agent makes rules in it; with `false`, it only takes old ones away.
 //! - `write_at`, `read_at`, `private_folder`, `remove_folder`: files.
 //! - `passable_folder`, `open_program`, `create_program`, `program_name`: the vault.
 //! - `keeper_program`: what is started to keep processes.
@@ -28,6 +29,7 @@
 
 mod attachment;
 mod error;
+mod firewall;
 pub mod orphans;
 pub(crate) mod process;
 mod pump;
@@ -49,12 +51,14 @@ use windows as platform;
 
 pub use attachment::{Attachment, Event};
 pub use error::{KeeperFailure, StartError, SupervisionError};
+pub(crate) use firewall::ranges;
+pub use firewall::{Firewall, Opening, is_over};
 #[cfg(unix)]
 pub use platform::become_program;
-pub use platform::keep;
 #[cfg(windows)]
 pub(crate) use platform::keeps;
 pub(crate) use platform::{file_names, keeper_program, named_signal, search_path};
+pub use platform::{firewall, keep};
 pub use process::{Offsets, Process, Status};
 pub use record::{End, Identity, Order, Record, Running, Terminal};
 pub use stop::Stopped;

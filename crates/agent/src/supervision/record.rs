@@ -1,6 +1,7 @@
 //! What is known of a process: in memory, and as JSON in its folder.
 
 use serde::{Deserialize, Serialize};
+use winstead_spec::PortRange;
 
 use crate::{
     access::Limits,
@@ -33,6 +34,8 @@ pub struct Order {
     pub stdin: bool,
     /// A pseudo-terminal of this size.
     pub terminal: Option<Terminal>,
+    /// Ports that others are to reach.
+    pub ports: Vec<PortRange>,
     /// For people.
     pub label: String,
     /// Who started it: [`crate::access::Caller`]'s line.
@@ -80,6 +83,9 @@ pub struct Record {
     /// Whether it has a terminal.
     #[serde(default)]
     pub terminal: bool,
+    /// Ports that others are to reach: in a firewall, there may be a rule for them.
+    #[serde(default)]
+    pub ports: Vec<PortRange>,
 }
 
 /// `running.json`: written by the keeper before the program can do anything.

@@ -15,7 +15,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
 use crate::supervision::{
-    End, Order, Process, Record, Running, StartError, Status, Stopped, SupervisionError, platform,
+    End, Firewall, Opening, Order, Process, Record, Running, StartError, Status, Stopped, SupervisionError,
+    firewall::Gate,
+    platform,
     pump::Pump,
     record::{Command, Launch, VERSION},
     spool::Bounds,
@@ -49,16 +51,19 @@ pub struct Settings {
     pub retained: usize,
     /// Where those that run are counted.
     pub running: Gauge,
+    /// Where ports of processes are opened to others; nothing: nowhere.
+    pub firewall: Option<Arc<dyn Firewall>>,
 }
 
 impl Settings {
     /// The usual ones: 1,000 processes; 1 MiB in memory and 32 MiB on the disk for each output, so 64 MiB for a process;
-    /// an hour, 1,000 ended ones.
+    /// an hour, 1,000 ended ones; no firewall.
     #[must_use]
     pub fn new(folder: PathBuf, keeper: PathBuf) -> Self {
         let spool = Bounds { memory: 1024 * 1024, file: 32 * 1024 * 1024 };
         let retention = Duration::from_hours(1);
-        Self { folder, keeper, most: 1000, spool, retention, retained: 1000, running: Gauge::default() }
+        let running = Gauge::default();
+        Self { folder, keeper, most: 1000, spool, retention, retained: 1000, running, firewall: None }
     }
 }
 
@@ -94,6 +99,7 @@ struct All {
     settings: Settings,
     processes: Mutex<BTreeMap<String, Arc<Process>>>,
     places: Arc<Semaphore>,
+    gate: Gate,
     tasks: TaskTracker,
     closing: CancellationToken,
     ended: Notify,
@@ -112,10 +118,12 @@ impl Supervisor {
             folders.push(entry.map_err(failed)?.path());
         }
         let places = Arc::new(Semaphore::new(settings.most));
+        let gate = Gate(settings.firewall.clone());
         let all = All {
             settings,
             processes: Mutex::default(),
             places,
+            gate,
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             ended: Notify::new(),
@@ -126,6 +134,7 @@ impl Supervisor {
                 tracing::warn!(%error, folder = %folder.display(), "a process is left alone");
             }
         }
+        supervisor.all.gate.close_stale().await;
         let forgetting = supervisor.clone();
         supervisor.all.tasks.spawn(async move { forgetting.forget_old().await });
         Ok(supervisor)
@@ -204,6 +213,8 @@ impl Supervisor {
         };
         let Some(process) = process else { return Ok(()) };
         process.gone.cancel();
+        let (gate, record) = (self.all.gate.clone(), process.record.clone());
+        self.all.tasks.spawn(async move { gate.close(&record).await });
         // A keeper that still waits for somebody to read what its program said last.
         if let Err(error) = platform::command(&process.folder, Command::Release) {
             tracing::debug!(%error, id, "its keeper is gone");
@@ -245,18 +256,21 @@ impl Supervisor {
         let record = record(&id, order);
         let begun = async {
             store::write(&folder.join(store::RECORD), &record)?;
+            let opened = self.all.gate.open(opening(&record, &folder, order)).await;
+            opened.map_err(|source| StartError::Firewall { program: order.program.clone(), source })?;
             let (running, keeper) =
                 platform::spawn_keeper(&self.all.settings.keeper, &folder, &launch).await?;
-            let process = Process::open((record, running), &folder, self.all.settings.spool, false)?;
+            let process = Process::open((record.clone(), running), &folder, self.all.settings.spool, false)?;
             let process = Arc::new(process);
             self.watch(&process, Some(place), Some(keeper))?;
             Ok(process)
         };
         let outcome: Result<_, StartError> = begun.await;
-        if outcome.is_err()
-            && let Err(error) = platform::remove_folder(&folder)
-        {
-            tracing::warn!(%error, "a folder of a process that was not started stays");
+        if outcome.is_err() {
+            if let Err(error) = platform::remove_folder(&folder) {
+                tracing::warn!(%error, "a folder of a process that was not started stays");
+            }
+            self.all.gate.close(&record).await;
         }
         outcome
     }
@@ -340,6 +354,8 @@ impl Supervisor {
         if end.is_none() {
             platform::end_lost(&process.running);
         }
+        // Who hears of its end finds nothing of it.
+        self.all.gate.close(&process.record).await;
         process.set_end(end.unwrap_or(End::Lost));
         drop(place);
         self.all.ended.notify_one();
@@ -429,7 +445,13 @@ fn record(id: &str, order: &Order) -> Record {
         keep: order.keep,
         stdin: order.stdin,
         terminal: order.terminal.is_some(),
+        ports: order.ports.clone(),
     }
+}
+
+fn opening(record: &Record, folder: &Path, order: &Order) -> Opening {
+    let (id, ports) = (record.id.clone(), record.ports.clone());
+    Opening { id, folder: folder.to_owned(), program: PathBuf::from(&order.file), ports }
 }
 
 /// What the keeper of a folder has written down. One that an agent started in its last moment may still be about to.

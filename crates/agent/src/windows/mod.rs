@@ -6,6 +6,7 @@ mod authenticode;
 mod computer;
 mod container_networks;
 mod events;
+mod firewall;
 mod identity;
 mod job;
 mod library;
@@ -26,6 +27,7 @@ pub(crate) use computer::{Volume, boots, host_name, memory_bytes, system_volume,
 pub(crate) use container_networks::container_networks;
 pub(crate) use events::newest_event;
 pub use events::{EventLog, LIFE};
+pub(crate) use firewall::{FirewallRule, add_rule, remove_rule, rules_of};
 pub(crate) use identity::{Token, account_sid};
 pub use job::Job;
 pub(crate) use licence::{Licence, licences};

@@ -116,6 +116,25 @@ async fn a_second_agent_takes_nothing_from_the_first_one() {
 }
 
 #[tokio::test]
+async fn an_agent_promises_no_firewall_rules_where_it_makes_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let places = Places { runtime: folder.path().join("run"), state: folder.path().join("state") };
+    let path = folder.path().join("agent.yaml");
+    let settings = settings(places, vec![path.clone()]);
+    let signals = Signals::default();
+    signals.stop.cancel();
+    let told = |spec: &str| fs_err::write(&path, document("Agent", spec)).expect("it is written");
+    told("{firewall: true}");
+    let refused = serve(&settings, &signals).await.expect_err("there are none");
+    assert_eq!(
+        refused.to_string(),
+        "make firewall rules, as `firewall: true` says: on this system it makes none"
+    );
+    told("{firewall: false}");
+    serve(&settings, &signals).await.expect("it promises nothing");
+}
+
+#[tokio::test]
 async fn a_door_may_be_elsewhere_but_not_where_others_may_write() {
     let folder = tempfile::tempdir().expect("a folder");
     let (open, closed) = (folder.path().join("open"), folder.path().join("closed"));

@@ -36,6 +36,7 @@ pub(crate) fn agent(origin: &Origin<'_>, spec: &AgentSpec, problems: &mut Vec<Pr
         doors,
         metrics: spec.metrics.as_ref().and_then(|metrics| address(origin, metrics, problems)),
         spool: spec.spool.0,
+        firewall: spec.firewall,
         limits: AgentLimits {
             clients: spec.limits.clients,
             message: spec.limits.message.0,

@@ -20,6 +20,10 @@ pub(crate) struct AgentSpec {
     /// How much output of one process is kept while nobody reads it, 64KiB to 16GiB. When it is full, the process waits.
     #[schemars(extend("x-minimum" = "64KiB", "x-maximum" = "16GiB"))]
     pub(crate) spool: Size,
+    /// Whether ports that a program asks to have opened, and that the policy lets it open, get rules in Windows' firewall,
+    /// for that program and as long as it runs. When none can be made, the program is not started. Default: yes, on
+    /// Windows. On Linux no rule is made, and `true` is refused.
+    pub(crate) firewall: Option<bool>,
     /// What callers can use up.
     pub(crate) limits: Limits,
 }
@@ -248,7 +252,8 @@ pub(crate) struct Variable(pub(crate) String);
 impl Default for AgentSpec {
     fn default() -> Self {
         let agent = Agent::default();
-        Self { doors: Doors::default(), metrics: None, spool: Size(agent.spool), limits: Limits::default() }
+        let (spool, limits) = (Size(agent.spool), Limits::default());
+        Self { doors: Doors::default(), metrics: None, spool, firewall: agent.firewall, limits }
     }
 }
 

@@ -3,6 +3,7 @@
 mod accounts;
 mod agent_side;
 pub(crate) mod cgroup;
+mod firewall;
 mod keeper;
 mod orphans;
 mod pipes;
@@ -15,6 +16,7 @@ pub(crate) use accounts::{Account, account};
 pub(crate) use agent_side::{
     Keeper, command, end_lost, named_signal, private_folder, read_at, remove_folder, spawn_keeper, write_at,
 };
+pub use firewall::firewall;
 pub use keeper::keep;
 pub(crate) use orphans::{keeper_folder, kill, runs_file};
 pub(crate) use pipes::{Alive, Input, Source};

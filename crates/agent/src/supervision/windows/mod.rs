@@ -13,6 +13,7 @@
 mod accounts;
 mod agent_side;
 mod files;
+mod firewall;
 mod keeper;
 mod orphans;
 mod pipes;
@@ -24,6 +25,7 @@ pub(crate) use files::{
     create_program, file_names, keeper_program, open_program, passable_folder, private_folder, program_name,
     read_at, remove_folder, search_path, write_at,
 };
+pub use firewall::firewall;
 pub use keeper::keep;
 pub(crate) use orphans::{all_processes, keeper_folder, keeps, kill, runs_file};
 pub(crate) use pipes::{Alive, Input, Source};

@@ -20,7 +20,7 @@ use super::names::{self, Names, Refused};
 use crate::{
     access::{self, Access, Caller, Denied, Port, Protocol, Run, Terms},
     services::caller,
-    supervision::{Attachment, Event, Kept, Offsets, Order, Process, Supervisor, Vault, VaultError},
+    supervision::{Attachment, Event, Kept, Offsets, Order, Process, Supervisor, Vault, VaultError, ranges},
     wins::{rules::clean, services::line},
 };
 
@@ -394,6 +394,7 @@ fn order(name: &str, program: &str, file: &Path, (caller, run, terms): (&Caller,
         folder: run.folder.map(|folder| folder.to_string_lossy().into_owned()).or_else(parent),
         account: terms.account,
         limits: terms.limits,
+        ports: ranges(&run.ports),
         label: format!("{name} {program}"),
         caller: caller.owner(),
         ..Order::default()

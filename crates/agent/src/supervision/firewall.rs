@@ -1,0 +1,175 @@
+//! Ports that a process opens to others: what a firewall has to let through to it, for as long as it is there.
+//!
+//! A firewall's rules outlive processes, agents and restarts of the computer. So a process's ports stand in its record
+//! before there is a rule for them, and a rule says in which folder its process is kept: whoever finds a rule finds out
+//! whether it is still for anything.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use winstead_spec::PortRange;
+
+use crate::{
+    access::Port,
+    supervision::{Record, store},
+};
+
+/// How long a firewall may take. Windows' takes milliseconds; more means that it hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a process opens to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// The process's name.
+    pub id: String,
+    /// Where it is kept. When that is gone, or says that it has ended, the rule is stale.
+    pub folder: PathBuf,
+    /// The file that runs. Another program gets nothing through.
+    pub program: PathBuf,
+    /// Its ports.
+    pub ports: Vec<PortRange>,
+}
+
+/// A firewall. All its methods block.
+pub trait Firewall: fmt::Debug + Send + Sync {
+    /// Lets others reach these ports of this program.
+    ///
+    /// # Errors
+    /// When they do not: some of it may be left then, and [`Firewall::close`] takes it away.
+    fn open(&self, opening: &Opening) -> io::Result<()>;
+
+    /// Takes away what was made for the process of this name. What is not there is fine.
+    ///
+    /// # Errors
+    /// When something stays.
+    fn close(&self, id: &str) -> io::Result<()>;
+
+    /// Takes away what any agent has made for processes that are no more.
+    ///
+    /// # Errors
+    /// When something stays.
+    fn close_stale(&self) -> io::Result<()>;
+}
+
+/// Whether a rule for the process that is kept in this folder is stale: it has ended, is forgotten, or nobody will ever know
+/// of it. A folder that cannot be looked at is no proof.
+#[must_use]
+pub fn is_over(folder: &Path) -> bool {
+    matches!(folder.try_exists(), Ok(false))
+        || folder.join(store::END).exists()
+        || [store::RECORD, store::RUNNING].iter().any(|name| is_torn(&folder.join(name)))
+}
+
+/// Each is written in one step. A computer that lost its power in the middle, and with it the process, leaves one without
+/// what was to be in it.
+fn is_torn(document: &Path) -> bool {
+    let read = store::read::<serde_json::Value>(document);
+    read.is_err_and(|error| matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof))
+}
+
+/// A firewall as processes use it: off the threads of async code, and never for long. Without one, everything succeeds.
+#[derive(Clone, Debug)]
+pub(super) struct Gate(pub(super) Option<Arc<dyn Firewall>>);
+
+impl Gate {
+    /// Opens the ports of a process that is about to run.
+    ///
+    /// # Errors
+    /// When others would not reach them.
+    pub(super) async fn open(&self, opening: Opening) -> io::Result<()> {
+        if opening.ports.is_empty() {
+            return Ok(());
+        }
+        self.ask(move |firewall| firewall.open(&opening)).await
+    }
+
+    /// Closes the ports of a process. What fails is said, and done when the process is forgotten, or by the next agent.
+    pub(super) async fn close(&self, record: &Record) {
+        if record.ports.is_empty() {
+            return;
+        }
+        let id = record.id.clone();
+        if let Err(error) = self.ask(move |firewall| firewall.close(&id)).await {
+            tracing::warn!(%error, id = record.id, "a firewall rule of a process that has ended stays");
+        }
+    }
+
+    /// Closes what agents that were killed left open.
+    pub(super) async fn close_stale(&self) {
+        if let Err(error) = self.ask(|firewall| firewall.close_stale()).await {
+            tracing::warn!(%error, "firewall rules of processes that are no more may stay");
+        }
+    }
+
+    async fn ask(
+        &self,
+        work: impl FnOnce(&dyn Firewall) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let Some(firewall) = self.0.clone() else { return Ok(()) };
+        let done = tokio::task::spawn_blocking(move || work(&*firewall));
+        match tokio::time::timeout(PATIENCE, done).await {
+            Ok(done) => done.map_err(io::Error::other)?,
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the firewall does not answer")),
+        }
+    }
+}
+
+/// The same ports as few ranges, by kind and number.
+#[must_use]
+pub(crate) fn ranges(ports: &[Port]) -> Vec<PortRange> {
+    let mut ports: Vec<_> = ports.iter().map(|port| (port.protocol, port.number)).collect();
+    ports.sort_unstable();
+    let mut ranges: Vec<PortRange> = Vec::new();
+    for (protocol, number) in ports {
+        match ranges.last_mut() {
+            Some(last) if last.protocol == protocol && number <= last.numbers.end().saturating_add(1) => {
+                last.numbers = *last.numbers.start()..=number;
+            }
+            _ => ranges.push(PortRange { protocol, numbers: number..=number }),
+        }
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Protocol::{self, Tcp, Udp};
+
+    #[test]
+    fn a_process_is_over_when_it_has_ended_or_nobody_can_know_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name, text: &[u8]| fs_err::write(folder.path().join(name), text).expect("it is written");
+        assert!(!is_over(folder.path()), "it is about to start");
+        write(store::RECORD, b"{\"version\": 99}");
+        write(store::RUNNING, b"{}");
+        assert!(!is_over(folder.path()), "a newer agent may know more of it");
+        for torn in [&b""[..], &[0; 64], b"{\"keeper\""] {
+            write(store::RUNNING, torn);
+            assert!(is_over(folder.path()), "{torn:?}");
+        }
+        write(store::RUNNING, b"{}");
+        write(store::END, b"{}");
+        assert!(is_over(folder.path()), "it has ended");
+        assert!(is_over(&folder.path().join("forgotten")));
+    }
+
+    #[test]
+    fn ports_become_few_ranges_whatever_their_order() {
+        let port = |(protocol, number): (Protocol, u16)| Port { protocol, host: String::new(), number };
+        let said = |ports: &[(Protocol, u16)]| {
+            let ports: Vec<Port> = ports.iter().copied().map(port).collect();
+            ranges(&ports).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(said(&[]), Vec::<String>::new());
+        assert_eq!(
+            said(&[(Udp, 4790), (Tcp, 82), (Tcp, 80), (Udp, 4789), (Tcp, 80), (Tcp, 443)]),
+            ["tcp/80", "tcp/82", "tcp/443", "udp/4789-4790"]
+        );
+        assert_eq!(said(&[(Tcp, u16::MAX), (Tcp, u16::MAX - 1), (Tcp, u16::MAX)]), ["tcp/65534-65535"]);
+    }
+}
