@@ -17,7 +17,7 @@
 //!   runs or why it does not, with a `Keeper` whose end can be waited for. `keep`: what that keeper does.
 //! - `Source`: one output of a program, of a process of this agent's or an earlier one's. `Input`: its input.
 //! - `Alive`: tells when the keeper has written `exit.json`, or is gone. Not by asking again and again.
-//! - `command`: hands a [`record::Command`] to a keeper.
+//! - `command`: hands a `record::Command` to a keeper.
 //! - `account`: an account by name, and whether this agent may take it, as an `Account`.
 //! - `end_lost`: ends what a killed keeper left behind.
 //! - `firewall`: that of the system, if the agent makes rules in it; with `false`, it only takes old ones away.
