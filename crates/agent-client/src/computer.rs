@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tonic::Status;
 use winstead_protocol::v1::{ClockRequest, HelloRequest, HelloResponse, RebootRequest};
 
-use crate::Connection;
+use crate::{Connection, chain};
 
 /// Pauses between two questions whether a computer is back.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
@@ -123,18 +123,11 @@ where
 }
 
 async fn boot<C: AsRef<Connection>>(connection: Result<C, impl std::error::Error>) -> Result<String, String> {
-    let connection = connection.map_err(|error| with_causes(&error))?;
+    let connection = connection.map_err(|error| chain(&error))?;
     match tokio::time::timeout(ANSWER, connection.as_ref().hello()).await {
         Ok(Ok(hello)) => Ok(hello.boot_id),
         Ok(Err(status)) => Err(status.message().to_owned()),
         Err(_) => Err(format!("no answer after {ANSWER:?}")),
-    }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", with_causes(cause)),
-        None => error.to_string(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Why there is no connection.
 
-use std::io;
+use std::{error::Error, io};
 
 use crate::identity::IdentityError;
 
@@ -26,4 +26,13 @@ pub enum ConnectError {
         /// What the transport says.
         source: tonic::transport::Error,
     },
+}
+
+/// An error with its causes in one line, for logs and messages that have no other place for them.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    std::iter::successors(Some(error), |error: &&dyn Error| (*error).source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }

@@ -20,7 +20,7 @@ pub mod tunnel;
 
 pub use computer::{Clocks, RebootError, come_back};
 pub use connect::{Address, Alive, Connection};
-pub use error::ConnectError;
+pub use error::{ConnectError, chain};
 pub use files::FileError;
 #[cfg(windows)]
 pub use platform::PipeStream;

@@ -13,6 +13,7 @@ use winstead_spec::MachineName;
 use crate::{
     Engine, EngineError, Event, Listener, MachineRecord, Phase,
     error::chain,
+    hand::PATIENT,
     readiness::Wait,
     view::{AgentStatus, Machine},
     work::outcome,
@@ -142,7 +143,7 @@ impl Engine {
         stop: &CancellationToken,
     ) -> Result<Duration, EngineError> {
         let ports = self.agent_ports(machine).await?;
-        let old = self.agent(machine).await?.reboot().await?;
+        let old = ports.reach(PATIENT).await?.reboot().await?;
         let begun = Instant::now();
         let tell = |phase, message: &str| {
             listener.tell(Event::Phase { name: machine.clone(), phase, message: message.to_owned() });

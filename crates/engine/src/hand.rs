@@ -12,7 +12,7 @@ use crate::{Engine, EngineError, Phase, engine::unknown_machine, error::chain, o
 /// within a second.
 const QUICK: Duration = Duration::from_secs(3);
 /// How long it may take when there is no other way.
-const PATIENT: Duration = Duration::from_secs(30);
+pub(crate) const PATIENT: Duration = Duration::from_secs(30);
 
 /// A way into a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

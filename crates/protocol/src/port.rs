@@ -61,6 +61,16 @@ pub enum Mark {
     End,
 }
 
+impl Mark {
+    /// As it goes over the wire.
+    #[must_use]
+    pub fn bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        put_mark(self, &mut bytes);
+        bytes
+    }
+}
+
 /// A part of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Piece<'a> {

@@ -11,10 +11,9 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::tunnel::{
-    Target,
-    link::Link,
-    stream::{CarryError, line},
+use crate::{
+    chain,
+    tunnel::{Target, link::Link, stream::CarryError},
 };
 
 /// The longest datagram there is.
@@ -93,7 +92,7 @@ async fn carry_or_say(
     (sender, inbox): (SocketAddr, mpsc::Receiver<Bytes>),
 ) -> SocketAddr {
     if let Err(error) = carry(&link, &target, &socket, (sender, inbox)).await {
-        tracing::warn!("datagrams of {sender} are lost: failed to {}", line(&error));
+        tracing::warn!("datagrams of {sender} are lost: failed to {}", chain(&error));
     }
     sender
 }

@@ -15,13 +15,8 @@ use tokio::{
 };
 
 use crate::{
-    Address,
-    tunnel::{
-        Mapping, OpenError, Protocol, Target,
-        datagrams::Datagrams,
-        link::Link,
-        stream::{carry, line},
-    },
+    Address, chain,
+    tunnel::{Mapping, OpenError, Protocol, Target, datagrams::Datagrams, link::Link, stream::carry},
 };
 
 /// How long a new connection waits for an agent that is being restarted.
@@ -181,6 +176,6 @@ async fn connections(link: Arc<Link>, target: Target, listener: TcpListener) {
 
 async fn carry_or_say(link: Arc<Link>, target: Target, connection: TcpStream, from: SocketAddr) {
     if let Err(error) = carry(&link, &target, connection).await {
-        tracing::warn!("the connection of {from} broke: failed to {}", line(&error));
+        tracing::warn!("the connection of {from} broke: failed to {}", chain(&error));
     }
 }

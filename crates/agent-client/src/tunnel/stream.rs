@@ -1,6 +1,6 @@
 //! A connection that came in here, carried to the agent.
 
-use std::{error::Error, io};
+use std::io;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -46,12 +46,4 @@ fn pieces(reader: Reader) -> impl Stream<Item = io::Result<Bytes>> + Send + 'sta
         reader,
         |mut reader| async move { Ok(reader.next().await?.map(|bytes| (bytes, reader))) },
     )
-}
-
-/// An error with its causes, in one line for the log.
-pub(super) fn line(error: &dyn Error) -> String {
-    std::iter::successors(Some(error), |error: &&dyn Error| (*error).source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }

@@ -22,7 +22,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 use windows_sys::Win32::Foundation::ERROR_NO_SYSTEM_RESOURCES;
-use winstead_protocol::port::{Mark, port_name, put_mark};
+use winstead_protocol::port::{Mark, port_name};
 
 /// Where devices are called by their names: for the whole computer, and for this session, if need be.
 const PLACES: [&str; 2] = [r"\\.\Global\", r"\\.\"];
@@ -55,7 +55,7 @@ impl VirtioPort {
     fn open(name: &str) -> Option<Self> {
         let handle = ClientOptions::new().open(name);
         let handle = handle.inspect_err(|error| tracing::debug!(name, %error, "a port cannot be opened now"));
-        Some(Self { handle: handle.ok()?, first: Some(end()), rest: None, away: false })
+        Some(Self { handle: handle.ok()?, first: Some(Mark::End.bytes()), rest: None, away: false })
     }
 
     fn poll_first(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -67,12 +67,6 @@ impl VirtioPort {
         }
         Poll::Ready(())
     }
-}
-
-fn end() -> Vec<u8> {
-    let mut mark = Vec::new();
-    put_mark(Mark::End, &mut mark);
-    mark
 }
 
 impl AsyncRead for VirtioPort {
@@ -94,7 +88,7 @@ impl AsyncRead for VirtioPort {
                 Err(error) if error.raw_os_error() == Some(NO_HOST) => {
                     this.rest = Some(Box::pin(sleep(REST)));
                     if !std::mem::replace(&mut this.away, true) {
-                        buffer.put_slice(&end());
+                        buffer.put_slice(&Mark::End.bytes());
                         return Poll::Ready(Ok(()));
                     }
                 }
@@ -155,14 +149,14 @@ mod tests {
     async fn a_port_is_read_while_it_is_written_and_begins_by_ending_what_was_before() {
         let (mut host, port) = port("both").await;
         let (mut reader, mut writer) = tokio::io::split(port);
-        let mut first = end();
+        let mut first = Mark::End.bytes();
         first.fill(0);
         let (mut heard, listening) = ([0], async { host.read_exact(&mut first).await });
         tokio::select! {
             read = reader.read(&mut heard) => panic!("nobody has said anything: {read:?}"),
             read = listening => drop(read.expect("read")),
         }
-        assert_eq!(first, end());
+        assert_eq!(first, Mark::End.bytes());
         let large = vec![7_u8; 300_000];
         let (mut there, mut back) = (vec![0; large.len()], vec![0; large.len()]);
         let (mut from_guest, mut to_guest) = tokio::io::split(host);

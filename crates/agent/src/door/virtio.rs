@@ -20,7 +20,7 @@ use rustix::{
     io::Errno,
 };
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
-use winstead_protocol::port::{Mark, port_name, put_mark};
+use winstead_protocol::port::{Mark, port_name};
 
 /// Where the kernel says what its ports are called.
 const CLASS: &str = "/sys/class/virtio-ports";
@@ -63,9 +63,7 @@ impl VirtioPort {
 
     /// A host that speaks with an agent that was killed learns it by this. Without a host it goes nowhere.
     fn say_that_all_before_is_over(&self) {
-        let mut mark = Vec::new();
-        put_mark(Mark::End, &mut mark);
-        if let Err(error) = rustix::io::write(&self.file, &mark) {
+        if let Err(error) = rustix::io::write(&self.file, &Mark::End.bytes()) {
             tracing::debug!(%error, "nobody is there");
         }
     }
@@ -100,9 +98,7 @@ impl AsyncRead for VirtioPort {
                 Ok(0) | Err(Errno::AGAIN) if buffer.filled().len() > before => return Poll::Ready(Ok(())),
                 Ok(0) => {
                     if !std::mem::replace(&mut self.away, true) {
-                        let mut mark = Vec::new();
-                        put_mark(Mark::End, &mut mark);
-                        buffer.put_slice(&mark);
+                        buffer.put_slice(&Mark::End.bytes());
                         return Poll::Ready(Ok(()));
                     }
                     ready!(self.poll_change(context))?;

@@ -236,20 +236,14 @@ async fn look_at(door: Door, stream: PipeEnd, connected: u64, lobby: Lobby) -> O
             return None;
         }
     };
-    match lobby.seats.take(&caller) {
-        Ok(seat) => {
-            tracing::debug!(%caller, "came in");
-            Some(Visitor::new(stream, caller, seat, lobby.handshake))
-        }
-        Err(full) => {
-            tracing::warn!(%caller, reason = %full, "turned away");
-            if caller.door != Door::WinsProxy {
-                // Who does not read it is told by the closed pipe.
-                stream.pipe.try_write(TURNED_AWAY).unwrap_or_default();
-            }
-            None
-        }
+    let taken = lobby.take_in(stream, caller);
+    if let Err(stream) = &taken
+        && door != Door::WinsProxy
+    {
+        // Who does not read it is told by the closed pipe.
+        stream.pipe.try_write(TURNED_AWAY).unwrap_or_default();
     }
+    taken.ok()
 }
 
 /// Who opened the pipe. A process that began after that, or is gone, has only got its number: it is not the one.

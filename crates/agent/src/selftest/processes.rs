@@ -11,6 +11,7 @@ use std::{
 
 use fs_err as fs;
 use tokio::time::{sleep, timeout};
+use winstead_agent_client::chain;
 
 use crate::{
     access::Limits,
@@ -119,8 +120,5 @@ pub(super) fn job_in_a_job() -> io::Result<Outcome> {
 }
 
 fn told(tried: Tried) -> Outcome {
-    tried.unwrap_or_else(|error| {
-        let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
-        Outcome::Failed(format!("failed to {error}{cause}"))
-    })
+    tried.unwrap_or_else(|error| Outcome::Failed(format!("failed to {}", chain(&*error))))
 }

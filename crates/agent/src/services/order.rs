@@ -11,7 +11,7 @@ use winstead_spec::{ByteSize, Sha256};
 
 use crate::{
     access::{Access, Caller, Denied, Limits, Request, Run},
-    supervision::{Kept, Order, Terminal, Vault, VaultError, file_names, ranges, search_path},
+    supervision::{Kept, Order, Terminal, Vault, file_names, ranges, search_path},
 };
 
 /// More is refused: a system takes no more either (execve(2): 32 pages for one argument, 6 MiB for all).
@@ -77,12 +77,8 @@ impl Orders {
     }
 
     async fn take(&self, program: &Path) -> Result<Kept, Status> {
-        let (vault, program, signer) =
-            (self.vault.clone(), program.to_owned(), self.access.asks_for_signers());
-        let taken = tokio::task::spawn_blocking(move || Ok(vault.take(&program)?.signed(signer))).await;
-        taken
-            .map_err(|error| Status::internal(error.to_string()))?
-            .map_err(|error: VaultError| Status::failed_precondition(super::processes::chain(&error)))
+        let taken = self.vault.look_at(program, self.access.asks_for_signers()).await;
+        taken.map_err(|error| Status::failed_precondition(super::processes::failed_to(&error)))
     }
 }
 

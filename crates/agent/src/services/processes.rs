@@ -4,6 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
+use winstead_agent_client::chain;
 use winstead_protocol::v1::{
     AttachRequest, Exited, ListRequest, ListResponse, ProcessEvent, ProcessStatus, RemoveRequest,
     RemoveResponse, RunRequest, StartRequest, StartResponse, StopRequest, StopResponse, attach_request,
@@ -168,20 +169,13 @@ fn shown(status: supervision::Status) -> ProcessStatus {
 }
 
 /// An error with all its causes in one line, since a status has no chain.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = format!("failed to {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+pub(super) fn failed_to(error: &dyn std::error::Error) -> String {
+    format!("failed to {}", chain(error))
 }
 
 impl From<StartError> for Status {
     fn from(error: StartError) -> Self {
-        let text = chain(&error);
+        let text = failed_to(&error);
         match error {
             StartError::Closing => Self::unavailable(text),
             StartError::TooMany(_) => Self::resource_exhausted(text),
@@ -200,7 +194,7 @@ impl From<StartError> for Status {
 
 impl From<SupervisionError> for Status {
     fn from(error: SupervisionError) -> Self {
-        let text = chain(&error);
+        let text = failed_to(&error);
         match error {
             SupervisionError::Unknown(_) => Self::not_found(text),
             SupervisionError::Runs(_) => Self::failed_precondition(text),

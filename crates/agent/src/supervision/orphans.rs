@@ -6,7 +6,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    path::Path,
 };
 
 use crate::supervision::{Identity, platform, store};
@@ -47,16 +46,16 @@ impl Seen {
 #[must_use]
 pub fn find() -> Vec<Orphan> {
     let all = platform::all_processes();
-    let kept: BTreeSet<u32> = all
-        .iter()
-        .filter(|process| platform::keeper_folder(process.pid).is_some_and(|folder| has_record(&folder)))
-        .flat_map(|keeper| below(keeper.pid, &all).into_iter().chain([keeper.pid]))
-        .collect();
+    let folder = |process: &Seen| Some((process.pid, platform::keeper_folder(process.pid)?));
+    let (keepers, without): (Vec<_>, Vec<_>) =
+        all.iter().filter_map(folder).partition(|(_, folder)| folder.join(store::RECORD).exists());
+    let kept: BTreeSet<u32> =
+        keepers.iter().flat_map(|(keeper, _)| below(*keeper, &all).into_iter().chain([*keeper])).collect();
     let mut found: Vec<Orphan> = Vec::new();
     for process in all.iter().filter(|process| !kept.contains(&process.pid)) {
         let reason = if process.name.starts_with(OLD) && platform::runs_file(process.pid, OLD) {
             "left by an old wins server"
-        } else if platform::keeper_folder(process.pid).is_some_and(|folder| !has_record(&folder)) {
+        } else if without.iter().any(|(keeper, _)| *keeper == process.pid) {
             "a keeper whose record is gone"
         } else {
             continue;
@@ -79,10 +78,6 @@ pub fn find() -> Vec<Orphan> {
 pub fn end(orphan: &Orphan) -> io::Result<()> {
     platform::kill(Identity { pid: orphan.pid, started: orphan.started })?;
     orphan.tree.iter().try_for_each(|below| platform::kill(*below))
-}
-
-fn has_record(folder: &Path) -> bool {
-    folder.join(store::RECORD).exists()
 }
 
 /// All in `processes` below `root`, without it.

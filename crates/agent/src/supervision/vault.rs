@@ -55,15 +55,6 @@ pub struct Kept {
     pub signer: Option<Signer>,
 }
 
-impl Kept {
-    /// With who signed the copy, if that is `wanted`. Blocks.
-    #[must_use]
-    pub fn signed(self, wanted: bool) -> Self {
-        let signer = wanted.then(|| signature::signer(&self.path)).flatten();
-        Self { signer, ..self }
-    }
-}
-
 impl Vault {
     /// In this folder, which others may pass through, to run what is in it, but neither list nor write.
     ///
@@ -72,6 +63,24 @@ impl Vault {
     pub fn open(folder: &Path) -> io::Result<Self> {
         platform::passable_folder(folder)?;
         Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// As [`Vault::take`], and finds out who signed the copy, if that is wanted. Off the threads of async code.
+    ///
+    /// # Errors
+    /// As [`Vault::take`].
+    pub(crate) async fn look_at(&self, program: &Path, signer: bool) -> Result<Kept, VaultError> {
+        let (vault, program) = (self.clone(), program.to_owned());
+        let failed = |source| VaultError::Io { path: program.clone(), source: io::Error::other(source) };
+        let taken = tokio::task::spawn_blocking({
+            let program = program.clone();
+            move || {
+                let kept = vault.take(&program)?;
+                let signer = signer.then(|| signature::signer(&kept.path)).flatten();
+                Ok(Kept { signer, ..kept })
+            }
+        });
+        taken.await.map_err(failed)?
     }
 
     /// Copies a program, unless the same bytes are there already. Blocks on the disk.

@@ -2,9 +2,7 @@
 #![expect(unsafe_code, reason = "std says none of it")]
 
 use std::{
-    ffi::OsString,
     io,
-    os::windows::ffi::OsStringExt as _,
     ptr::{null_mut, with_exposed_provenance},
 };
 
@@ -19,7 +17,7 @@ use windows_sys::{
     },
 };
 
-use crate::windows::memory::{size, wide};
+use crate::windows::memory::{size, until_zero, wide};
 
 /// Where Windows shows every process what it says of itself (`MM_SHARED_USER_DATA_VA` of Microsoft's `wdm.h`).
 const SHARED_DATA: usize = 0x7ffe_0000;
@@ -109,11 +107,6 @@ const fn room() -> u32 {
     {
         ROOM as u32
     }
-}
-
-fn until_zero(text: &[u16]) -> String {
-    let end = text.iter().position(|unit| *unit == 0).unwrap_or(text.len());
-    OsString::from_wide(&text[..end]).to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

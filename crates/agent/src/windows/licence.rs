@@ -2,22 +2,18 @@
 #![expect(unsafe_code, reason = "no crate wraps the licensing service")]
 
 use std::{
-    ffi::{CStr, c_void},
+    ffi::c_void,
     io,
-    ptr::{null, null_mut},
+    ptr::{NonNull, null, null_mut},
     slice,
 };
 
 use windows_sys::{
-    Win32::{
-        Foundation::FARPROC,
-        Security::Authentication::Identity::SL_LICENSING_STATUS,
-        System::LibraryLoader::{GetProcAddress, LOAD_LIBRARY_SEARCH_SYSTEM32, LoadLibraryExW},
-    },
+    Win32::Security::Authentication::Identity::SL_LICENSING_STATUS,
     core::{GUID, HRESULT, PCWSTR},
 };
 
-use crate::windows::memory::{LocalMemory, wide};
+use crate::windows::{library::Library, memory::LocalMemory};
 
 /// Windows itself among what has licences (`WINDOWS_SLID` of Microsoft's `slpublic.h`).
 static WINDOWS: GUID = GUID::from_u128(0x55c9_2734_d682_4d71_983e_d6ec_3f16_059f);
@@ -77,26 +73,20 @@ struct Service {
 
 impl Service {
     fn open() -> io::Result<Self> {
-        let name = wide("slc.dll");
-        // SAFETY: the name ends with a zero. The library is Windows' own, and stays: whatever runs in it goes on.
-        let library = unsafe { LoadLibraryExW(name.as_ptr(), null_mut(), LOAD_LIBRARY_SEARCH_SYSTEM32) };
-        if library.is_null() {
-            return Err(io::Error::last_os_error());
-        }
-        let function = |name: &CStr| -> io::Result<FARPROC> {
-            // SAFETY: the library is loaded, and the name ends with a zero.
-            let found = unsafe { GetProcAddress(library, name.as_ptr().cast()) };
-            if found.is_none() { Err(io::Error::last_os_error()) } else { Ok(found) }
-        };
-        let (open, ask) = (function(c"SLOpen")?, function(c"SLGetLicensingStatusInformation")?);
-        let close = function(c"SLClose")?;
+        let library = Library::of_system("slc.dll")?;
+        let [open, ask, close] = [
+            library.function(c"SLOpen")?,
+            library.function(c"SLGetLicensingStatusInformation")?,
+            library.function(c"SLClose")?,
+        ]
+        .map(NonNull::as_ptr);
         let mut handle = null_mut();
-        // SAFETY: all three are there, and have these types in Microsoft's `slpublic.h`.
+        // SAFETY: all three have these types in Microsoft's `slpublic.h`.
         unsafe {
             let (open, ask, close) = (
-                std::mem::transmute::<FARPROC, Open>(open),
-                std::mem::transmute::<FARPROC, Ask>(ask),
-                std::mem::transmute::<FARPROC, Close>(close),
+                std::mem::transmute::<*mut c_void, Open>(open),
+                std::mem::transmute::<*mut c_void, Ask>(ask),
+                std::mem::transmute::<*mut c_void, Close>(close),
             );
             succeeded(open(&raw mut handle))?;
             Ok(Self { handle, ask, close })

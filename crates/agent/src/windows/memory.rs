@@ -56,6 +56,12 @@ pub(crate) unsafe fn text(text: *const u16) -> String {
     String::from_utf16_lossy(unsafe { slice::from_raw_parts(text, length) })
 }
 
+/// The text in `room` up to its first zero, or all of it.
+pub(crate) fn until_zero(room: &[u16]) -> String {
+    let end = room.iter().position(|unit| *unit == 0).unwrap_or(room.len());
+    String::from_utf16_lossy(&room[..end])
+}
+
 /// How large a structure is, as those calls want it that tell their versions apart by it.
 pub(crate) const fn size<T>() -> u32 {
     assert!(size_of::<T>() < 65_536);

@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use windows_sys::Win32::{
-    Foundation::{ERROR_IO_PENDING, GENERIC_WRITE, HANDLE, INVALID_HANDLE_VALUE},
+    Foundation::{ERROR_IO_PENDING, ERROR_OPERATION_ABORTED, GENERIC_WRITE, HANDLE, INVALID_HANDLE_VALUE},
     Storage::FileSystem::{
         FILE_FLAG_FIRST_PIPE_INSTANCE, FILE_FLAG_OVERLAPPED, FILE_READ_ATTRIBUTES, PIPE_ACCESS_INBOUND,
         ReadFile, WriteFile,
@@ -247,16 +247,13 @@ impl<'a, D> Operation<'a, D> {
             unsafe { GetOverlappedResult(self.pipe.as_raw_handle(), self.overlapped, &raw mut bytes, 1) };
         match done {
             0 => match io::Error::last_os_error() {
-                error if error.raw_os_error() == Some(CANCELLED) => Ok(0),
+                error if error.raw_os_error() == Some(ERROR_OPERATION_ABORTED.cast_signed()) => Ok(0),
                 error => Err(error),
             },
             _ => Ok(count(bytes)),
         }
     }
 }
-
-/// `ERROR_OPERATION_ABORTED`.
-const CANCELLED: i32 = 995;
 
 impl<D> Drop for Operation<'_, D> {
     fn drop(&mut self) {

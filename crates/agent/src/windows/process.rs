@@ -19,7 +19,8 @@ use windows_sys::{
     Wdk::System::Threading::{NtQueryInformationProcess, ProcessBasicInformation},
     Win32::{
         Foundation::{
-            DUPLICATE_SAME_ACCESS, DuplicateHandle, FILETIME, HANDLE, UNICODE_STRING, WAIT_TIMEOUT,
+            DUPLICATE_SAME_ACCESS, DuplicateHandle, ERROR_INVALID_PARAMETER, FILETIME, HANDLE,
+            UNICODE_STRING, WAIT_TIMEOUT,
         },
         Storage::FileSystem::SYNCHRONIZE,
         System::{
@@ -38,8 +39,8 @@ use windows_sys::{
     },
 };
 
-/// `ERROR_INVALID_PARAMETER`: no process has this number.
-const NO_SUCH_PROCESS: i32 = 87;
+/// No process has this number.
+const NO_SUCH_PROCESS: i32 = ERROR_INVALID_PARAMETER.cast_signed();
 /// The longest path that Windows has, with its zero.
 const LONGEST_PATH: usize = 32_768;
 

@@ -13,7 +13,7 @@ use windows_sys::Win32::{
     },
 };
 
-use crate::windows::memory::size;
+use crate::windows::memory::{size, until_zero};
 
 /// One that ran a moment ago.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +44,7 @@ pub(crate) fn list() -> io::Result<Vec<Listed>> {
     // SAFETY: the handle is open, and the entry says how large it is.
     let mut more = unsafe { Process32FirstW(snapshot.as_raw_handle(), &raw mut entry) };
     while more != 0 {
-        let end = entry.szExeFile.iter().position(|unit| *unit == 0).unwrap_or(entry.szExeFile.len());
-        let name = String::from_utf16_lossy(&entry.szExeFile[..end]);
+        let name = until_zero(&entry.szExeFile);
         all.push(Listed { pid: entry.th32ProcessID, parent: entry.th32ParentProcessID, name });
         // SAFETY: as above.
         more = unsafe { Process32NextW(snapshot.as_raw_handle(), &raw mut entry) };

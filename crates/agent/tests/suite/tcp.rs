@@ -14,7 +14,7 @@ use tokio_rustls::{
 use tonic::Code;
 use winstead_agent::serve::{Places, Signals, serve};
 use winstead_agent_client::{
-    Address, Connection,
+    Address, Connection, chain,
     identity::{Identity, VERSIONS, provider},
 };
 use winstead_protocol::v1::{ClockRequest, HelloRequest, StatusRequest};
@@ -41,17 +41,6 @@ fn place(address: &str, identity: &Identity) -> Address {
 
 fn policy(rules: &str) -> String {
     document("AgentPolicy", &format!("{{rules: [{rules}]}}"))
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Why somebody is not let in.

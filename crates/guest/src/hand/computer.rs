@@ -37,6 +37,12 @@ pub struct Facts {
     pub os_name: String,
     /// Linux: the kernel's release. Windows: the build.
     pub build: String,
+    /// Windows: which update of that build.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ubr: Option<u32>,
+    /// Whole days until an evaluation's licence ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub licence_days_left: Option<i32>,
     /// Since its start.
     pub uptime_millis: u64,
     /// What it has.
@@ -49,6 +55,9 @@ pub struct Facts {
     pub adapters: Vec<Adapter>,
     /// What Kubernetes needs of it.
     pub features: Vec<Feature>,
+    /// What could not be found out, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<String>,
 }
 
 /// A network card.
@@ -155,12 +164,15 @@ fn facts(said: FactsResponse) -> Facts {
         host_name: harmless(&said.host_name),
         os_name: harmless(&said.os_name),
         build: harmless(&said.build),
+        ubr: said.ubr,
+        licence_days_left: said.licence_days_left,
         uptime_millis: said.uptime_ms,
         memory_bytes: said.memory_bytes,
         cpus: said.cpus,
         pending_reboot: all_harmless(&said.pending_reboot),
         adapters: adapters.collect(),
         features: features.collect(),
+        unknown: all_harmless(&said.unknown),
     }
 }
 

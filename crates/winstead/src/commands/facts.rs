@@ -58,11 +58,13 @@ fn text(facts: &Facts) -> String {
     let mut text = output::facts([
         ("Host name", facts.host_name.clone()),
         ("System", facts.os_name.clone()),
-        ("Build", facts.build.clone()),
+        ("Build", build(facts)),
+        ("Licence ends", facts.licence_days_left.map_or_else(String::new, |days| format!("in {days} days"))),
         ("Runs for", output::seconds(seconds)),
         ("Cpus", facts.cpus.to_string()),
         ("Memory", size(facts.memory_bytes)),
         ("Wants a restart", wants_restart(facts)),
+        ("Not known", facts.unknown.join("; ")),
     ]);
     let mut cards = Columns::new(["  CARD", "UP", "MAC", "ADDRESSES"]);
     for adapter in &facts.adapters {
@@ -76,6 +78,11 @@ fn text(facts: &Facts) -> String {
     }
     text += &format!("\nNetwork:\n{}", cards.text());
     text + &readiness(&facts.features)
+}
+
+/// With the update of it, where there is one.
+fn build(facts: &Facts) -> String {
+    facts.ubr.map_or_else(|| facts.build.clone(), |ubr| format!("{}.{ubr}", facts.build))
 }
 
 /// Why a machine wants a restart, in a line.

@@ -72,12 +72,27 @@ pub(super) struct RunArgs {
     /// The folder of what outlives it.
     #[arg(long, value_name = "DIR", default_value = STATE)]
     state: PathBuf,
-    /// From which level on it logs in the foreground; nothing: as the configuration file says.
-    #[arg(skip)]
-    log: Option<&'static str>,
 }
 
 impl RunArgs {
+    /// What the configuration file says. One that is not there says nothing, as it always did. One that others can change
+    /// would let them run what they like: that was CVE-2023-32197.
+    ///
+    /// # Errors
+    /// When it is wrong, cannot be read, or could be changed by others.
+    pub(super) fn read(&self) -> Result<WinsConfig, Failure> {
+        let path = &self.config;
+        match fs_err::read_to_string(path) {
+            Ok(text) => {
+                winstead_agent::folder::guard(path)
+                    .map_err(|source| Unsafe { path: path.clone(), source })?;
+                Ok(parse_wins(&path.display().to_string(), &text)?)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(WinsConfig::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// As they stand on a service's command line, without what is the default.
     #[cfg_attr(unix, expect(dead_code, reason = "only Windows has such services"))]
     pub(super) fn words(&self) -> Vec<String> {
@@ -122,49 +137,32 @@ pub(crate) fn server(args: ServerArgs, log: Option<&'static str>) -> Result<(), 
     match &args {
         RunArgs { register: true, .. } => platform::register(&args),
         RunArgs { unregister: true, .. } => platform::unregister(),
-        _ => platform::run(&RunArgs { log, ..args }),
+        _ => platform::run(&args, log),
     }
 }
 
-/// Logs to standard error.
+/// The daemon in the foreground, which logs to standard error from `level` on, or as the configuration says.
 ///
 /// # Errors
-/// When the configuration is wrong.
-pub(super) fn log(args: &RunArgs) -> Result<(), Failure> {
-    let level = match args.log {
-        Some(level) => level,
-        None if read(&args.config)?.debug => "debug",
-        None => "info",
-    };
+/// When the configuration is wrong, or it cannot serve.
+pub(super) fn in_foreground(args: &RunArgs, level: Option<&str>) -> Result<(), Failure> {
+    let config = args.read()?;
+    let level = level.unwrap_or(if config.debug { "debug" } else { "info" });
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(level).init();
-    Ok(())
+    daemon(args, &config, &Signals::default())
 }
 
 /// The daemon, until it is asked to stop.
 ///
 /// # Errors
-/// When the configuration is wrong, or it cannot serve.
-pub(super) fn daemon(args: &RunArgs, signals: &Signals) -> Result<(), Failure> {
-    let config = read(&args.config)?;
-    wins::warn(&config);
+/// When it cannot serve.
+pub(super) fn daemon(args: &RunArgs, config: &WinsConfig, signals: &Signals) -> Result<(), Failure> {
+    wins::warn(config);
     if args.profile != Profile::None {
         tracing::warn!("--profile is ignored: there is no Go runtime in here");
     }
     let places = Places { runtime: args.runtime.clone(), state: args.state.clone() };
     let on_exit = if args.hide_exit_codes { OnExit::Hide } else { OnExit::Tell };
-    let configuration = wins::configuration(&config, &places.runtime, args.metrics, on_exit);
+    let configuration = wins::configuration(config, &places.runtime, args.metrics, on_exit);
     serve_by(places, Source::Given(configuration.into()), signals)
-}
-
-/// A file that is not there says nothing, as it always did. One that others can change would let them run what they like:
-/// that was CVE-2023-32197.
-fn read(path: &std::path::Path) -> Result<WinsConfig, Failure> {
-    match fs_err::read_to_string(path) {
-        Ok(text) => {
-            winstead_agent::folder::guard(path).map_err(|source| Unsafe { path: path.to_owned(), source })?;
-            Ok(parse_wins(&path.display().to_string(), &text)?)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(WinsConfig::default()),
-        Err(error) => Err(error.into()),
-    }
 }

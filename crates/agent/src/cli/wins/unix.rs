@@ -1,8 +1,10 @@
 //! What the old command line has on Unix in the places of what only Windows has.
 
-use super::server::{RunArgs, daemon, log};
+/// Serves, in the foreground.
+pub(super) use super::server::in_foreground as run;
+
+use super::server::RunArgs;
 use crate::cli::Failure;
-use winstead_agent::serve::Signals;
 
 /// Where the old configuration file is.
 pub(super) const CONFIG: &str = "/etc/rancher/wins/config";
@@ -26,13 +28,4 @@ pub(super) fn register(_: &RunArgs) -> Result<(), Failure> {
 /// Always.
 pub(super) fn unregister() -> Result<(), Failure> {
     Err(NoService("remove").into())
-}
-
-/// Serves, in the foreground.
-///
-/// # Errors
-/// When it cannot serve.
-pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
-    log(args)?;
-    daemon(args, &Signals::default())
 }

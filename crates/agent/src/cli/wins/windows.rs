@@ -2,12 +2,9 @@
 
 use std::io::Write as _;
 
-use winstead_agent::{
-    serve::Signals,
-    service::{self, Phase, Service, ServiceError},
-};
+use winstead_agent::service::{self, Phase, Service, ServiceError};
 
-use super::server::{RunArgs, daemon, log};
+use super::server::{RunArgs, daemon, in_foreground};
 use crate::cli::{Failure, platform::in_service};
 
 /// Where the old configuration file is.
@@ -57,13 +54,10 @@ fn manage(task: impl Future<Output = Result<(), ServiceError>>) -> Result<(), Fa
 ///
 /// # Errors
 /// When it cannot serve.
-pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
+pub(super) fn run(args: &RunArgs, level: Option<&str>) -> Result<(), Failure> {
     let theirs = args.clone();
-    match in_service(NAME, move |signals| daemon(&theirs, signals)) {
-        Err(ServiceError::NotAService) => {
-            log(args)?;
-            daemon(args, &Signals::default())
-        }
+    match in_service(NAME, move |signals| daemon(&theirs, &theirs.read()?, signals)) {
+        Err(ServiceError::NotAService) => in_foreground(args, level),
         outcome => Ok(outcome?),
     }
 }

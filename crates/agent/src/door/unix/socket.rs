@@ -140,20 +140,15 @@ impl UnixDoor {
 }
 
 fn take_in(lobby: &Lobby, stream: UnixStream, caller: Caller) -> Option<UnixVisitor> {
-    match lobby.seats.take(&caller) {
-        Ok(seat) => {
-            tracing::debug!(%caller, "came in");
-            Some(Visitor::new(stream, caller, seat, lobby.handshake))
-        }
-        Err(full) => {
-            tracing::warn!(%caller, reason = %full, "turned away");
-            if caller.door != Door::WinsProxy {
-                // Who does not read it is told by the closed socket.
-                stream.try_write(TURNED_AWAY).unwrap_or_default();
-            }
-            None
-        }
+    let door = caller.door;
+    let taken = lobby.take_in(stream, caller);
+    if let Err(stream) = &taken
+        && door != Door::WinsProxy
+    {
+        // Who does not read it is told by the closed socket.
+        stream.try_write(TURNED_AWAY).unwrap_or_default();
     }
+    taken.ok()
 }
 
 /// A group by its name or its number.

@@ -11,6 +11,7 @@ use futures_util::stream::{self, BoxStream};
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
+use winstead_agent_client::chain;
 use winstead_protocol::wins::{
     ProcessKeepAliveRequest, ProcessName, ProcessStartRequest, ProcessStartResponse, ProcessWaitRequest,
     ProcessWaitResponse, RunExposeProtocol, Void, process_service_server, process_wait_response::Options,
@@ -20,8 +21,8 @@ use super::names::{self, Names, Refused};
 use crate::{
     access::{self, Access, Caller, Denied, Port, Protocol, Run, Terms},
     services::caller,
-    supervision::{Attachment, Event, Kept, Offsets, Order, Process, Supervisor, Vault, VaultError, ranges},
-    wins::{rules::clean, services::line},
+    supervision::{Attachment, Event, Kept, Offsets, Order, Process, Supervisor, Vault, ranges},
+    wins::rules::clean,
 };
 
 /// How long a process may be without KeepAlive after its start. Old clients send the first at once.
@@ -126,7 +127,7 @@ impl Inner {
             None => self.decide(caller, &run)?.ok_or_else(|| Status::internal("could not decide"))?,
         };
         let failed = |error: &dyn std::error::Error| {
-            Status::internal(format!("could not create process: {}", line(error)))
+            Status::internal(format!("could not create process: {}", chain(error)))
         };
         let program = clean(&request.path);
         let file = self.named(&kept, &program).map_err(|error| failed(&error))?;
@@ -152,12 +153,8 @@ impl Inner {
     async fn take(&self, program: &Path, checksum: &str) -> Result<Kept, Status> {
         let missing =
             |text: &str| Status::not_found(format!("could not found binary: {}: {text}", program.display()));
-        let (vault, original, signer) =
-            (self.vault.clone(), program.to_owned(), self.access.asks_for_signers());
-        let copy =
-            tokio::task::spawn_blocking(move || Ok::<_, VaultError>(vault.take(&original)?.signed(signer)))
-                .await;
-        let kept = copy.map_err(|error| missing(&line(&error)))?.map_err(|error| missing(&line(&error)))?;
+        let kept = self.vault.look_at(program, self.access.asks_for_signers()).await;
+        let kept = kept.map_err(|error| missing(&chain(&error)))?;
         if kept.sha1.eq_ignore_ascii_case(checksum) {
             return Ok(kept);
         }
@@ -184,7 +181,7 @@ impl Inner {
                 tracing::warn!(name, "a process without its client is stopped: its program is started anew");
                 let stopped = self.supervisor.stop(&id, GRACE).await;
                 stopped.map_err(|error| {
-                    Status::internal(format!("could not create process: {}", line(&error)))
+                    Status::internal(format!("could not create process: {}", chain(&error)))
                 })?;
                 self.names().release(&name);
             }
@@ -299,9 +296,9 @@ impl process_service_server::ProcessService for ProcessService {
     async fn wait(&self, request: Request<ProcessWaitRequest>) -> Result<Response<Self::WaitStream>, Status> {
         let name = request.get_ref().data.as_ref().map(|name| &*name.value).unwrap_or_default();
         let process = self.inner.find(caller(&request)?, name)?;
-        let mut attachment = process
-            .attach(Offsets::default())
-            .map_err(|error| Status::internal(format!("could not get process {name:?}: {}", line(&error))))?;
+        let mut attachment = process.attach(Offsets::default()).map_err(|error| {
+            Status::internal(format!("could not get process {name:?}: {}", chain(&error)))
+        })?;
         // Old clients do not say what they have, and their process ends with them.
         attachment.trust();
         Ok(Response::new(Box::pin(output(attachment, self.inner.on_exit))))
@@ -347,7 +344,7 @@ fn output(
             Ok(Event::Ended(end)) => {
                 Some((Err(Status::unknown(format!("exit status {}", end.code()))), None))
             }
-            Err(error) => Some((Err(Status::internal(line(&error))), None)),
+            Err(error) => Some((Err(Status::internal(chain(&error))), None)),
         }
     })
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
+use winstead_agent_client::chain;
 use winstead_protocol::wins::{
     HnsGetNetworkRequest, HnsGetNetworkResponse, HnsNetwork, hns_get_network_request::Options,
     hns_service_server,
 };
 
-use super::line;
 use crate::{
     access::{self, Access, Query},
     services::caller,
@@ -40,8 +40,8 @@ impl hns_service_server::HnsService for HnsService {
         let failed = |text: String| Status::invalid_argument(format!("could not get network: {text}"));
         let wanted = request.into_inner().options;
         let wanted = wanted.ok_or_else(|| failed("neither name nor address is given".to_owned()))?;
-        let networks = host::networks().await.map_err(|error| failed(line(&error)))?;
-        let found = find(&networks, &wanted).map_err(|error| failed(line(&error)))?;
+        let networks = host::networks().await.map_err(|error| failed(chain(&error)))?;
+        let found = find(&networks, &wanted).map_err(|error| failed(chain(&error)))?;
         let found = found.ok_or_else(|| failed("there is no such network".to_owned()))?;
         Ok(Response::new(HnsGetNetworkResponse { data: Some(found) }))
     }

@@ -15,19 +15,8 @@ pub use route::RouteService;
 use std::error::Error;
 
 use tonic::Status;
-
-/// An error with its causes in one line, as gRPC's messages are.
-pub(super) fn line(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
+use winstead_agent_client::chain;
 
 fn internal(what: &str, error: &dyn Error) -> Status {
-    Status::internal(format!("{what}: {}", line(error)))
+    Status::internal(format!("{what}: {}", chain(error)))
 }
