@@ -3,6 +3,8 @@
 #![cfg(unix)]
 
 mod daemon;
+mod listening;
+mod place;
 
 use std::{
     process::Command,
@@ -10,7 +12,8 @@ use std::{
 };
 
 use daemon::{Daemon, PATIENCE, command};
-use winstead_agent_client::{Address, Connection, Listening, Said};
+use listening::{all, wait_for};
+use winstead_agent_client::{Connection, Said};
 use winstead_protocol::v1::{OnDisconnect, ProcessStatus, StartRequest};
 
 fn shell(script: &str) -> StartRequest {
@@ -23,32 +26,6 @@ fn shell(script: &str) -> StartRequest {
 
 fn kept(script: &str) -> StartRequest {
     StartRequest { on_disconnect: OnDisconnect::Keep.into(), ..shell(script) }
-}
-
-/// All of its standard output, and its code.
-async fn all(mut listening: Listening) -> (Vec<u8>, i32) {
-    let mut out = Vec::new();
-    loop {
-        let said = tokio::time::timeout(PATIENCE, listening.next()).await.expect("in time");
-        match said.expect("the connection holds") {
-            Said::Stdout(data) => out.extend_from_slice(&data),
-            Said::Stderr(_) => {}
-            Said::Gap(bytes) => panic!("{bytes} bytes are gone"),
-            Said::Ended(exited) => return (out, exited.code),
-        }
-    }
-}
-
-async fn wait_for(connection: &Connection, what: impl Fn(&[ProcessStatus]) -> bool) -> Vec<ProcessStatus> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let all = connection.list_processes().await.expect("a list");
-        if what(&all) {
-            return all;
-        }
-        assert!(Instant::now() < until, "{all:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test]
@@ -128,10 +105,9 @@ async fn fifty_processes_are_found_again_after_the_daemon_was_killed() {
         ids.push(connection.start(request).await.expect("it starts").id);
     }
     drop(connection);
-    daemon.child.kill().expect("it runs");
-    daemon.child.wait().expect("it was killed");
+    daemon.kill();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let connection = daemon.kill_and_start_again().await;
+    let connection = daemon.start_again().await;
     let all_found =
         wait_for(&connection, |all| all.iter().filter(|process| process.exited.is_some()).count() >= 25)
             .await;
@@ -163,7 +139,7 @@ async fn a_daemon_that_is_asked_to_stop_leaves_its_processes_to_the_next_one() {
     let broken = tokio::time::timeout(PATIENCE, listening.next()).await.expect("in time");
     assert!(broken.is_err(), "{broken:?}");
     daemon.child.wait().expect("it stops, whoever listens");
-    let connection = daemon.kill_and_start_again().await;
+    let connection = daemon.start_again().await;
     fs_err::write(daemon.folder.path().join("stop"), "").expect("it is written");
     let listening = connection.attach(&id, listening.had(), true).await.expect("it is found");
     assert_eq!(all(listening).await, (b"after\n".to_vec(), 0));
@@ -204,7 +180,7 @@ async fn a_thousand_clients_are_answered() {
     let daemon = Daemon::start().await;
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..1000 {
-        let address = Address::Unix(daemon.socket());
+        let address = daemon.address.clone();
         calls.spawn(async move {
             let until = Instant::now() + PATIENCE;
             loop {
@@ -258,8 +234,7 @@ async fn a_full_disk_holds_the_program_and_loses_nothing() {
     if let Err(error) = mounted {
         return winstead_testing::skip(&format!("a small disk cannot be mounted: {error}"));
     }
-    let child = Daemon::spawn(&folder);
-    let daemon = Daemon { folder, child };
+    let daemon = Daemon::start_in(folder).await;
     let connection = daemon.connect().await;
     let started = connection.start(kept("head -c 8000000 /dev/zero | tr '\\0' x")).await.expect("it starts");
     tokio::time::sleep(Duration::from_secs(2)).await;

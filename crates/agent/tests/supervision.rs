@@ -2,26 +2,16 @@
 
 #![cfg(unix)]
 
-use std::{path::Path, sync::Arc, time::Duration};
+mod supervised;
+
+use std::{path::Path, time::Duration};
 
 use fs_err as fs;
+use supervised::{SMALL, all, attach, settings, supervisor, until};
 use tempfile::TempDir;
 use winstead_agent::supervision::{
-    Attachment, End, Event, KeeperFailure, Offsets, Order, Process, Settings, StartError, SupervisionError,
-    Supervisor, Vault, spool::Bounds,
+    End, Event, KeeperFailure, Offsets, Order, Settings, StartError, Supervisor, Vault,
 };
-
-const SMALL: Bounds = Bounds { memory: 4096, file: 64 * 1024 };
-
-fn settings(folder: &Path) -> Settings {
-    Settings::new(folder.join("processes"), env!("CARGO_BIN_EXE_winstead-agent").into())
-}
-
-async fn supervisor() -> (TempDir, Supervisor) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let supervisor = Supervisor::open(settings(folder.path())).await.expect("it opens");
-    (folder, supervisor)
-}
 
 fn shell(script: &str) -> Order {
     Order {
@@ -30,29 +20,6 @@ fn shell(script: &str) -> Order {
         arguments: vec!["-c".to_owned(), script.to_owned()],
         ..Order::default()
     }
-}
-
-/// All that comes until the end.
-async fn all(attachment: &mut Attachment) -> (Vec<u8>, Vec<u8>, End) {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    loop {
-        match tokio::time::timeout(Duration::from_secs(30), attachment.next()).await.expect("in time") {
-            Ok(Event::Stdout { offset, data }) => {
-                assert_eq!(offset, out.len() as u64, "no gap");
-                out.extend_from_slice(&data);
-            }
-            Ok(Event::Stderr { offset, data }) => {
-                assert_eq!(offset, err.len() as u64, "no gap");
-                err.extend_from_slice(&data);
-            }
-            Ok(Event::Ended(end)) => return (out, err, end),
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
-
-fn attach(process: &Arc<Process>) -> Attachment {
-    process.attach(Offsets::default()).expect("it can be attached to")
 }
 
 #[tokio::test]
@@ -104,20 +71,7 @@ async fn a_program_that_cannot_be_run_is_told_apart_from_one_that_fails() {
 async fn input_reaches_the_program_byte_by_byte_and_ends() {
     let (_folder, supervisor) = supervisor().await;
     let process = supervisor.start(Order { stdin: true, ..shell("cat") }).await.expect("it starts");
-    let mut attachment = attach(&process);
-    attachment.trust();
-    let data: Vec<u8> = (0..=255).cycle().take(3_000_000).collect();
-    let writer = {
-        let (process, data) = (Arc::clone(&process), data.clone());
-        tokio::spawn(async move {
-            process.write(data.into()).await.expect("it reads");
-            process.end_input().await.expect("its keeper hears");
-        })
-    };
-    let (out, _, end) = all(&mut attachment).await;
-    assert!(out == data, "{} of {} bytes came back", out.len(), data.len());
-    assert_eq!(end, End::Code(0));
-    writer.await.expect("all was written");
+    assert_eq!(supervised::input_comes_back(&process, b"").await, End::Code(0));
     supervisor.close().await;
 }
 
@@ -196,12 +150,7 @@ async fn what_nobody_takes_is_kept_and_then_holds_the_program() {
 
 #[tokio::test]
 async fn a_client_that_claims_too_much_is_refused() {
-    let (_folder, supervisor) = supervisor().await;
-    let process = supervisor.start(shell("true")).await.expect("it starts");
-    let refused = process.attach(Offsets { stdout: 9, stderr: 0 }).expect_err("it said nothing");
-    assert!(matches!(refused, SupervisionError::Offset { asked: 9, there: 0 }));
-    process.ended().await;
-    supervisor.close().await;
+    supervised::too_much_cannot_be_claimed(shell("true")).await;
 }
 
 #[tokio::test]
@@ -241,39 +190,14 @@ async fn a_killed_keeper_takes_its_program_along_and_nobody_claims_to_know_its_c
     .expect("its end is seen");
     assert_eq!(end, End::Lost);
     let program = Path::new("/proc").join(process.pid().to_string()).join("exe");
-    for _ in 0..500 {
-        if !program.exists() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert!(!program.exists(), "the program outlived its keeper");
+    // It does not outlive its keeper.
+    until(|| !program.exists()).await;
     supervisor.close().await;
 }
 
 #[tokio::test]
 async fn there_are_no_more_than_there_may_be_and_old_ones_are_forgotten() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let settings = Settings { most: 1, retained: 1, ..settings(folder.path()) };
-    let supervisor = Supervisor::open(settings).await.expect("it opens");
-    let first = supervisor.start(shell("sleep 1000")).await.expect("it starts");
-    assert!(matches!(supervisor.start(shell("true")).await, Err(StartError::TooMany(1))));
-    supervisor.stop(first.id(), Duration::ZERO).await.expect("it ends");
-    let mut second = None;
-    for _ in 0..2 {
-        let process = supervisor.start(shell("true")).await.expect("there is room again");
-        process.ended().await;
-        second = Some(process);
-    }
-    for _ in 0..500 {
-        if supervisor.list().len() == 1 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let left: Vec<String> = supervisor.list().into_iter().map(|status| status.record.id).collect();
-    assert_eq!(left, [second.expect("the last").id()]);
-    supervisor.close().await;
+    supervised::one_may_be_there_and_one_is_remembered(shell("sleep 1000"), shell("true")).await;
 }
 
 #[tokio::test]
@@ -325,14 +249,9 @@ fn keepers(folder: &Path) -> usize {
     lines.filter(|line| line.contains("\0keeper\0") && line.contains(&folder)).count()
 }
 
+/// None waits for an agent that does not come.
 async fn no_keeper_stays(folder: &TempDir) {
-    for _ in 0..500 {
-        if keepers(folder.path()) == 0 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("a keeper waits for an agent that does not come");
+    until(|| keepers(folder.path()) == 0).await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 
 mod daemon;
+mod place;
 
 use std::{
     fs::File,
@@ -45,7 +46,7 @@ impl Typed {
                 let mut command = std::process::Command::new("setsid");
                 command
                     .args(["--ctty", "--wait", PROGRAM, first, "--address"])
-                    .arg(daemon.socket())
+                    .arg(daemon.address.to_string())
                     .args(rest);
                 command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("it starts")
             },
@@ -171,12 +172,11 @@ async fn the_terminal_is_put_back_when_the_agent_is_killed() {
     let mut daemon = Daemon::start().await;
     let mut typed = Typed::start(&daemon, &["run", "-t", "--", "/bin/sh", "-c", "echo ready; sleep 60"]);
     typed.shows("ready").await;
-    daemon.child.kill().expect("it runs");
-    daemon.child.wait().expect("it was killed");
+    daemon.kill();
     assert_eq!(typed.ends().await.code(), Some(255));
     assert!(typed.is_usual(), "it was put back");
     typed.shows("error: failed to listen to").await;
-    daemon.kill_and_start_again().await;
+    daemon.start_again().await;
     daemon.end().await;
 }
 

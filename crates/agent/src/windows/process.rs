@@ -195,6 +195,7 @@ impl ClientProcess {
     /// # Errors
     /// When we may not read its memory, or it is gone.
     pub(crate) fn command_line(&self) -> io::Result<String> {
+        // One call would tell it (`ProcessCommandLineInformation`); Wine 8 has none, and what cannot be tried is not used.
         let process = Self::open_to(self.pid, PROCESS_VM_READ)?;
         let mut about = PROCESS_BASIC_INFORMATION::default();
         // SAFETY: the handle is open, and there is as much room as is said.

@@ -14,8 +14,9 @@ use winstead_agent_client::wins_door;
 
 use crate::{
     daemon::{PATIENCE, Running},
+    place,
     processes::Bench,
-    system::{self, of_system},
+    system::of_system,
 };
 
 /// A copy of the program by its old name.
@@ -102,7 +103,7 @@ async fn a_service_is_registered_by_its_old_name_serves_and_is_taken_away() {
     let (config, pipe) = (folder.path().join("config"), format!("wins-service-{}", std::process::id()));
     fs_err::write(&config, format!("{{listen: {pipe}, proxy: {pipe}-proxy}}")).expect("it is written");
     let state = folder.path().join("state");
-    let (runtime, _) = system::agent(folder.path(), "run");
+    let (runtime, _) = place::agent(folder.path(), "run");
     let [config, runtime, state] = [&config, &runtime, &state].map(|path| path.display());
     let register = format!("--register --config {config} --runtime {runtime} --state {state}");
     let _registered = Registered;
@@ -137,7 +138,7 @@ async fn the_daemon_serves_in_the_foreground_when_no_service_manager_started_it(
     let (wins, folder) = (Wins::new(), tempfile::tempdir().expect("a folder"));
     let (config, name) = (folder.path().join("config"), format!("wins-front-{}", std::process::id()));
     fs_err::write(&config, format!("{{listen: {name}, proxy: {name}-proxy}}")).expect("it is written");
-    let (runtime, _) = system::agent(folder.path(), "run");
+    let (runtime, _) = place::agent(folder.path(), "run");
     let state = folder.path().join("state");
     #[expect(clippy::disallowed_methods, reason = "a daemon that is watched, not a command that is run")]
     let mut command = std::process::Command::new(&wins.program);

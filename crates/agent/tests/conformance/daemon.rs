@@ -17,7 +17,10 @@ use winstead_agent::{
 use winstead_agent_client::{Address, wins_door};
 use winstead_spec::{WinsConfig, parse_wins};
 
-use crate::system::{self, Stream};
+use crate::{
+    place,
+    system::{self, Stream},
+};
 
 /// How long anything may take on a busy computer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,7 +50,7 @@ impl Running {
         let id = format!("{}-{}", std::process::id(), DAEMONS.fetch_add(1, Ordering::Relaxed));
         config.listen = format!("{}-{id}", config.listen);
         config.proxy = format!("{}-{id}", config.proxy);
-        let (runtime, address) = system::agent(folder.path(), "run");
+        let (runtime, address) = place::agent(folder.path(), "run");
         let metrics = Some(([127, 0, 0, 1], 0).into());
         let source = Source::Given(configuration(&config, &runtime, metrics, on_exit).into());
         let places = Places { runtime, state: folder.path().join("state") };

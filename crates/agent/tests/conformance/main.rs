@@ -7,6 +7,8 @@ mod cli;
 mod daemon;
 mod faults;
 mod grpc;
+#[path = "../place/mod.rs"]
+mod place;
 mod processes;
 #[cfg(unix)]
 mod routes;

@@ -9,6 +9,7 @@ use winstead_agent_client::{Address, Connection};
 use crate::{
     daemon::{PATIENCE, Running},
     grpc::{Answer, Client, OLD_AUTHORITY, field, headers, path},
+    place,
     system::{self, FOLDER, of_system},
 };
 
@@ -127,7 +128,7 @@ struct Lasting {
 impl Lasting {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (runtime, address) = system::agent(folder.path(), "lasting");
+        let (runtime, address) = place::agent(folder.path(), "lasting");
         let (agent, state) = (env!("CARGO_BIN_EXE_winstead-agent"), folder.path().join("state"));
         let line = format!("{agent} serve --runtime {} --state {}", runtime.display(), state.display());
         Self { _folder: folder, line, address }

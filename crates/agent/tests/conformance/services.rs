@@ -12,7 +12,7 @@ use crate::{
         CONTINUATION, Client, INFO, NEW_AUTHORITY, OLD_AUTHORITY, SAME_AGAIN, field, frame, headers, message,
         path,
     },
-    system,
+    place, system,
     websocket::{self, UPGRADE},
 };
 
@@ -50,7 +50,7 @@ async fn both_authorities_of_go_clients_are_served_and_again_by_their_index() {
 #[tokio::test]
 async fn the_newer_daemon_serves_them_at_the_doors_that_its_document_names() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (runtime, _) = system::agent(folder.path(), "run");
+    let (runtime, _) = place::agent(folder.path(), "run");
     let id = folder.path().file_name().expect("a name").to_string_lossy().into_owned();
     let doors = ["services", "tunnels"].map(|name| wins_door(&runtime, &format!("{name}{id}")));
     let [wins, proxy] = doors.each_ref().map(|door| format!("{{path: '{}'}}", door.display()));

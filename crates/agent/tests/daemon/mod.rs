@@ -1,13 +1,14 @@
 //! A daemon of a test's own, as a process of its own: what it runs outlives it.
 
 use std::{
-    path::PathBuf,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
 use winstead_agent_client::{Address, Connection};
+
+use crate::place;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_winstead-agent");
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -16,6 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Daemon {
     pub(crate) folder: TempDir,
     pub(crate) child: Child,
+    pub(crate) address: Address,
 }
 
 #[expect(
@@ -33,30 +35,16 @@ impl Daemon {
 
     /// By the documents in the folder's `agent.yaml`, if there is one.
     pub(crate) async fn start_in(folder: TempDir) -> Self {
-        let child = Self::spawn(&folder);
-        let daemon = Self { folder, child };
+        let (_, address) = place::agent(folder.path(), "run");
+        let daemon = Self { child: spawn(&folder), folder, address };
         daemon.connect().await;
         daemon
-    }
-
-    pub(crate) fn spawn(folder: &TempDir) -> Child {
-        let mut command = command();
-        command.arg("serve").arg("--runtime").arg(folder.path()).arg("--state").arg(folder.path());
-        let documents = folder.path().join("agent.yaml");
-        if documents.exists() {
-            command.arg("-f").arg(documents);
-        }
-        command.stdin(Stdio::null()).spawn().expect("it starts")
-    }
-
-    pub(crate) fn socket(&self) -> PathBuf {
-        self.folder.path().join("agent.sock")
     }
 
     pub(crate) async fn connect(&self) -> Connection {
         let until = Instant::now() + PATIENCE;
         loop {
-            match Connection::open(&Address::Unix(self.socket())).await {
+            match Connection::open(&self.address).await {
                 Ok(connection) => return connection,
                 Err(error) => assert!(Instant::now() < until, "{error:?}"),
             }
@@ -64,18 +52,22 @@ impl Daemon {
         }
     }
 
-    /// As `kill -9` does it, and another one in its place.
-    pub(crate) async fn kill_and_start_again(&mut self) -> Connection {
+    /// As `kill -9` and the Task Manager end it: it can do nothing about it.
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it runs, or ran");
         self.child.wait().expect("it was killed");
-        self.child = Self::spawn(&self.folder);
+    }
+
+    /// Another one in its place.
+    pub(crate) async fn start_again(&mut self) -> Connection {
+        self.child = spawn(&self.folder);
         self.connect().await
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let mut command = command();
         let (first, rest) = arguments.split_first().expect("a command");
-        command.arg(first).arg("--address").arg(self.socket()).args(rest).stdin(Stdio::null());
+        command.arg(first).arg("--address").arg(self.address.to_string()).args(rest).stdin(Stdio::null());
         command.output().expect("it runs")
     }
 
@@ -89,9 +81,18 @@ impl Daemon {
     }
 }
 
+fn spawn(folder: &TempDir) -> Child {
+    let (mut command, (runtime, _)) = (command(), place::agent(folder.path(), "run"));
+    command.arg("serve").arg("--runtime").arg(runtime).arg("--state").arg(folder.path());
+    let documents = folder.path().join("agent.yaml");
+    if documents.exists() {
+        command.arg("-f").arg(documents);
+    }
+    command.stdin(Stdio::null()).spawn().expect("it starts")
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.child.kill().expect("it is ours");
-        self.child.wait().expect("it was killed");
+        self.kill();
     }
 }

@@ -2,21 +2,14 @@
 
 #![cfg(windows)]
 
+mod commands;
+#[path = "../daemon/mod.rs"]
 mod daemon;
+#[path = "../listening/mod.rs"]
+mod listening;
+#[path = "../place/mod.rs"]
+mod place;
 mod programs;
+#[path = "../supervised/mod.rs"]
+mod supervised;
 mod supervisor;
-
-use std::time::{Duration, Instant};
-
-/// How long anything may take on a busy computer.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// The agent.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_winstead-agent");
-
-async fn until(mut there: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !there() {
-        assert!(Instant::now() < deadline, "it does not come");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}

@@ -86,3 +86,8 @@ pub(crate) fn role(role: &str, file: &Path) -> (String, Vec<(String, String)>) {
     let environment = [(ROLE, role), (FILE, &file.display().to_string())];
     (program, environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
 }
+
+/// What a program of Windows has said.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace("\r\n", "\n")
+}

@@ -1,32 +1,19 @@
 //! Without a daemon.
 
-use std::{path::Path, process::Command, sync::Arc, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use fs_err as fs;
-use tempfile::TempDir;
 use winstead_agent::supervision::{
-    Attachment, End, Event, KeeperFailure, Offsets, Order, Process, Settings, StartError, SupervisionError,
-    Supervisor, Terminal, Vault, spool::Bounds,
+    End, Event, KeeperFailure, Offsets, Order, Settings, StartError, Supervisor, Terminal, Vault,
 };
 
 use crate::{
-    PATIENCE, PROGRAM,
-    programs::{self, ARGUMENTS, BEGINS, LINES, counted, is_free},
-    until,
+    daemon::PROGRAM,
+    programs::{self, ARGUMENTS, BEGINS, LINES, counted, is_free, text},
+    supervised::{self, PATIENCE, SMALL, all, attach, settings, supervisor, until},
 };
 
 const SHELL: &str = r"C:\Windows\System32\cmd.exe";
-const SMALL: Bounds = Bounds { memory: 4096, file: 64 * 1024 };
-
-fn settings(folder: &Path) -> Settings {
-    Settings::new(folder.join("processes"), PROGRAM.into())
-}
-
-async fn supervisor() -> (TempDir, Supervisor) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let supervisor = Supervisor::open(settings(folder.path())).await.expect("it opens");
-    (folder, supervisor)
-}
 
 /// `cmd.exe /c` with these words.
 fn shell(words: &[&str]) -> Order {
@@ -48,33 +35,6 @@ fn role(role: &str, file: &Path) -> Order {
 /// One that does nothing until its input ends.
 fn waiting() -> Order {
     Order { stdin: true, ..shell(&["pause"]) }
-}
-
-/// All that comes until the end.
-async fn all(attachment: &mut Attachment) -> (Vec<u8>, Vec<u8>, End) {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    loop {
-        match tokio::time::timeout(PATIENCE, attachment.next()).await.expect("in time") {
-            Ok(Event::Stdout { offset, data }) => {
-                assert_eq!(offset, out.len() as u64, "no gap");
-                out.extend_from_slice(&data);
-            }
-            Ok(Event::Stderr { offset, data }) => {
-                assert_eq!(offset, err.len() as u64, "no gap");
-                err.extend_from_slice(&data);
-            }
-            Ok(Event::Ended(end)) => return (out, err, end),
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
-
-fn attach(process: &Arc<Process>) -> Attachment {
-    process.attach(Offsets::default()).expect("it can be attached to")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).replace("\r\n", "\n")
 }
 
 #[tokio::test]
@@ -129,20 +89,7 @@ async fn input_reaches_the_program_byte_by_byte_and_ends() {
     let (folder, supervisor) = supervisor().await;
     let order = Order { stdin: true, ..role("cat", folder.path()) };
     let process = supervisor.start(order).await.expect("it starts");
-    let mut attachment = attach(&process);
-    attachment.trust();
-    let data: Vec<u8> = (0..=255).cycle().take(3_000_000).collect();
-    let writer = {
-        let (process, data) = (Arc::clone(&process), data.clone());
-        tokio::spawn(async move {
-            process.write(data.into()).await.expect("it reads");
-            process.end_input().await.expect("its keeper hears");
-        })
-    };
-    let (out, _, end) = all(&mut attachment).await;
-    assert!(out.strip_prefix(BEGINS) == Some(&data), "{} of {} bytes came back", out.len(), data.len());
-    assert_eq!(end, End::Code(3));
-    writer.await.expect("all was written");
+    assert_eq!(supervised::input_comes_back(&process, BEGINS).await, End::Code(3));
     process.write("late"[..].into()).await.expect_err("no input is taken any more");
     supervisor.close().await;
 }
@@ -227,12 +174,7 @@ async fn what_nobody_takes_is_kept_and_then_holds_the_program() {
 
 #[tokio::test]
 async fn a_client_that_claims_too_much_is_refused() {
-    let (_folder, supervisor) = supervisor().await;
-    let process = supervisor.start(shell(&["exit"])).await.expect("it starts");
-    let refused = process.attach(Offsets { stdout: 9, stderr: 0 }).expect_err("it said nothing");
-    assert!(matches!(refused, SupervisionError::Offset { asked: 9, there: 0 }));
-    process.ended().await;
-    supervisor.close().await;
+    supervised::too_much_cannot_be_claimed(shell(&["exit"])).await;
 }
 
 #[tokio::test]
@@ -275,20 +217,5 @@ async fn a_killed_keeper_takes_its_program_along_and_nobody_claims_to_know_its_c
 
 #[tokio::test]
 async fn there_are_no_more_than_there_may_be_and_old_ones_are_forgotten() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let settings = Settings { most: 1, retained: 1, ..settings(folder.path()) };
-    let supervisor = Supervisor::open(settings).await.expect("it opens");
-    let first = supervisor.start(waiting()).await.expect("it starts");
-    assert!(matches!(supervisor.start(shell(&["exit"])).await, Err(StartError::TooMany(1))));
-    supervisor.stop(first.id(), Duration::ZERO).await.expect("it ends");
-    let mut second = None;
-    for _ in 0..2 {
-        let process = supervisor.start(shell(&["exit"])).await.expect("there is room again");
-        process.ended().await;
-        second = Some(process);
-    }
-    until(|| supervisor.list().len() == 1).await;
-    let left: Vec<String> = supervisor.list().into_iter().map(|status| status.record.id).collect();
-    assert_eq!(left, [second.expect("the last").id()]);
-    supervisor.close().await;
+    supervised::one_may_be_there_and_one_is_remembered(waiting(), shell(&["exit"])).await;
 }

@@ -7,7 +7,6 @@ use std::{
 };
 
 use tokio::{io::AsyncWriteExt as _, net::UnixStream};
-use winstead_agent_client::Address;
 
 pub(crate) type Stream = UnixStream;
 
@@ -21,13 +20,6 @@ pub(crate) async fn connect(path: &Path) -> io::Result<Stream> {
 /// Tells the other side that nothing more comes.
 pub(crate) async fn end(stream: &mut Stream) {
     stream.shutdown().await.expect("it is there");
-}
-
-/// Where an agent's own door is in this folder, and who calls there.
-pub(crate) fn agent(folder: &Path, name: &str) -> (PathBuf, Address) {
-    let runtime = folder.join(name);
-    let address = Address::Unix(runtime.join("agent.sock"));
-    (runtime, address)
 }
 
 /// A program that does this, and what its arguments begin with.

@@ -11,7 +11,6 @@ use tokio::{
     net::windows::named_pipe::{ClientOptions, NamedPipeClient},
 };
 use windows_sys::Win32::{Foundation::ERROR_PIPE_BUSY, Storage::FileSystem::SECURITY_ANONYMOUS};
-use winstead_agent_client::Address;
 
 pub(crate) type Stream = NamedPipeClient;
 
@@ -36,13 +35,6 @@ pub(crate) async fn connect(path: &Path) -> io::Result<Stream> {
 /// Tells the other side that nothing more comes: on a pipe of messages by an empty one.
 pub(crate) async fn end(stream: &mut Stream) {
     assert_eq!(stream.write(b"").await.expect("it is there"), 0);
-}
-
-/// Where an agent's own door is, named after this folder, and who calls there.
-pub(crate) fn agent(folder: &Path, name: &str) -> (PathBuf, Address) {
-    let folder = folder.file_name().expect("a name").to_string_lossy();
-    let pipe = format!(r"\\.\pipe\winstead-test-{name}{folder}");
-    (PathBuf::from(&pipe), Address::Pipe(pipe))
 }
 
 /// A program that does this, and what its arguments begin with.

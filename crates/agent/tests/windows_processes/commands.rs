@@ -2,101 +2,19 @@
 
 use std::{
     path::Path,
-    process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Output, Stdio},
+    time::Duration,
 };
 
-use tempfile::TempDir;
 use winstead_agent::supervision::orphans;
-use winstead_agent_client::{Address, Connection, Listening, Said};
 use winstead_protocol::v1::{OnDisconnect, ProcessStatus, StartRequest};
 
 use crate::{
-    PATIENCE, PROGRAM,
-    programs::{self, ARGUMENTS, BEGINS, LINES, counted, is_free},
-    until,
+    daemon::{Daemon, command},
+    listening::{all, wait_for},
+    programs::{self, ARGUMENTS, BEGINS, LINES, counted, is_free, text},
+    supervised::until,
 };
-
-/// A daemon of a test's own.
-struct Daemon {
-    folder: TempDir,
-    pipe: String,
-    child: Child,
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the daemon under test, its command line, and what an old server has left"
-)]
-fn command(program: impl AsRef<Path>) -> Command {
-    Command::new(program.as_ref())
-}
-
-impl Daemon {
-    /// By this document, if it is one.
-    async fn start(name: &str, document: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs_err::write(folder.path().join("agent.yaml"), document).expect("it is written");
-        let pipe = format!(r"\\.\pipe\winstead-test-{name}-{}", std::process::id());
-        let child = Self::spawn(&folder, &pipe);
-        let daemon = Self { folder, pipe, child };
-        daemon.connect().await;
-        daemon
-    }
-
-    fn spawn(folder: &TempDir, pipe: &str) -> Child {
-        let (mut command, document) = (command(PROGRAM), folder.path().join("agent.yaml"));
-        command.args(["serve", "--runtime", pipe, "--state"]).arg(folder.path().join("state"));
-        if fs_err::metadata(&document).expect("it is there").len() > 0 {
-            command.arg("-f").arg(document);
-        }
-        command.stdin(Stdio::null()).spawn().expect("it starts")
-    }
-
-    async fn connect(&self) -> Connection {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            match Connection::open(&Address::Pipe(self.pipe.clone())).await {
-                Ok(connection) => return connection,
-                Err(error) => assert!(Instant::now() < until, "{error:?}"),
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// As the Task Manager ends it: it can do nothing about it.
-    fn kill(&mut self) {
-        self.child.kill().expect("it runs, or ran");
-        self.child.wait().expect("it was killed");
-    }
-
-    async fn start_again(&mut self) -> Connection {
-        self.child = Self::spawn(&self.folder, &self.pipe);
-        self.connect().await
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = command(PROGRAM);
-        let (first, rest) = arguments.split_first().expect("a command");
-        command.arg(first).arg("--address").arg(&self.pipe).args(rest).stdin(Stdio::null());
-        command.output().expect("it runs")
-    }
-
-    /// Ends everything that is left, so that nothing outlives the test.
-    async fn end(self) {
-        let connection = self.connect().await;
-        for process in connection.list_processes().await.expect("a list") {
-            connection.stop(&process.id, Duration::ZERO).await.expect("it ends");
-            connection.remove(&process.id).await.expect("it is over");
-        }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
 
 /// One of [`programs`], which stays.
 fn role(role: &str, file: &Path) -> StartRequest {
@@ -108,36 +26,6 @@ fn role(role: &str, file: &Path) -> StartRequest {
         on_disconnect: OnDisconnect::Keep.into(),
         ..StartRequest::default()
     }
-}
-
-/// All of its standard output, and its code.
-async fn all(mut listening: Listening) -> (Vec<u8>, i32) {
-    let mut out = Vec::new();
-    loop {
-        let said = tokio::time::timeout(PATIENCE, listening.next()).await.expect("in time");
-        match said.expect("the connection holds") {
-            Said::Stdout(data) => out.extend_from_slice(&data),
-            Said::Stderr(_) => {}
-            Said::Gap(bytes) => panic!("{bytes} bytes are gone"),
-            Said::Ended(exited) => return (out, exited.code),
-        }
-    }
-}
-
-async fn wait_for(connection: &Connection, what: impl Fn(&[ProcessStatus]) -> bool) -> Vec<ProcessStatus> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let all = connection.list_processes().await.expect("a list");
-        if what(&all) {
-            return all;
-        }
-        assert!(Instant::now() < until, "{all:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).replace("\r\n", "\n")
 }
 
 /// A rule for one program.
@@ -154,7 +42,7 @@ spec:
 
 #[tokio::test]
 async fn the_command_line_runs_a_program_as_if_it_stood_there() {
-    let daemon = Daemon::start("run", "").await;
+    let daemon = Daemon::start().await;
     let output = daemon.run(&["run", "-e", "NAME=a b", "--", "cmd", "/c", "echo %NAME%& exit 3"]);
     assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("a b\n", Some(3)), "{output:?}");
     // What an access violation ends with.
@@ -173,7 +61,9 @@ async fn the_command_line_runs_a_program_as_if_it_stood_there() {
 
 #[tokio::test]
 async fn what_no_rule_allows_is_not_run() {
-    let daemon = Daemon::start("policy", VERSION_ONLY).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    fs_err::write(folder.path().join("agent.yaml"), VERSION_ONLY).expect("it is written");
+    let daemon = Daemon::start_in(folder).await;
     let output = daemon.run(&["run", "--", "cmd", "/c", "echo", "hello"]);
     assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("hello\n", Some(0)), "{output:?}");
     let output = daemon.run(&["run", "--", "cmd", "/c", "echo", "else"]);
@@ -184,7 +74,7 @@ async fn what_no_rule_allows_is_not_run() {
 
 #[tokio::test]
 async fn processes_are_found_again_after_the_daemon_was_killed_and_nothing_is_lost() {
-    let mut daemon = Daemon::start("kill", "").await;
+    let mut daemon = Daemon::start().await;
     let connection = daemon.connect().await;
     let mut ids = Vec::new();
     for number in 0..10 {
@@ -226,7 +116,7 @@ async fn processes_are_found_again_after_the_daemon_was_killed_and_nothing_is_lo
 
 #[tokio::test]
 async fn a_slow_reader_gets_everything() {
-    let daemon = Daemon::start("slow", "").await;
+    let daemon = Daemon::start().await;
     let connection = daemon.connect().await;
     let request =
         StartRequest { on_disconnect: OnDisconnect::Stop.into(), ..role("count much", daemon.folder.path()) };
@@ -243,7 +133,7 @@ async fn a_slow_reader_gets_everything() {
 
 #[tokio::test]
 async fn a_process_goes_with_its_client_or_stays_as_was_asked() {
-    let daemon = Daemon::start("goes", "").await;
+    let daemon = Daemon::start().await;
     let connection = daemon.connect().await;
     let file = daemon.folder.path().join("held");
     let goes = StartRequest { on_disconnect: OnDisconnect::Stop.into(), ..role("hold", &file) };
@@ -262,7 +152,7 @@ async fn a_process_goes_with_its_client_or_stays_as_was_asked() {
 
 #[tokio::test]
 async fn only_what_an_old_server_left_is_an_orphan_and_it_goes_with_its_tree() {
-    let daemon = Daemon::start("orphans", "").await;
+    let daemon = Daemon::start().await;
     let connection = daemon.connect().await;
     let folder = daemon.folder.path();
     // One that this agent knows is none, whatever it is called.
@@ -274,7 +164,8 @@ async fn only_what_an_old_server_left_is_an_orphan_and_it_goes_with_its_tree() {
     }
     let request = StartRequest { program: known.display().to_string(), ..role("hold", &known_file) };
     let ours = connection.start(request).await.expect("it starts").pid;
-    let mut left = command(&old);
+    #[expect(clippy::disallowed_methods, reason = "what an old server has left")]
+    let mut left = Command::new(&old);
     left.args(ARGUMENTS).envs([(programs::ROLE, "lead"), (programs::FILE, &old_file.display().to_string())]);
     let mut left = left.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
     until(|| !is_free(&known_file) && !is_free(&old_file)).await;
@@ -294,5 +185,5 @@ async fn only_what_an_old_server_left_is_an_orphan_and_it_goes_with_its_tree() {
 
 /// A command that asks no daemon.
 fn daemon_less(arguments: &[&str]) -> Output {
-    command(PROGRAM).args(arguments).stdin(Stdio::null()).output().expect("it runs")
+    command().args(arguments).stdin(Stdio::null()).output().expect("it runs")
 }
