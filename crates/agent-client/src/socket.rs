@@ -1,17 +1,41 @@
-//! A TCP connection's two directions. Both ends of a tunnel have one.
+//! TCP ports that are listened at, and a connection's two directions. Both ends of a tunnel have one.
 
-use std::io;
+use std::{io, net::SocketAddr};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
-        TcpStream,
+        TcpListener, TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
 };
 
 use crate::flow::CHUNK;
+
+/// Connections that the system takes before we do. A listener of the standard library has 128: the next one of a burst
+/// waits until its client's system tries again, a second later.
+const BACKLOG: u32 = 1024;
+
+/// Listens at a port.
+///
+/// # Errors
+/// When it is taken, or the system refuses.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    listen_with(socket?, address)
+}
+
+/// Listens at a port with a socket that has been told what is special about it.
+///
+/// # Errors
+/// When the port is taken, or the system refuses.
+pub fn listen_with(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpListener> {
+    // On Windows this would let others take the port from us.
+    socket.set_reuseaddr(cfg!(unix))?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// What comes from a connection.
 #[derive(Debug)]
@@ -86,5 +110,22 @@ impl Drop for Writer {
         }
         // Otherwise tokio would say "no more comes" in our name.
         half.forget();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, time::Duration};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_system_takes_a_burst_that_nobody_accepts_yet() {
+        let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).expect("it listens");
+        let address = listener.local_addr().expect("a port");
+        // The kernel's next try is after a second.
+        let connect = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(900));
+        let connected: io::Result<Vec<_>> = (0..300).map(connect).collect();
+        assert_eq!(connected.expect("none waits").len(), 300);
     }
 }

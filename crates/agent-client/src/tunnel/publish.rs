@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    Address, chain,
+    Address, chain, socket,
     tunnel::{Mapping, OpenError, Protocol, Target, datagrams::Datagrams, link::Link, stream::carry},
 };
 
@@ -131,15 +131,15 @@ impl Publisher {
 async fn port(mapping: &Mapping, address: SocketAddr) -> Result<(Published, Door), PublishError> {
     let protocol = mapping.target.protocol;
     let listened = match protocol {
-        Protocol::Tcp => listen(address).await,
+        Protocol::Tcp => listen(address),
         Protocol::Udp => receive(address).await,
     };
     let (local, door) = listened.map_err(|source| PublishError::Listen { protocol, address, source })?;
     Ok((Published { local, target: mapping.target.clone() }, door))
 }
 
-async fn listen(address: SocketAddr) -> io::Result<(SocketAddr, Door)> {
-    let listener = TcpListener::bind(address).await?;
+fn listen(address: SocketAddr) -> io::Result<(SocketAddr, Door)> {
+    let listener = socket::listen(address)?;
     Ok((listener.local_addr()?, Door::Stream(listener)))
 }
 

@@ -20,6 +20,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::transport::server::TcpIncoming;
+use winstead_agent_client::socket::listen;
 use winstead_protocol::v1::DoorStatus;
 use winstead_spec::AgentTcpDoor;
 
@@ -59,7 +60,7 @@ impl TcpDoor {
     /// # Errors
     /// When the port is taken, or the system refuses.
     pub fn open(told: &AgentTcpDoor, keys: Arc<Keys>, lobby: Lobby) -> io::Result<Self> {
-        let listener = TcpIncoming::bind(told.address)?
+        let listener = TcpIncoming::from(listen(told.address)?)
             .with_nodelay(Some(true))
             .with_keepalive(Some(SILENCE))
             .with_keepalive_interval(Some(ASK_AGAIN))

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io::{self, ErrorKind},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr},
     sync::Arc,
     time::Duration,
 };
@@ -22,6 +22,7 @@ use tokio_tungstenite::{
     client_async_with_config,
     tungstenite::{Message as Frame, client::IntoClientRequest as _, protocol::WebSocketConfig},
 };
+use winstead_agent_client::socket::{self, listen_with};
 
 use super::{
     line::{End, Line, Outbox, Piece, line},
@@ -37,8 +38,6 @@ const PING: Duration = Duration::from_secs(5);
 const SYNC: Duration = Duration::from_secs(60);
 /// Connections that wait to be told of.
 const ACCEPTED: usize = 64;
-/// Connections that the system takes before we do, as tokio has it.
-const BACKLOG: u32 = 1024;
 
 /// Ports cannot be published. Display is a fragment after "failed to".
 #[derive(Debug, thiserror::Error)]
@@ -120,23 +119,14 @@ fn listen(port: u16) -> io::Result<TcpListener> {
     let both = TcpSocket::new_v6().and_then(|socket| {
         // Windows keeps IPv4 out unless it is told otherwise.
         SockRef::from(&socket).set_only_v6(false)?;
-        bound(&socket, (Ipv6Addr::UNSPECIFIED, port).into()).map(|()| socket)
+        listen_with(socket, (Ipv6Addr::UNSPECIFIED, port).into())
     });
-    let socket = match both {
+    match both {
         Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::AddrNotAvailable) => {
-            let socket = TcpSocket::new_v4()?;
-            bound(&socket, (Ipv4Addr::UNSPECIFIED, port).into())?;
-            socket
+            socket::listen((Ipv4Addr::UNSPECIFIED, port).into())
         }
-        both => both?,
-    };
-    socket.listen(BACKLOG)
-}
-
-fn bound(socket: &TcpSocket, address: SocketAddr) -> io::Result<()> {
-    // On Windows this would let others take the port from us.
-    socket.set_reuseaddr(cfg!(unix))?;
-    socket.bind(address)
+        both => both,
+    }
 }
 
 async fn accept(listener: TcpListener, port: u16, accepted: mpsc::Sender<(TcpStream, u16)>) {
