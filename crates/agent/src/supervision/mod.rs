@@ -51,7 +51,6 @@ use windows as platform;
 
 pub use attachment::{Attachment, Event};
 pub use error::{KeeperFailure, StartError, SupervisionError};
-pub(crate) use firewall::ranges;
 pub use firewall::{Firewall, Opening, is_over};
 #[cfg(unix)]
 pub use platform::become_program;
