@@ -13,7 +13,7 @@ use std::{
 
 use winstead_spec::PortRange;
 
-use crate::supervision::{Record, store};
+use crate::supervision::{Record, platform, store};
 
 /// How long a firewall may take. Windows' takes milliseconds; more means that it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,6 +50,22 @@ pub trait Firewall: fmt::Debug + Send + Sync {
     /// # Errors
     /// When something stays.
     fn close_stale(&self) -> io::Result<()>;
+
+    /// Takes away what was made for processes that are kept in this folder, also for such as run. Says for people what
+    /// others do not reach any more of these.
+    ///
+    /// # Errors
+    /// When something stays.
+    fn close_all(&self, processes: &Path) -> io::Result<Vec<String>>;
+}
+
+/// [`Firewall::close_all`] of this system's firewall, for an agent that is taken away: nobody would do it later, and a rule
+/// outlives even the computer's next start. Off the threads of async code, and not for long.
+///
+/// # Errors
+/// When something stays.
+pub async fn abandon(processes: PathBuf) -> io::Result<Vec<String>> {
+    Gate(platform::firewall(false)).ask(move |firewall| firewall.close_all(&processes)).await
 }
 
 /// Whether a rule for the process that is kept in this folder is stale: it has ended, is forgotten, or nobody will ever know
@@ -102,11 +118,11 @@ impl Gate {
         }
     }
 
-    async fn ask(
+    async fn ask<T: Default + Send + 'static>(
         &self,
-        work: impl FnOnce(&dyn Firewall) -> io::Result<()> + Send + 'static,
-    ) -> io::Result<()> {
-        let Some(firewall) = self.0.clone() else { return Ok(()) };
+        work: impl FnOnce(&dyn Firewall) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let Some(firewall) = self.0.clone() else { return Ok(T::default()) };
         let done = tokio::task::spawn_blocking(move || work(&*firewall));
         match tokio::time::timeout(PATIENCE, done).await {
             Ok(done) => done.map_err(io::Error::other)?,

@@ -5,10 +5,15 @@ use serde_json::Value;
 
 use crate::daemon::{Daemon, PROGRAM};
 
+/// This very program. Wine's tests know it by its path on Linux.
+fn program() -> String {
+    std::path::absolute(PROGRAM).expect("a path").display().to_string()
+}
+
 /// A daemon that lets administrators run this very program, with some ports.
 async fn daemon() -> Daemon {
     let folder = tempfile::tempdir().expect("a folder");
-    let run = format!("[{{path: '{PROGRAM}', arguments: [--version], ports: [tcp/8000-8010, udp/53]}}]");
+    let run = format!("[{{path: '{}', arguments: [--version], ports: [tcp/8000-8010, udp/53]}}]", program());
     let rule = format!("{{name: web, callers: [{{administrator: true}}], run: {run}}}");
     let document = format!(
         "apiVersion: winstead.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {{name: test}}\nspec: {{rules: [{rule}]}}\n"
@@ -19,8 +24,9 @@ async fn daemon() -> Daemon {
 
 /// How it ended, and what it complained of.
 fn run(daemon: &Daemon, ports: &[&str]) -> (Option<i32>, String) {
+    let program = program();
     let ports = ports.iter().flat_map(|port| ["--port", port]);
-    let words: Vec<&str> = ["run"].into_iter().chain(ports).chain(["--", PROGRAM, "--version"]).collect();
+    let words: Vec<&str> = ["run"].into_iter().chain(ports).chain(["--", &program, "--version"]).collect();
     let output = daemon.run(&words);
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
