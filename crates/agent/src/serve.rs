@@ -3,7 +3,13 @@
 mod doors;
 mod processes;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use doors::Doors;
 use processes::Own;
@@ -57,6 +63,12 @@ impl Places {
         let runtime = lock(&self.runtime, Readers::Everybody)?;
         Ok(Self { runtime, state: lock(&self.state, Readers::Nobody)? })
     }
+}
+
+/// Where, in the folder of what outlives it, an agent keeps its processes.
+#[must_use]
+pub fn processes(state: &Path) -> PathBuf {
+    state.join("processes")
 }
 
 /// How to serve.

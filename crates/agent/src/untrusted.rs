@@ -16,7 +16,9 @@ use winstead_protocol::{
 use winstead_spec::{Source, parse, parse_wins};
 
 use crate::{
-    access::{Access, Account, Caller, CallingProcess, Door, Paths, Policy, Query, Request, Run},
+    access::{
+        Access, Account, Caller, CallingProcess, Door, MOST_PORTS, Paths, Policy, Port, Query, Request, Run,
+    },
     door::tcp::keys::certificate,
     services::{order::asked, tunnels::port},
     supervision::{
@@ -186,8 +188,15 @@ pub fn requests(data: &[u8]) {
         && let Ok(run) = asked(&request)
     {
         assert!(run.program.is_absolute());
+        assert!(run.ports.len() <= MOST_PORTS && run.ports.iter().all(|port| port.number > 0));
+        let ranges = Port::ranges(&run.ports);
+        assert!(
+            run.ports
+                .iter()
+                .all(|port| ranges.iter().any(|range| range.contains(port.protocol, port.number)))
+        );
         let all = "apiVersion: winstead.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {name: a}\nspec: {rules: [{name: a, callers: \
-                   [{account: root}], run: [{path: '/**/x*', arguments: ['*', '**'], environment: ['A*']}]}]}\n";
+                   [{account: root}], run: [{path: '/**/x*', arguments: ['*', '**'], environment: ['A*'], ports: [udp/1-99]}]}]}\n";
         let source = Source { name: String::new(), folder: PathBuf::new(), text: all.to_owned() };
         let documents = parse(&[source]).expect("it is right");
         ask(&Policy::new(documents.rules().cloned().collect(), Paths::Unix), &run);

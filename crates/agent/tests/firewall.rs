@@ -52,6 +52,11 @@ impl Firewall for Obedient {
         self.rules().retain(|_, opening| !is_over(&opening.folder));
         Ok(())
     }
+
+    fn close_all(&self, processes: &Path) -> io::Result<Vec<String>> {
+        self.rules().retain(|_, opening| !opening.folder.starts_with(processes));
+        Ok(Vec::new())
+    }
 }
 
 /// An agent with that firewall, in a folder where others may come after it.

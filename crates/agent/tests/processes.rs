@@ -5,6 +5,7 @@
 mod daemon;
 mod listening;
 mod place;
+mod ports;
 
 use std::{
     process::Command,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use winstead_engine::{Engine, EngineError, Kind, Listener, Phase, Selection, Via, chain, view};
 use winstead_measurement::{
     Contention,
-    contention::{Arm, ContentionRun, MachineRun, Workload, WorkloadRun},
+    contention::{Arm, ContentionRun, MachineRun, Way, Workload, WorkloadRun},
     probe,
     wall::{Conditions, decide, within},
 };
@@ -45,7 +45,8 @@ pub struct Experiment<'a> {
     pub pool: &'a Pool,
     /// The probe.
     pub program: &'a Program,
-    /// The way into machines; `None`: by their agents where those answer.
+    /// The way into machines. `None`: that of the runs before, else by the agent if that of the first machine answers, in all
+    /// machines and runs.
     pub via: Option<Via>,
     /// A workload that takes longer in a machine has failed there.
     pub limit: Duration,
@@ -99,9 +100,12 @@ impl Experiment<'_> {
         // Runs of which nothing came, one after another: the host's fault as likely as the arm's. They count when a later
         // one works.
         let mut broken: Vec<(Cell, ContentionRun)> = Vec::new();
+        let mut via = self.via.map_or_else(|| self.results.way(), |via| Ok(Some(way(via))))?;
         for (index, cell) in cells.iter().enumerate().filter(|(_, cell)| !self.results.has(**cell)) {
             (self.tell)(Progress::Begun(*cell, index + 1, cells.len()));
-            let run = self.measure(*cell, limited, stop).await?;
+            let limited = limited.filter(|_| cell.arm != Arm::Ram);
+            let run = self.measure(*cell, Crew { limited, via, ..Crew::default() }, stop).await?;
+            via = run.via;
             if stop.is_cancelled() {
                 return Err(BenchError::Interrupted);
             }
@@ -123,7 +127,7 @@ impl Experiment<'_> {
     async fn measure(
         &self,
         cell: Cell,
-        limited: Option<&Limited>,
+        mut crew: Crew<'_>,
         stop: &CancellationToken,
     ) -> Result<ContentionRun, BenchError> {
         let started_at = Timestamp::now();
@@ -131,8 +135,7 @@ impl Experiment<'_> {
         let begun = Instant::now();
         let brought = self.up(Some(cell), stop).await?;
         let bring = begun.elapsed();
-        let limited = limited.filter(|_| cell.arm != Arm::Ram);
-        let mut crew = self.crew(cell, brought.err().as_ref(), limited, stop).await?;
+        self.fill(&mut crew, cell, brought.err().as_ref(), stop).await?;
         let mut run = ContentionRun {
             arm: cell.arm,
             agents: cell.agents,
@@ -142,6 +145,7 @@ impl Experiment<'_> {
             bring_seconds: bring.as_secs_f64(),
             image: crew.image.clone(),
             direct: crew.direct,
+            via: crew.via,
             workloads: Vec::new(),
         };
         (self.tell)(Progress::Brought(cell, run.started_from.clone(), bring));
@@ -212,20 +216,19 @@ impl Experiment<'_> {
         }
     }
 
-    /// A cell's machines, each with the probe or with what kept it from having it.
-    async fn crew<'l>(
+    /// Fills a crew with a cell's machines, each with the probe or with what kept it from having it.
+    async fn fill(
         &self,
+        crew: &mut Crew<'_>,
         cell: Cell,
         not_brought: Option<&EngineError>,
-        limited: Option<&'l Limited>,
         stop: &CancellationToken,
-    ) -> Result<Crew<'l>, BenchError> {
-        let mut crew = Crew { limited, ..Crew::default() };
+    ) -> Result<(), BenchError> {
         let all = self.engine.machines().await?.items;
         for name in self.names(cell)? {
             let seen = all.iter().find(|machine| machine.metadata.name == name.to_string());
             match seen.filter(|machine| machine.status.phase == Phase::Ready) {
-                Some(seen) => self.admit(&mut crew, name, seen).await,
+                Some(seen) => self.admit(crew, name, seen).await,
                 None => {
                     let why =
                         not_brought.map_or_else(|| "it did not come up".to_owned(), |error| chain(error));
@@ -234,15 +237,16 @@ impl Experiment<'_> {
             }
         }
         crew.failed.extend(probes::copy(self.engine, self.program, &crew.machines, stop).await);
-        Ok(crew)
+        Ok(())
     }
 
     /// Takes a machine that is ready into a crew. One that has died meanwhile has failed.
     async fn admit(&self, crew: &mut Crew<'_>, name: MachineName, seen: &view::Machine) {
-        let machine = match Machine::find(self.engine, name.clone(), self.via).await {
+        let machine = match Machine::find(self.engine, name.clone(), crew.via.map(door)).await {
             Ok(machine) => machine,
             Err(error) => return crew.failed.push((name, chain(&error))),
         };
+        crew.via = Some(way(machine.via()));
         let held =
             crew.limited.zip(machine.process).map_or(Ok(()), |(limited, process)| limited.take(process));
         if let Err(error) = held {
@@ -296,6 +300,8 @@ struct Crew<'a> {
     machines: Vec<Machine>,
     /// Those that are out, and why: of the cell's names, whether they are among `machines` or not.
     failed: Vec<(MachineName, String)>,
+    /// The way into all of them; nothing: the first one decides.
+    via: Option<Way>,
     /// The rate that they share.
     limited: Option<&'a Limited>,
     /// How many started how.
@@ -350,6 +356,23 @@ fn all_failed(run: &ContentionRun) -> Option<String> {
     machines.peek()?;
     let failures: Option<Vec<&String>> = machines.map(|machine| machine.failure.as_ref()).collect();
     failures?.first().map(|said| (*said).clone())
+}
+
+/// A way as results name it.
+#[must_use]
+pub const fn way(via: Via) -> Way {
+    match via {
+        Via::Agent => Way::Agent,
+        Via::Ssh => Way::Ssh,
+    }
+}
+
+/// A way as the engine goes it.
+const fn door(way: Way) -> Via {
+    match way {
+        Way::Agent => Via::Agent,
+        Way::Ssh => Via::Ssh,
+    }
 }
 
 fn without_result(name: &MachineName, said: &str) -> MachineRun {

@@ -25,7 +25,7 @@ mod schedule;
 
 pub use arms::{admitted, ensure_free, pool_of};
 pub use error::BenchError;
-pub use experiment::{Experiment, Progress, Tell};
+pub use experiment::{Experiment, Progress, Tell, way};
 pub use host::{device_of, host};
 pub use limit::LimitError;
 pub use lock::Lock;

@@ -63,6 +63,14 @@ impl Machine {
         Ok(Self { name, way, process })
     }
 
+    /// The way into it.
+    pub(crate) const fn via(&self) -> Via {
+        match self.way {
+            Way::Agent(_) => Via::Agent,
+            Way::Ssh(_) => Via::Ssh,
+        }
+    }
+
     /// What runs a workload there.
     ///
     /// # Errors

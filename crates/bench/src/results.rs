@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use winstead_measurement::{
     Contention,
-    contention::{ContentionRun, Design, Host, KIND, VERSION},
+    contention::{ContentionRun, Design, Host, KIND, VERSION, Way},
     flat,
 };
 
@@ -104,6 +104,22 @@ impl Results {
     /// # Errors
     /// When a run cannot be read, or the document not be written.
     pub fn document(&self) -> Result<(PathBuf, Contention), BenchError> {
+        let document = Contention { runs: self.runs()?, ..self.plan.clone() };
+        let path = self.folder.join(DOCUMENT);
+        write(&path, &document)?;
+        Ok((path, document))
+    }
+
+    /// The way by which machines of the last run were entered; nothing: no run says.
+    ///
+    /// # Errors
+    /// When a run cannot be read.
+    pub fn way(&self) -> Result<Option<Way>, BenchError> {
+        Ok(self.runs()?.iter().rev().find_map(|run| run.via))
+    }
+
+    /// All runs so far, in the order in which they were measured.
+    fn runs(&self) -> Result<Vec<ContentionRun>, BenchError> {
         let folder = self.folder.join(RUNS);
         let mut runs = Vec::new();
         for entry in fs::read_dir(&folder).map_err(|source| failed("read", &folder, source))? {
@@ -113,10 +129,7 @@ impl Results {
             }
         }
         runs.sort_by_key(|run| run.started_at);
-        let document = Contention { runs, ..self.plan.clone() };
-        let path = self.folder.join(DOCUMENT);
-        write(&path, &document)?;
-        Ok((path, document))
+        Ok(runs)
     }
 
     fn run(&self, cell: Cell) -> PathBuf {
@@ -200,6 +213,7 @@ mod tests {
             bring_seconds: 1.0,
             image: None,
             direct: None,
+            via: None,
             workloads: Vec::new(),
         }
     }
@@ -220,6 +234,20 @@ mod tests {
         assert_eq!(document.runs.iter().map(|run| run.arm).collect::<Vec<_>>(), [Arm::Ram, Arm::Disk]);
         let value = serde_json::from_slice(&fs::read(path).expect("there")).expect("JSON");
         assert_eq!(Contention::read(&value).expect("what we read").runs.len(), 2);
+    }
+
+    #[test]
+    fn an_experiment_goes_on_by_the_way_of_its_last_run() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let results = open(folder.path(), design()).expect("a new one");
+        assert_eq!(results.way().expect("no run"), None);
+        // The last one failed before any machine was entered.
+        let ways = [Some(Way::Agent), Some(Way::Ssh), None];
+        for (repeat, (via, arm)) in (1..).zip(ways.into_iter().zip(Arm::ALL)) {
+            let cell = Cell { arm, agents: 1, repeat };
+            results.keep(cell, &ContentionRun { via, ..run(cell) }).expect("kept");
+        }
+        assert_eq!(results.way().expect("they are read"), Some(Way::Ssh));
     }
 
     #[test]

@@ -89,6 +89,16 @@ pub enum Arm {
     DiskNoflush,
 }
 
+/// A way into machines: what carries the probe there, and its result back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// Their own agents.
+    Agent,
+    /// SSH.
+    Ssh,
+}
+
 /// One load of an experiment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -163,6 +173,9 @@ pub struct ContentionRun {
     /// Whether their disks went around the host's page cache, all of them. Nothing when none came up.
     #[serde(default)]
     pub direct: Option<bool>,
+    /// The way into its machines, one for all of them. Nothing when none was entered, and in documents of before.
+    #[serde(default)]
+    pub via: Option<Way>,
     /// What each workload found, in the design's order.
     pub workloads: Vec<WorkloadRun>,
 }
@@ -218,6 +231,17 @@ impl Arm {
             Self::Ram => "RAM",
             Self::Disk => "the disk",
             Self::DiskNoflush => "the disk without flushes",
+        }
+    }
+}
+
+impl Way {
+    /// As it is written on the command line and in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Ssh => "ssh",
         }
     }
 }

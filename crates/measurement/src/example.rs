@@ -11,7 +11,7 @@ use winstead_statistics::Latencies;
 use crate::{
     contention::{
         Arm, Contention, ContentionRun, Design, Disk, DiskLimit, Host, KIND, Machine, MachineRun, VERSION,
-        Workload, WorkloadRun,
+        Way, Workload, WorkloadRun,
     },
     wall::{DiskSample, HostSample, Wall, WallKind},
 };
@@ -224,6 +224,7 @@ fn run(story: Story, arm: Arm, agents: u32, repeat: u32, started_at: Timestamp) 
         bring_seconds: 2.5,
         image: Some("sha256:example".to_owned()),
         direct: Some(true),
+        via: Some(Way::Agent),
         workloads: vec![
             workload("latency", machines(latency_result)),
             workload("rand-write", machines(rand_write_result)),

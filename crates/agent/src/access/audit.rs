@@ -179,7 +179,7 @@ fn what(request: Request<'_>) -> Value {
     match request {
         Request::Run(run) => program(run),
         Request::Process { owner } => json!({ "kind": "process", "owner": short(owner) }),
-        Request::Tunnel(port) => json!({ "kind": "tunnel", "port": self::port(port) }),
+        Request::Tunnel(port) => json!({ "kind": "tunnel", "port": short(&port.to_string()) }),
         Request::Read(path) => json!({ "kind": "read", "path": short(&path.to_string_lossy()) }),
         Request::Write(path) => json!({ "kind": "write", "path": short(&path.to_string_lossy()) }),
         Request::Reboot => json!({ "kind": "reboot" }),
@@ -190,6 +190,7 @@ fn what(request: Request<'_>) -> Value {
 
 fn program(run: &Run) -> Value {
     let names: Vec<String> = run.environment.iter().map(|(name, _)| name.clone()).collect();
+    let ports: Vec<String> = Port::ranges(&run.ports).iter().map(ToString::to_string).collect();
     json!({
         "kind": "run",
         "program": short(&run.program.to_string_lossy()),
@@ -203,7 +204,7 @@ fn program(run: &Run) -> Value {
         "folder": run.folder.as_ref().map(|path| short(&path.to_string_lossy())),
         "account": run.account.as_ref().map(|account| short(account)),
         "limits": limits(&run.limits),
-        "ports": run.ports.iter().take(ITEMS).map(port).collect::<Vec<_>>(),
+        "ports": texts(&ports),
     })
 }
 
@@ -217,10 +218,6 @@ fn limits(limits: &Limits) -> Value {
         "processes": limits.processes,
         "cpuMilli": limits.cpu_milli,
     })
-}
-
-fn port(port: &Port) -> String {
-    short(&port.to_string())
 }
 
 /// The first texts of a list, each cut; how many are left out is the last one.
@@ -264,13 +261,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let audit = Audit::open(folder.path()).expect("it opens");
         let environment = vec![("TOKEN".to_owned(), "hunter2".to_owned())];
-        let run = Run { program: "/bin/true".into(), environment, ..Run::default() };
+        let ports = "tcp/80-4000".parse().map(|range| Port::each(&range).collect()).expect("ports");
+        let run = Run { program: "/bin/true".into(), environment, ports, ..Run::default() };
         audit.write(&caller(), Request::Run(&run), &allowed()).expect("there is room");
         let refused = Verdict::Refused(Some(("near".to_owned(), Why::Digest)));
         audit.write(&caller(), Request::Reboot, &refused).expect("there is room");
         let lines = lines(folder.path(), NAME);
         assert_eq!(lines[0]["request"]["environment"], json!(["TOKEN"]));
         assert!(!lines[0].to_string().contains("hunter2"));
+        assert_eq!(lines[0]["request"]["ports"], json!(["tcp/80-4000"]), "all of them, however many");
         assert_eq!((&lines[0]["decision"], &lines[0]["rule"]), (&json!("allowed"), &json!("r")));
         assert_eq!(lines[1]["nearest"], json!({ "rule": "near", "why": "the program has another digest" }));
     }

@@ -23,5 +23,5 @@ pub use caller::{Account, Caller, CallingProcess, Certificate};
 pub use decide::{Access, Denied, Terms};
 pub use paths::Paths;
 pub use policy::{Policy, Verdict, Why};
-pub use request::{Limits, Port, Query, Request, Run, Signer};
+pub use request::{Limits, MOST_PORTS, Port, Query, Request, Run, Signer};
 pub use winstead_spec::{Door, Protocol};

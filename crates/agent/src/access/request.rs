@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use winstead_spec::{ByteSize, Protocol, Sha256};
+use winstead_spec::{ByteSize, PortRange, Protocol, Sha256};
+
+/// Ports that one program may ask for, by whichever protocol: each is judged by itself.
+pub const MOST_PORTS: usize = 4096;
 
 /// What a caller asks for.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +103,31 @@ pub enum Query {
     Status,
 }
 
+impl Port {
+    /// Each port of a program by itself: a policy may name them in other ranges.
+    pub fn each(range: &PortRange) -> impl Iterator<Item = Self> + use<> {
+        let protocol = range.protocol;
+        range.numbers.clone().map(move |number| Self { protocol, host: String::new(), number })
+    }
+
+    /// The same ports of a program as few ranges, by kind and number.
+    #[must_use]
+    pub fn ranges(ports: &[Self]) -> Vec<PortRange> {
+        let mut ports: Vec<_> = ports.iter().map(|port| (port.protocol, port.number)).collect();
+        ports.sort_unstable();
+        let mut ranges: Vec<PortRange> = Vec::new();
+        for (protocol, number) in ports {
+            match ranges.last_mut() {
+                Some(last) if last.protocol == protocol && number <= last.numbers.end().saturating_add(1) => {
+                    last.numbers = *last.numbers.start()..=number;
+                }
+                _ => ranges.push(PortRange { protocol, numbers: number..=number }),
+            }
+        }
+        ranges
+    }
+}
+
 /// What is asked for, as the beginning of "… is not allowed".
 impl fmt::Display for Request<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,5 +160,29 @@ impl fmt::Display for Query {
             Self::Hns => "container networks",
             Self::Status => "the agent's status",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use Protocol::{Tcp, Udp};
+
+    use super::*;
+
+    #[test]
+    fn ports_become_few_ranges_whatever_their_order() {
+        let port = |(protocol, number): (Protocol, u16)| Port { protocol, host: String::new(), number };
+        let said = |ports: &[(Protocol, u16)]| {
+            let ports: Vec<Port> = ports.iter().copied().map(port).collect();
+            Port::ranges(&ports).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(said(&[]), Vec::<String>::new());
+        assert_eq!(
+            said(&[(Udp, 4790), (Tcp, 82), (Tcp, 80), (Udp, 4789), (Tcp, 80), (Tcp, 443)]),
+            ["tcp/80", "tcp/82", "tcp/443", "udp/4789-4790"]
+        );
+        let range: PortRange = "udp/4789-4792".parse().expect("ports");
+        assert_eq!(Port::ranges(&Port::each(&range).collect::<Vec<_>>()), [range]);
+        assert_eq!(said(&[(Tcp, u16::MAX), (Tcp, u16::MAX - 1), (Tcp, u16::MAX)]), ["tcp/65534-65535"]);
     }
 }

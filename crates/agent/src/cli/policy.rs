@@ -17,7 +17,7 @@ use winstead_agent::{
     door::caller_named,
     signature,
 };
-use winstead_spec::{PortTarget, Sha256};
+use winstead_spec::{PortRange, PortTarget, Sha256};
 
 use crate::cli::{Failure, say, show};
 
@@ -78,6 +78,9 @@ struct ExplainArgs {
 enum Question {
     /// To run a program.
     Run {
+        /// A port, or a range, that it opens to others: tcp/8080, udp/4789-4800. May be given several times.
+        #[arg(long = "port", value_name = "PORT")]
+        ports: Vec<PortRange>,
         /// Where it stands.
         program: PathBuf,
         /// Its arguments.
@@ -226,8 +229,9 @@ fn shown(said: &[String]) -> Certificate {
 
 fn asked(access: &Access, caller: &Caller, question: &Question) -> io::Result<Verdict> {
     Ok(match question {
-        Question::Run { program, arguments } => {
+        Question::Run { ports, program, arguments } => {
             let run = Run {
+                ports: ports.iter().flat_map(Port::each).collect(),
                 program: std::path::absolute(program)?,
                 sha256: digest(program).ok(),
                 signer: signature::signer(program),

@@ -138,6 +138,7 @@ fn document(process: &ProcessStatus) -> serde_json::Value {
         "stdoutBytes": process.stdout_bytes,
         "stderrBytes": process.stderr_bytes,
         "adopted": process.adopted,
+        "ports": process.ports,
     })
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use winstead_protocol::v1::{OnDisconnect, StartRequest};
+use winstead_spec::PortRange;
 
 use crate::cli::{Failure, listen, reach::Reach, show, terminal};
 
@@ -17,6 +18,7 @@ Examples:
   winstead-agent run --keep --label proxy -- /opt/kube-proxy --v=2
   winstead-agent run --detach -- /opt/kube-proxy      prints its id, and does not stay
   winstead-agent run --memory 268435456 --cpu 500 -- /opt/job
+  winstead-agent run --port tcp/9796 --port udp/4789-4790 -- C:\\opt\\exporter.exe
 
 Each word arrives as it is; write `sh -c` when a shell shall read it. Standard input, output and error pass through byte by
 byte, and Ctrl-C goes to the program (as Ctrl-Break, if that runs on Windows). Ends with the program's own exit code, with 128 + the signal that ended it, and with
@@ -60,6 +62,10 @@ pub(crate) struct RunArgs {
     /// The most CPU, in thousandths of one.
     #[arg(long, value_name = "MILLI", default_value_t = 0, hide_default_value = true)]
     cpu: u32,
+    /// A port, or a range, that it opens to others: tcp/8080, udp/4789-4800; may be given again. On Windows the firewall lets
+    /// it through to this program, as long as that runs; on Linux the policy decides, and no firewall is changed.
+    #[arg(long = "port", value_name = "PORT")]
+    ports: Vec<PortRange>,
     /// A name for people, shown by `ps`.
     #[arg(long, value_name = "TEXT")]
     label: Option<String>,
@@ -107,5 +113,6 @@ fn request(args: &RunArgs) -> StartRequest {
         stdin: !args.detach,
         terminal: None,
         label: args.label.clone().unwrap_or_default(),
+        ports: args.ports.iter().map(ToString::to_string).collect(),
     }
 }

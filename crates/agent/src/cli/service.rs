@@ -3,7 +3,11 @@
 use std::{io::Write as _, path::PathBuf};
 
 use clap::{Args, Subcommand};
-use winstead_agent::service::{self, Service};
+use winstead_agent::{
+    serve::processes,
+    service::{self, Service},
+    supervision::abandon,
+};
 
 use crate::cli::{Failure, Format, platform, serve::ServeArgs};
 
@@ -27,7 +31,8 @@ enum ServiceCommand {
     Stop,
     /// Says what it is doing.
     Status(StatusArgs),
-    /// Stops it and takes it away. What it kept, and the programs that it runs, stay.
+    /// Stops it and takes it away. What it kept, and the programs that it runs, stay; on Windows the firewall's rules for their
+    /// ports go.
     Uninstall,
     /// Is the service: only the service manager calls this.
     #[command(hide = true)]
@@ -69,7 +74,7 @@ async fn manage(name: &str, command: ServiceCommand) -> Result<(), Failure> {
         ServiceCommand::Start => Ok(service::start(name).await?),
         ServiceCommand::Stop => Ok(service::stop(name).await?),
         ServiceCommand::Status(args) => show(name, args.output).await,
-        ServiceCommand::Uninstall => Ok(service::uninstall(name).await?),
+        ServiceCommand::Uninstall => uninstall(name).await,
         ServiceCommand::Run(_) => Ok(()),
     }
 }
@@ -85,6 +90,25 @@ async fn install(name: &str, args: &InstallArgs) -> Result<(), Failure> {
         writeln!(std::io::stderr(), "warning: installed without {missing}").unwrap_or_default();
     }
     Ok(())
+}
+
+/// Takes a service away, and before that the firewall's rules for what it runs: nobody would look after them any more.
+///
+/// # Errors
+/// When the system refuses.
+pub(crate) async fn uninstall(name: &str) -> Result<(), Failure> {
+    if let Some(state) = platform::state_of(name)? {
+        service::stop(name).await?;
+        let warnings = match abandon(processes(&state)).await {
+            Ok(cut_off) => cut_off
+                .iter()
+                .map(|what| format!("warning: others do not reach {what} any more, which still runs\n"))
+                .collect(),
+            Err(error) => format!("warning: firewall rules of the group winstead-agent may stay: {error}\n"),
+        };
+        std::io::stderr().write_all(warnings.as_bytes()).unwrap_or_default();
+    }
+    Ok(service::uninstall(name).await?)
 }
 
 async fn show(name: &str, output: Format) -> Result<(), Failure> {

@@ -1,10 +1,17 @@
 //! What only Unix computers have: signals.
 
-use std::{io, path::Path, process::ExitCode};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Subcommand;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use winstead_agent::{serve::Signals, service as system};
+use winstead_agent::{
+    serve::Signals,
+    service::{self as system, ServiceError},
+};
 use winstead_agent_client::Address;
 
 use crate::cli::{
@@ -113,6 +120,14 @@ pub(crate) async fn accompany(signals: &Signals) {
 /// The command line says no more: a unit is found by its file.
 pub(crate) fn named(_: &str) -> Vec<String> {
     Vec::new()
+}
+
+/// What an installed service outlives does not matter: only Windows' firewall has rules for it.
+///
+/// # Errors
+/// None.
+pub(crate) const fn state_of(_: &str) -> Result<Option<PathBuf>, ServiceError> {
+    Ok(None)
 }
 
 /// Under systemd a service is the daemon in the foreground.

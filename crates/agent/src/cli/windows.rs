@@ -1,6 +1,10 @@
 //! What only Windows has: the console's events.
 
-use std::{io, path::Path, process::ExitCode};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Subcommand;
 use tokio::signal::windows::{
@@ -118,6 +122,15 @@ pub(crate) async fn accompany(_: &Signals) {
 /// A service is told its name.
 pub(crate) fn named(name: &str) -> Vec<String> {
     vec!["--name".to_owned(), name.to_owned()]
+}
+
+/// The folder of what outlives an installed service; nothing where there is no such service.
+///
+/// # Errors
+/// When the service manager does not say.
+pub(crate) fn state_of(name: &str) -> Result<Option<PathBuf>, ServiceError> {
+    let line = service::command_line(name)?;
+    Ok(line.map(|line| service::behind("--state", &line).unwrap_or(STATE).into()))
 }
 
 /// Runs the daemon as the service `name`.

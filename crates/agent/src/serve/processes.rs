@@ -76,7 +76,7 @@ fn keeping(
 ) -> Result<Settings, ServeError> {
     let keeper = keeper_program(program, &places.state)
         .map_err(|source| ServeError::State { path: places.state.clone(), source })?;
-    let mut keeping = Settings::new(places.state.join("processes"), keeper);
+    let mut keeping = Settings::new(super::processes(&places.state), keeper);
     // A process has two outputs.
     keeping.spool.file = agent.spool.bytes() / 2;
     keeping.running = metrics.processes.clone();

@@ -15,8 +15,8 @@ pub use definition::{Phase, Service, ServiceError, Status};
 pub(crate) use platform::look_at;
 #[cfg(unix)]
 pub use platform::{Systemd, alive, ready};
-pub use platform::{install, start, status, stop, uninstall};
 #[cfg(windows)]
-pub use platform::{recovers, settle};
+pub use platform::{behind, command_line, recovers, settle};
+pub use platform::{install, start, status, stop, uninstall};
 #[cfg(windows)]
 pub use program::{Outcome, run};

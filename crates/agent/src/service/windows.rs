@@ -115,6 +115,29 @@ pub(crate) fn look_at(name: &str) -> Result<Status, ServiceError> {
     Ok(Status { name: name.to_owned(), phase, pid })
 }
 
+/// What the manager runs; nothing where there is no such service.
+///
+/// # Errors
+/// When the manager does not say.
+pub fn command_line(name: &str) -> Result<Option<String>, ServiceError> {
+    match open(name, ServiceAccess::QUERY_CONFIG).and_then(|service| service.query_config()) {
+        Ok(config) => Ok(Some(config.executable_path.to_string_lossy().into_owned())),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(ServiceError::refused("look at", name)(error)),
+    }
+}
+
+/// What stands behind a flag of a service's command line, as [`install`] has it written: in quotation marks if it
+/// has spaces.
+#[must_use]
+pub fn behind<'a>(flag: &str, line: &'a str) -> Option<&'a str> {
+    let rest = line.split_once(&format!(" {flag} "))?.1;
+    match rest.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next(),
+        None => rest.split(' ').next(),
+    }
+}
+
 /// Stops it and takes it away, its event log source too; one that is not there is none.
 ///
 /// # Errors
@@ -221,5 +244,20 @@ fn phase(state: ServiceState) -> Phase {
         ServiceState::StartPending | ServiceState::ContinuePending => Phase::Starting,
         ServiceState::Running => Phase::Running,
         ServiceState::StopPending => Phase::Stopping,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_a_service_stands_on_its_command_line() {
+        let state = |line| behind("--state", line);
+        let usual =
+            r#""C:\Program Files\Winstead Agent\winstead-agent.exe" service run --name winstead-agent"#;
+        assert_eq!(state(usual), None);
+        assert_eq!(state(r"C:\a.exe srv app run --state D:\state --hide-exit-codes"), Some(r"D:\state"));
+        assert_eq!(state(r#""C:\a b.exe" service run --state "D:\my state""#), Some(r"D:\my state"));
     }
 }

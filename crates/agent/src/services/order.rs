@@ -7,11 +7,11 @@ use std::{
 
 use tonic::Status;
 use winstead_protocol::v1::{OnDisconnect, StartRequest, TerminalSize};
-use winstead_spec::{ByteSize, Sha256};
+use winstead_spec::{ByteSize, PortRange, Sha256};
 
 use crate::{
-    access::{Access, Caller, Denied, Limits, Request, Run},
-    supervision::{Kept, Order, Terminal, Vault, file_names, ranges, search_path},
+    access::{Access, Caller, Denied, Limits, MOST_PORTS, Port, Request, Run},
+    supervision::{Kept, Order, Terminal, Vault, file_names, search_path},
 };
 
 /// More is refused: a system takes no more either (execve(2): 32 pages for one argument, 6 MiB for all).
@@ -70,7 +70,7 @@ impl Orders {
             keep: on_disconnect == OnDisconnect::Keep,
             stdin: request.stdin || request.terminal.is_some(),
             terminal: request.terminal.map(terminal),
-            ports: ranges(&run.ports),
+            ports: Port::ranges(&run.ports),
             label: request.label,
             caller: caller.owner(),
         })
@@ -112,8 +112,21 @@ pub(crate) fn asked(request: &StartRequest) -> Result<Run, Status> {
             processes: some(limits.processes),
             cpu_milli: some(limits.cpu_milli),
         },
-        ports: Vec::new(),
+        ports: ports(&request.ports)?,
     })
+}
+
+/// What the program opens to others.
+fn ports(asked: &[String]) -> Result<Vec<Port>, Status> {
+    let mut ports = Vec::new();
+    for text in asked {
+        let range: PortRange = text.parse().map_err(|error| Status::invalid_argument(format!("{error}")))?;
+        if ports.len() + range.numbers.len() > MOST_PORTS {
+            return Err(Status::invalid_argument(format!("more than {MOST_PORTS} ports")));
+        }
+        ports.extend(Port::each(&range));
+    }
+    Ok(ports)
 }
 
 /// An absolute path as it is, or a name in one of `folders`.
@@ -160,6 +173,7 @@ pub(super) fn terminal(size: TerminalSize) -> Terminal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Protocol;
 
     const ROOT: &str = if cfg!(windows) { r"C:\" } else { "/" };
 
@@ -170,6 +184,25 @@ mod tests {
         }
         let same = program(&format!("{ROOT}bin//./x"), &[]).expect("the same file");
         assert_eq!(same, Path::new(ROOT).join("bin").join("x"));
+    }
+
+    #[test]
+    fn ports_are_named_as_in_a_policy_and_not_without_end() {
+        let asked = |texts: &[&str]| {
+            let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+            ports(&texts)
+                .map(|ports| ports.iter().map(|port| (port.protocol, port.number)).collect::<Vec<_>>())
+        };
+        let both = [(Protocol::Tcp, 80), (Protocol::Udp, 53), (Protocol::Udp, 54)];
+        assert_eq!(asked(&["tcp/80", "udp/53-54"]).expect("ports"), both);
+        for wrong in ["80", "TCP:80", "tcp/0", "tcp/2-1", "tcp/localhost:80", ""] {
+            let refused = asked(&[wrong]).expect_err(wrong);
+            assert!(refused.message().contains("names no ports"), "{refused}");
+        }
+        assert_eq!(asked(&["tcp/1-4096"]).expect("as many as may be").len(), MOST_PORTS);
+        for many in [&["tcp/1-4097"][..], &["tcp/1-4096", "udp/1"], &["tcp/1-65535"; 100]] {
+            assert!(asked(many).is_err(), "{many:?}");
+        }
     }
 
     #[test]

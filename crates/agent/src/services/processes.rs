@@ -165,6 +165,7 @@ fn shown(status: supervision::Status) -> ProcessStatus {
         stdout_bytes: status.said.stdout,
         stderr_bytes: status.said.stderr,
         adopted: status.adopted,
+        ports: status.record.ports.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -13,10 +13,7 @@ use std::{
 
 use winstead_spec::PortRange;
 
-use crate::{
-    access::Port,
-    supervision::{Record, store},
-};
+use crate::supervision::{Record, platform, store};
 
 /// How long a firewall may take. Windows' takes milliseconds; more means that it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -53,6 +50,22 @@ pub trait Firewall: fmt::Debug + Send + Sync {
     /// # Errors
     /// When something stays.
     fn close_stale(&self) -> io::Result<()>;
+
+    /// Takes away what was made for processes that are kept in this folder, also for such as run. Says for people what
+    /// others do not reach any more of these.
+    ///
+    /// # Errors
+    /// When something stays.
+    fn close_all(&self, processes: &Path) -> io::Result<Vec<String>>;
+}
+
+/// [`Firewall::close_all`] of this system's firewall, for an agent that is taken away: nobody would do it later, and a rule
+/// outlives even the computer's next start. Off the threads of async code, and not for long.
+///
+/// # Errors
+/// When something stays.
+pub async fn abandon(processes: PathBuf) -> io::Result<Vec<String>> {
+    Gate(platform::firewall(false)).ask(move |firewall| firewall.close_all(&processes)).await
 }
 
 /// Whether a rule for the process that is kept in this folder is stale: it has ended, is forgotten, or nobody will ever know
@@ -105,11 +118,11 @@ impl Gate {
         }
     }
 
-    async fn ask(
+    async fn ask<T: Default + Send + 'static>(
         &self,
-        work: impl FnOnce(&dyn Firewall) -> io::Result<()> + Send + 'static,
-    ) -> io::Result<()> {
-        let Some(firewall) = self.0.clone() else { return Ok(()) };
+        work: impl FnOnce(&dyn Firewall) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let Some(firewall) = self.0.clone() else { return Ok(T::default()) };
         let done = tokio::task::spawn_blocking(move || work(&*firewall));
         match tokio::time::timeout(PATIENCE, done).await {
             Ok(done) => done.map_err(io::Error::other)?,
@@ -118,27 +131,9 @@ impl Gate {
     }
 }
 
-/// The same ports as few ranges, by kind and number.
-#[must_use]
-pub(crate) fn ranges(ports: &[Port]) -> Vec<PortRange> {
-    let mut ports: Vec<_> = ports.iter().map(|port| (port.protocol, port.number)).collect();
-    ports.sort_unstable();
-    let mut ranges: Vec<PortRange> = Vec::new();
-    for (protocol, number) in ports {
-        match ranges.last_mut() {
-            Some(last) if last.protocol == protocol && number <= last.numbers.end().saturating_add(1) => {
-                last.numbers = *last.numbers.start()..=number;
-            }
-            _ => ranges.push(PortRange { protocol, numbers: number..=number }),
-        }
-    }
-    ranges
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::Protocol::{self, Tcp, Udp};
 
     #[test]
     fn a_process_is_over_when_it_has_ended_or_nobody_can_know_of_it() {
@@ -156,20 +151,5 @@ mod tests {
         write(store::END, b"{}");
         assert!(is_over(folder.path()), "it has ended");
         assert!(is_over(&folder.path().join("forgotten")));
-    }
-
-    #[test]
-    fn ports_become_few_ranges_whatever_their_order() {
-        let port = |(protocol, number): (Protocol, u16)| Port { protocol, host: String::new(), number };
-        let said = |ports: &[(Protocol, u16)]| {
-            let ports: Vec<Port> = ports.iter().copied().map(port).collect();
-            ranges(&ports).iter().map(ToString::to_string).collect::<Vec<_>>()
-        };
-        assert_eq!(said(&[]), Vec::<String>::new());
-        assert_eq!(
-            said(&[(Udp, 4790), (Tcp, 82), (Tcp, 80), (Udp, 4789), (Tcp, 80), (Tcp, 443)]),
-            ["tcp/80", "tcp/82", "tcp/443", "udp/4789-4790"]
-        );
-        assert_eq!(said(&[(Tcp, u16::MAX), (Tcp, u16::MAX - 1), (Tcp, u16::MAX)]), ["tcp/65534-65535"]);
     }
 }

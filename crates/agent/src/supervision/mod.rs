@@ -51,8 +51,7 @@ use windows as platform;
 
 pub use attachment::{Attachment, Event};
 pub use error::{KeeperFailure, StartError, SupervisionError};
-pub(crate) use firewall::ranges;
-pub use firewall::{Firewall, Opening, is_over};
+pub use firewall::{Firewall, Opening, abandon, is_over};
 #[cfg(unix)]
 pub use platform::become_program;
 #[cfg(windows)]

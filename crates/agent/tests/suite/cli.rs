@@ -89,6 +89,25 @@ fn a_decision_is_explained_without_anything_being_done() {
     refused to nobody (local, /kubepods.slice/a); `node-exporter` comes nearest, but the program has another digest
     exit code 3
     ");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("policy.yaml");
+    let run = "[{path: /bin/true, ports: [tcp/80, tcp/81, udp/53]}]";
+    let rule = format!("{{rules: [{{name: web, callers: [{{door: local}}], run: {run}}}]}}");
+    fs_err::write(&file, document("AgentPolicy", &rule)).expect("it is written");
+    let opening = |ports: &[&str]| {
+        let asked = ["policy", "explain", "-f", path(&file), "--as", "root", "run"];
+        said(&[&asked, ports, &["/bin/true"]].concat())
+    };
+    insta::assert_snapshot!(opening(&["--port", "tcp/80-81", "--port", "udp/53"]), @"allowed to root (local) by the rule `web`");
+    insta::assert_snapshot!(opening(&["--port", "tcp/80-82"]), @"
+    refused to root (local); `web` comes nearest, but it does not name one of the ports
+    exit code 3
+    ");
+    assert!(
+        opening(&["--port", "80"]).contains("names no ports: write tcp/9796"),
+        "{}",
+        opening(&["--port", "80"])
+    );
     insta::assert_snapshot!(said(&["policy", "explain", "--as", "root", "reboot"]), @"allowed to root (local) by the rule `administrators`");
     insta::assert_snapshot!(said(&["policy", "explain", "--as", "no such account", "reboot"]), @r#"
     error: failed to find the account "no such account"

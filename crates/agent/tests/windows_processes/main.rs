@@ -9,6 +9,8 @@ mod daemon;
 mod listening;
 #[path = "../place/mod.rs"]
 mod place;
+#[path = "../ports/mod.rs"]
+mod ports;
 mod programs;
 #[path = "../supervised/mod.rs"]
 mod supervised;

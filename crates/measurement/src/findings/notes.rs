@@ -6,7 +6,7 @@ use serde_json::Value;
 use winstead_statistics::{Bootstrap, MINIMUM_RUNS};
 
 use super::{Cell, LostCell, WorkloadFindings, counted};
-use crate::contention::{Arm, Contention};
+use crate::contention::{Arm, Contention, Way};
 
 /// A deviation from Little's law beyond this is a fault of the measuring, not noise.
 const LITTLES_TOLERANCE: f64 = 0.1;
@@ -19,6 +19,7 @@ pub(super) fn notes(
 ) -> Vec<String> {
     let mut notes = on_the_experiment(document, workloads);
     notes.extend(on_images(document));
+    notes.extend(on_ways(document));
     notes.extend(on_the_page_cache(document));
     notes.extend(workloads.iter().flat_map(on_a_workload));
     notes.extend(of_results(document));
@@ -56,18 +57,22 @@ fn on_the_experiment(document: &Contention, workloads: &[WorkloadFindings]) -> V
 
 /// Runs that stood on several versions of the image: an experiment that went on after the image was built again.
 fn on_images(document: &Contention) -> Option<String> {
-    let mut versions: BTreeMap<&str, usize> = BTreeMap::new();
-    for image in document.runs.iter().filter_map(|run| run.image.as_deref()) {
-        *versions.entry(image).or_default() += 1;
-    }
-    let counted: Vec<String> =
-        versions.iter().map(|(version, runs)| format!("{version} in {runs} runs")).collect();
-    (counted.len() > 1).then(|| {
-        format!(
-            "machines stood on several versions of the image ({}): arms may differ by it",
-            counted.join(", ")
-        )
-    })
+    let several = several(document.runs.iter().filter_map(|run| run.image.as_deref()))?;
+    Some(format!("machines stood on several versions of the image ({several}): arms may differ by it"))
+}
+
+/// Runs whose machines were entered by several ways: somebody wanted it so when the experiment went on.
+fn on_ways(document: &Contention) -> Option<String> {
+    let several = several(document.runs.iter().filter_map(|run| run.via).map(Way::name))?;
+    Some(format!("machines were entered by several ways ({several}): arms may differ by it"))
+}
+
+/// In how many runs there was which; nothing: there was one in all of them.
+fn several<'a>(found: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    found.for_each(|what| *counts.entry(what).or_default() += 1);
+    let counted: Vec<String> = counts.iter().map(|(what, runs)| format!("{what} in {runs} runs")).collect();
+    (counted.len() > 1).then(|| counted.join(", "))
 }
 
 /// A disk behind the host's page cache is partly RAM.

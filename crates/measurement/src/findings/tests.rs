@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    contention::Way,
     example::{self, Story},
     wall::{Wall, WallKind},
 };
@@ -428,18 +429,24 @@ fn a_run_with_a_dead_machine_is_one_failure_and_it_is_said_how_many_would_show_a
 }
 
 #[test]
-fn another_image_and_a_disk_behind_the_page_cache_are_noted() {
+fn another_image_another_way_and_a_disk_behind_the_page_cache_are_noted() {
     let mut document = example::contention(Story::RamHelps);
     document.design.agents = vec![1];
     document.runs.retain(|run| run.agents == 1);
     let clean = of(&document).notes;
-    assert!(!clean.iter().any(|note| note.contains("image") || note.contains("page cache")), "{clean:?}");
+    let noted = ["image", "entered", "page cache"];
+    assert!(!clean.iter().any(|note| noted.iter().any(|word| note.contains(word))), "{clean:?}");
     document.runs[0].image = Some("another".to_owned());
+    document.runs[0].via = Some(Way::Ssh);
+    // One of before.
+    document.runs[1].via = None;
     document.runs.iter_mut().filter(|run| run.arm == Arm::Disk).for_each(|run| run.direct = Some(false));
     let notes = of(&document).notes;
     let image =
         "machines stood on several versions of the image (another in 1 runs, sha256:example in 14 runs)";
     assert!(notes.iter().any(|note| note.starts_with(image)), "{notes:?}");
+    let ways = "machines were entered by several ways (agent in 13 runs, ssh in 1 runs)";
+    assert!(notes.iter().any(|note| note.starts_with(ways)), "{notes:?}");
     let cache = "in 5 of 10 runs on the disk machines went through the host's page cache";
     assert!(notes.iter().any(|note| note.starts_with(cache)), "{notes:?}");
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use winstead_measurement::{
     Contention,
-    contention::{Arm, DiskLimit},
+    contention::{Arm, DiskLimit, Way},
 };
 use winstead_statistics::{Bootstrap, Seed, Summary};
 
@@ -56,6 +56,7 @@ pub(super) fn measured(document: &Contention) -> Vec<Fact> {
         ),
         Fact::new("Warm-up", [warm_up(document)]),
         Fact::new("How machines started", [starts(document)]),
+        Fact::new("Way into machines", [ways(document)]),
         Fact::new(
             "At once",
             [format!(
@@ -132,6 +133,16 @@ fn starts(document: &Contention) -> String {
         )
     });
     format!("new ones for each run, {}{}", counts.join(", "), took.unwrap_or_default())
+}
+
+fn ways(document: &Contention) -> String {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for run in &document.runs {
+        *counts.entry(run.via.map_or("unknown", Way::name)).or_default() += 1;
+    }
+    let counts: Vec<String> =
+        counts.iter().map(|(way, runs)| format!("{way} in {} runs", grouped(*runs))).collect();
+    format!("one for all of a run: {}", counts.join(", "))
 }
 
 fn latest(document: &Contention) -> f64 {

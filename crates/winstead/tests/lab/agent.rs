@@ -169,12 +169,43 @@ fn many_machines_are_measured_by_their_agents_without_an_ssh_server_that_is_wait
         &["--workload", load],
     ]
     .concat());
-    let machines = document(&out)["runs"][0]["workloads"][0]["machines"].clone();
+    let run = document(&out)["runs"][0].clone();
+    assert_eq!(run["via"], "agent");
+    let machines = run["workloads"][0]["machines"].clone();
     assert_eq!(machines.as_array().unwrap().len(), 2);
     for machine in machines.as_array().unwrap() {
         assert_eq!(machine["failure"], Value::Null, "{machine:#}");
         assert!(machine["result"]["operations"]["write"]["count"].as_u64() > Some(0), "{machine:#}");
     }
+    lab.assert_nothing_left();
+}
+
+#[test]
+fn an_experiment_goes_on_by_the_way_that_it_began_unless_another_is_asked_for() {
+    let lab = Lab::new();
+    let (probe, out) = (probe(), lab.folder().join("results"));
+    let file = lab.file_with_agent(&pool("ways", 1, &ram("48MiB")));
+    let measure = |more: &[&str]| {
+        let load = "rand-write --working-set 1MiB --warmup 0s --duration 200ms";
+        let fixed =
+            ["bench", "contention", "-f", file.to_str().unwrap(), "--probe", &probe, "--workload", load];
+        let design = ["--out", out.to_str().unwrap(), "--agents", "1", "--arms", "ram", "--repeats", "2"];
+        let said = lab.run(&[&fixed, &design, more].concat());
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let found = document(&out);
+        let ways =
+            found["runs"].as_array().unwrap().iter().map(|run| run["via"].as_str().unwrap().to_owned());
+        (ways.collect::<Vec<_>>(), said.stderr)
+    };
+    let again = || fs_err::remove_file(out.join("runs/002-ram-1.json")).unwrap();
+    assert_eq!(measure(&["--via", "ssh"]).0, ["ssh", "ssh"]);
+    again();
+    // Its agent would answer.
+    assert_eq!(measure(&[]).0, ["ssh", "ssh"]);
+    again();
+    let (ways, said) = measure(&["--via", "agent"]);
+    assert_eq!(ways, ["ssh", "agent"]);
+    assert!(said.contains("the runs before were made by ssh"), "{said}");
     lab.assert_nothing_left();
 }
 

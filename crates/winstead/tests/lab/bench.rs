@@ -56,6 +56,7 @@ fn arms_are_measured_in_turns_with_fresh_machines_and_nothing_is_left() {
             "the host was not watched"
         );
         assert_eq!(run["startedFrom"]["boot"], run["agents"], "each run has fresh machines");
+        assert_eq!(run["via"], "ssh", "there is no agent in them");
     }
     lab.assert_nothing_left();
 

@@ -5,19 +5,22 @@
 
 use std::{
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use winstead_spec::{PortRange, Protocol};
 
 use crate::{
+    service::{self, Phase},
     supervision::{Firewall, Opening, is_over},
     windows::{FirewallRule, add_rule, remove_rule, rules_of},
 };
 
 /// What Windows shows as the group of all our rules, and what they are found by.
 const GROUP: &str = "winstead-agent";
+/// The firewall itself.
+const SERVICE: &str = "MpsSvc";
 /// Begins a rule's description; then comes the process's folder.
 const KEPT_IN: &str = "Opened by winstead-agent for the process that it keeps in ";
 
@@ -51,7 +54,7 @@ impl Firewall for WindowsFirewall {
             if !opening.folder.try_exists()? {
                 return Err(io::ErrorKind::NotFound.into());
             }
-            rules(opening)?.iter().try_for_each(add_rule)
+            unless_off(rules(opening)?.iter().try_for_each(add_rule), is_off)
         })
     }
 
@@ -74,6 +77,35 @@ impl Firewall for WindowsFirewall {
             Ok(())
         })
     }
+
+    fn close_all(&self, processes: &Path) -> io::Result<Vec<String>> {
+        self.alone(|| {
+            let mut cut_off = Vec::new();
+            for rule in rules_of(GROUP)?.into_iter().filter(|rule| is_kept_in(rule, processes)) {
+                remove_rule(&rule.name)?;
+                let FirewallRule { protocol, ports, program, .. } = &rule;
+                cut_off.extend((!is_stale(&rule)).then(|| format!("{protocol} {ports} of {program}")));
+            }
+            Ok(cut_off)
+        })
+    }
+}
+
+/// A firewall that does not run shuts no port, so a rule that it does not take is missed by nobody.
+fn unless_off(made: io::Result<()>, is_off: impl FnOnce() -> bool) -> io::Result<()> {
+    match made {
+        Err(error) if is_off() => {
+            tracing::warn!(%error, "no firewall rule is made: the firewall does not run; once it does, ports are shut");
+            Ok(())
+        }
+        made => made,
+    }
+}
+
+/// Whether the service that is Windows' firewall does not run. One that does not say is taken to run.
+fn is_off() -> bool {
+    let status = service::look_at(SERVICE);
+    status.is_ok_and(|status| matches!(status.phase, Phase::Stopped | Phase::NotInstalled))
 }
 
 fn name(id: &str, protocol: Protocol) -> String {
@@ -116,9 +148,19 @@ fn plain(program: &Path) -> io::Result<String> {
     Ok(text.strip_prefix(r"\\?\").unwrap_or(text).to_owned())
 }
 
-/// A rule that names no process is not one that we made.
+/// Where the process of a rule is kept. A rule that names none is not one that we made.
+fn folder(rule: &FirewallRule) -> Option<&Path> {
+    rule.description.strip_prefix(KEPT_IN).map(Path::new)
+}
+
 fn is_stale(rule: &FirewallRule) -> bool {
-    rule.description.strip_prefix(KEPT_IN).is_some_and(|folder| is_over(Path::new(folder)))
+    folder(rule).is_some_and(is_over)
+}
+
+/// Whatever its case: the folder may have been named twice, each time in another one.
+fn is_kept_in(rule: &FirewallRule, processes: &Path) -> bool {
+    let lower = |path: &Path| PathBuf::from(path.as_os_str().to_ascii_lowercase());
+    folder(rule).and_then(Path::parent).is_some_and(|above| lower(above) == lower(processes))
 }
 
 #[cfg(test)]
@@ -168,5 +210,26 @@ mod tests {
         assert!(is_stale(&rule), "it has ended");
         drop(folder);
         assert!(is_stale(&rule), "it is forgotten");
+    }
+
+    #[test]
+    fn an_agent_knows_its_own_rules_by_the_folder_of_its_processes() {
+        let rule =
+            |folder: &str| rules(&opening(Path::new(folder), r"C:\a.exe")).expect("a usual path").remove(0);
+        let is_ours = |folder: &str| is_kept_in(&rule(folder), Path::new(r"C:\State\processes"));
+        assert!(is_ours(r"C:\State\processes\7d9f") && is_ours(r"c:\\state\Processes\7d9f"));
+        for other in [r"C:\Other\processes\7d9f", r"C:\State\processes", r"C:\State\processes\7d9f\deeper"] {
+            assert!(!is_ours(other), "{other}");
+        }
+        let foreign = FirewallRule { description: "ours".to_owned(), ..rule(r"C:\State\processes\7d9f") };
+        assert!(!is_kept_in(&foreign, Path::new(r"C:\State\processes")), "somebody else's");
+    }
+
+    #[test]
+    fn a_firewall_that_does_not_run_keeps_no_program_from_running() {
+        let refused = || Err(io::Error::other("the service is not there"));
+        unless_off(refused(), || true).expect("it shuts nothing");
+        unless_off(refused(), || false).expect_err("the port would be shut");
+        unless_off(Ok(()), || panic!("nobody asks")).expect("it is made");
     }
 }

@@ -19,9 +19,9 @@ use winstead_protocol::wins::{
 
 use super::names::{self, Names, Refused};
 use crate::{
-    access::{self, Access, Caller, Denied, Port, Protocol, Run, Terms},
+    access::{self, Access, Caller, Denied, MOST_PORTS, Port, Protocol, Run, Terms},
     services::caller,
-    supervision::{Attachment, Event, Kept, Offsets, Order, Process, Supervisor, Vault, ranges},
+    supervision::{Attachment, Event, Kept, Offsets, Order, Process, Supervisor, Vault},
     wins::rules::clean,
 };
 
@@ -31,8 +31,6 @@ const FIRST: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_mins(15);
 /// How long a process may take to end when it is asked to.
 const GRACE: Duration = Duration::from_secs(5);
-/// Ports of one process.
-const MOST_PORTS: usize = 4096;
 
 /// What a client sees of an exit code other than 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -391,7 +389,7 @@ fn order(name: &str, program: &str, file: &Path, (caller, run, terms): (&Caller,
         folder: run.folder.map(|folder| folder.to_string_lossy().into_owned()).or_else(parent),
         account: terms.account,
         limits: terms.limits,
-        ports: ranges(&run.ports),
+        ports: Port::ranges(&run.ports),
         label: format!("{name} {program}"),
         caller: caller.owner(),
         ..Order::default()

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use winstead_bench::{
-    BenchError, Experiment, Lock, Program, Results, admitted, ensure_free, host, pool_of, schedule,
+    BenchError, Experiment, Lock, Program, Results, admitted, ensure_free, host, pool_of, schedule, way,
 };
 use winstead_engine::Engine;
 use winstead_measurement::{
     Contention, Findings,
-    contention::{Arm, Design, DiskLimit, Machine, Workload},
+    contention::{Arm, Design, DiskLimit, Machine, Way, Workload},
 };
 use winstead_report::Document;
 use winstead_spec::{Documents, GuestOs, Name, Pool};
@@ -83,7 +83,8 @@ pub(crate) struct ContentionArgs {
     out: PathBuf,
     #[command(flatten)]
     probe: ProbeArgs,
-    /// The way into the machines. Default: their agents where those answer, else ssh.
+    /// The way into the machines. Default: that of the runs that are there already; else their agents if that of the first
+    /// one answers, and ssh if not, for all machines of the experiment.
     #[arg(long, value_name = "WAY")]
     via: Option<Via>,
     /// Shows what would be measured, and whether it fits, and measures nothing.
@@ -141,6 +142,7 @@ pub(crate) async fn run(context: &Context, args: &ContentionArgs) -> Result<(), 
     let host = host(&engine, &disk_folder(&engine, &documents)).await?;
     let results = Results::open(&args.out, design, host, env!("CARGO_PKG_VERSION"))?;
     warn_of_few(context, args.repeats);
+    warn_of_another_way(context, args.via, results.way()?);
     let (bar, tell) = teller(context);
     let experiment = Experiment {
         engine: &engine,
@@ -284,6 +286,17 @@ fn warn_of_unchecked(context: &Context, program: &Program) {
         context.ui.warn(&format!(
             "workloads are not checked beforehand: no winstead-probe for Linux is beside {}",
             program.file().display()
+        ));
+    }
+}
+
+fn warn_of_another_way(context: &Context, via: Option<Via>, before: Option<Way>) {
+    let (Some(via), Some(before)) = (via.map(|via| way(via.into())), before) else { return };
+    if via != before {
+        context.ui.warn(&format!(
+            "the runs before were made by {}, those to come by {}: arms may differ by it, and the report says so",
+            before.name(),
+            via.name()
         ));
     }
 }
