@@ -59,15 +59,19 @@ pub(super) async fn serve(lobby: Lobby, visitors: mpsc::Sender<GuestVisitor>) {
 /// Listens as soon as this is a guest with vsock: its driver may come after the agent, and an agent before us may still be
 /// there. Later nobody looks, as with the serial ports.
 async fn listener(port: u32) -> Option<VsockListener> {
+    let mut refused = None;
     for _ in 0..=LOOKS {
         if vsock::get_local_cid().is_ok_and(is_a_guests) {
-            // Whatever our own number is: it changes when a guest starts from saved memory.
+            // Whatever our own number is: it changes with each start of the host's QEMU.
             match VsockListener::bind(VsockAddr::new(VMADDR_CID_ANY, port)) {
                 Ok(listener) => return Some(listener),
-                Err(error) => tracing::debug!(%error, "vsock cannot be listened at now"),
+                Err(error) => refused = Some(error),
             }
         }
         sleep(LOOK_AGAIN).await;
+    }
+    if let Some(error) = refused {
+        tracing::warn!(port, %error, "vsock is not listened at");
     }
     None
 }

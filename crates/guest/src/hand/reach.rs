@@ -60,7 +60,11 @@ impl Ports {
                 Ok(agent) => return Ok(self.hand(agent, None)),
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
-                    tracing::info!(machine = self.machine, error, "by a port, because vsock does not answer");
+                    tracing::debug!(
+                        machine = self.machine,
+                        error,
+                        "by a port, because vsock does not answer"
+                    );
                 }
             }
         }
