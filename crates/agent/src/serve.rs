@@ -168,7 +168,7 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
     };
     let doors = Doors::open(&places.runtime, &agent.doors, &lobby)?;
     let own = Own::open((&places, &settings.program), &agent, &access, &metrics).await?;
-    let mut overview = Overview::new(Arc::clone(&access), lobby.seats, metrics);
+    let mut overview = Overview::new(Arc::clone(&access), Arc::clone(&lobby.seats), metrics);
     overview.doors = doors.described();
     let endpoint = endpoint(&agent, &mut overview).await?;
     let (overview, message) = (Arc::new(overview), message_limit(&agent.limits));
@@ -179,10 +179,11 @@ pub async fn serve(settings: &Settings, signals: &Signals) -> Result<(), ServeEr
     let (services, keys) = (services.transpose()?, network.as_ref().map(TcpDoor::keys));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), door = %local.path().display(), "serves");
     signals.ready.cancel();
+    let guest = host.then(|| GuestDoor::open(lobby));
     let outcome = tokio::select! {
         served = async { tokio::try_join!(
             // Three times all services: large for whoever waits for this.
-            Box::pin(at_all(serving, (local, network, host.then(GuestDoor::open)), signals, &own)),
+            Box::pin(at_all(serving, (local, network, guest), signals, &own)),
             wins::serve(services, wins_proxy, (&access, message), &signals.stop),
         ) } => served.map(drop),
         () = follow((&settings.source, keys.as_deref()), &overview, &signals.reload) => Ok(()),

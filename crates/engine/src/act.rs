@@ -22,6 +22,7 @@ use crate::{
     configure::{self, Paths},
     error::chain,
     facts::{Facts, Users},
+    hand,
     journal::{Journal, JournalError, Shared, SharedKind},
     machine::{Origin, Role},
     observe,
@@ -325,12 +326,16 @@ impl Actor {
         for attempt in 1.. {
             let run_as = self.users.run_as(&job.record);
             let (place, ram) = self.ram(job)?;
-            let config = configure::qemu(&self.home, &job.record, facts, run_as, (direct, place));
+            let (vsock, device) =
+                hand::vsock(&job.record, place).map(|vsock| (vsock.cid, vsock.device)).unzip();
+            let start = configure::Start { direct, ram: place, vsock };
+            let config = configure::qemu(&self.home, &job.record, facts, run_as, start);
             job.record.qemu = Some(config.clone());
             job.record.started_at = Some(Timestamp::now());
             job.record.ready_at = None;
             self.journal.update(&job.record).await?;
-            match qemu::start(&config, &facts.qemu, &run, ram, &self.stop).await {
+            let handed = qemu::Handed { ram, vsock: device };
+            match qemu::start(&config, &facts.qemu, &run, handed, &self.stop).await {
                 Ok(running) => {
                     job.record.process = Some(running.process);
                     job.record.tpm = running.tpm;

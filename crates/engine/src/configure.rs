@@ -111,14 +111,23 @@ fn guest_network(record: &MachineRecord) -> GuestNetwork {
     }
 }
 
-/// `direct`: whether the overlay and its base can be opened with `O_DIRECT` where they are; `ram`: where the guest's RAM
-/// lies in this start.
+/// What a start is given beside the record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    /// Whether the overlay and its base can be opened with `O_DIRECT` where they are.
+    pub(crate) direct: bool,
+    /// Where the guest's RAM lies.
+    pub(crate) ram: Ram,
+    /// The number under which it is called by vsock.
+    pub(crate) vsock: Option<u32>,
+}
+
 pub(crate) fn qemu(
     home: &Home,
     record: &MachineRecord,
     facts: &Facts,
     run_as: Option<RunAs>,
-    (direct, ram): (bool, Ram),
+    start: Start,
 ) -> MachineConfig {
     let paths = Paths::new(home, record);
     MachineConfig {
@@ -127,7 +136,7 @@ pub(crate) fn qemu(
         os: record.image.os,
         cpus: record.shape.cpus,
         memory: record.shape.memory,
-        ram,
+        ram: start.ram,
         firmware: firmware(record, &paths),
         tpm: record.shape.tpm.unwrap_or(record.image.os == GuestOs::Windows),
         disk: DiskConfig {
@@ -135,7 +144,7 @@ pub(crate) fn qemu(
             layer: paths.layer.clone(),
             base: paths.base.clone(),
             base_format: record.image.format,
-            direct,
+            direct: start.direct,
             flush: record.shape.disk.flush,
             io_uring: facts.store.io_uring,
         },
@@ -146,6 +155,7 @@ pub(crate) fn qemu(
             SeedKind::None => SeedConfig::None,
         },
         agent: record.image.agent,
+        vsock: start.vsock,
         accelerator: facts.accelerator.accelerator,
         run_as,
     }

@@ -117,6 +117,7 @@ pub(crate) fn facts(minor: u32, accelerator: Accelerator) -> Facts {
 /// The same machine, as if it had been started from a template's memory.
 pub(crate) fn clone_of_memory(record: MachineRecord) -> MachineRecord {
     let facts = facts(2, Accelerator::Tcg);
-    let config = configure::qemu(&Home::at("/home"), &record, &facts, None, (false, Ram::Saved));
+    let start = configure::Start { direct: false, ram: Ram::Saved, vsock: None };
+    let config = configure::qemu(&Home::at("/home"), &record, &facts, None, start);
     MachineRecord { qemu: Some(config), ..record }
 }

@@ -2,17 +2,34 @@
 
 use std::time::Duration;
 
-use winstead_guest::hand::{Hand, Ports};
-use winstead_hypervisor::qemu::HAND_SOCKETS;
-use winstead_spec::MachineName;
+use winstead_guest::hand::{Hand, Ports, may_call_by_vsock};
+use winstead_hypervisor::qemu::{self, HAND_SOCKETS, Ram, Vsock};
+use winstead_spec::{GuestOs, MachineName};
 
-use crate::{Engine, EngineError, Phase, engine::unknown_machine, error::chain, observe::observe};
+use crate::{
+    Engine, EngineError, MachineRecord, Phase, engine::unknown_machine, error::chain, observe::observe,
+};
 
 /// How long an agent may take before SSH is tried. It answers within milliseconds, in an emulated guest that does much else
 /// within a second.
 const QUICK: Duration = Duration::from_secs(3);
 /// How long it may take when there is no other way.
 pub(crate) const PATIENT: Duration = Duration::from_secs(30);
+
+/// A machine's vsock, where it wants one, this computer has it, and we could call by it.
+pub(crate) fn vsock(record: &MachineRecord, ram: Ram) -> Option<Vsock> {
+    if !wants_vsock(record, ram) {
+        return None;
+    }
+    let vsock = qemu::open_vsock().inspect_err(|error| tracing::debug!(%error, "machines have no vsock"));
+    vsock.ok().filter(|_| may_call_by_vsock())
+}
+
+/// Not one whose memory is saved, or began as another's: what was saved with this device could not be started where there is
+/// none. And no Windows: its agent does not listen there.
+fn wants_vsock(record: &MachineRecord, ram: Ram) -> bool {
+    record.image.agent && record.image.os == GuestOs::Linux && ram == Ram::Own
+}
 
 /// A way into a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +58,7 @@ impl Engine {
         let Some(ports) = self.ports(machine).await? else { return Ok(None) };
         match ports.reach(QUICK).await {
             Ok(hand) => {
-                tracing::info!(machine = %machine, "by its agent");
+                tracing::info!(machine = %machine, way = hand.way(), "by its agent");
                 Ok(Some(hand))
             }
             Err(error) => {
@@ -57,7 +74,9 @@ impl Engine {
     /// # Errors
     /// When there is no such machine, it does not run, or its agent is not there.
     pub(crate) async fn agent(&self, machine: &MachineName) -> Result<Hand, EngineError> {
-        Ok(self.agent_ports(machine).await?.reach(PATIENT).await?)
+        let hand = self.agent_ports(machine).await?.reach(PATIENT).await?;
+        tracing::info!(machine = %machine, way = hand.way(), "by its agent");
+        Ok(hand)
     }
 
     /// The ports of a running machine's agent.
@@ -80,15 +99,31 @@ impl Engine {
             let state = format!("{}, {}", entry.phase, entry.message);
             return Err(EngineError::NotRunning { machine: name.clone(), state });
         };
-        if !entry.record.qemu.is_some_and(|config| config.agent) {
-            return Ok(None);
-        }
+        let Some(config) = entry.record.qemu.filter(|config| config.agent) else { return Ok(None) };
         let run = self.home.run(name);
         Ok(Some(Ports {
             machine: name.to_string(),
             sockets: HAND_SOCKETS.iter().map(|socket| run.join(socket)).collect(),
             locks: self.home.machine(name),
+            vsock: config.vsock,
             qemu: Some(qemu),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+
+    #[test]
+    fn linux_machines_with_an_agent_want_vsock_unless_their_memory_is_anothers() {
+        let mut record = fixtures::record(&fixtures::pool("p", 1), 0, fixtures::image(7));
+        assert!(!wants_vsock(&record, Ram::Own));
+        record.image.agent = true;
+        assert!(wants_vsock(&record, Ram::Own));
+        assert!(!wants_vsock(&record, Ram::Shared) && !wants_vsock(&record, Ram::Saved));
+        record.image.os = GuestOs::Windows;
+        assert!(!wants_vsock(&record, Ram::Own));
     }
 }

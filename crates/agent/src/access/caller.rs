@@ -66,6 +66,13 @@ pub struct CallingProcess {
 }
 
 impl Caller {
+    /// The host, in its guest.
+    #[must_use]
+    pub fn host() -> Self {
+        let account = Account { name: "host".to_owned(), administrator: true, ..Account::default() };
+        Self { door: Door::Guest, account, process: None, container: None }
+    }
+
     /// Whose a process is that this caller starts: the same text for the same account in the same container at the same door,
     /// whichever process of theirs calls.
     #[must_use]

@@ -1,4 +1,5 @@
-//! From the host into its guest: sessions on serial ports ([`winstead_protocol::port`]), one caller at a time on each.
+//! From the host into its guest: sessions on serial ports ([`winstead_protocol::port`]), one caller at a time on each, and
+//! connections by vsock.
 //!
 //! Nobody but the host is at the other end of such a port, and it can do everything with its guest anyway.
 
@@ -15,38 +16,41 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_stream::Stream;
+use tokio_util::either::Either;
 use winstead_agent_client::port::{PortReader, SessionEnd, inward, outward};
 use winstead_protocol::port::{Mark, Nonce, PORTS, port_name, put_mark};
 
-use crate::door::{Visitor, virtio};
+use crate::door::{Lobby, Visitor, virtio, vsock};
 
 /// What waits between a port and its session.
 const BUFFER: usize = 128 * 1024;
 /// How often, and how many times, ports are looked for that are not there yet: an agent may be started before the
 /// system has found them all, and a port whose driver is restarted comes back. Later nobody looks: a guest at rest must
 /// stay at rest.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
-const LOOKS: usize = 60;
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
+pub(super) const LOOKS: usize = 60;
 
-/// All ports of this guest.
+/// All ports of this guest, and its vsock.
 #[derive(Debug)]
 pub struct GuestDoor {
     visitors: mpsc::Receiver<GuestVisitor>,
-    _ports: JoinSet<()>,
+    _porters: JoinSet<()>,
 }
 
 impl GuestDoor {
-    /// Opens the ports that are there, and those that appear within half a minute. On a computer that is no guest, none.
+    /// Opens the ports that are there, and those that appear within half a minute; vsock, too. On a computer that is no guest,
+    /// none. To be called in a runtime of tokio.
     #[must_use]
-    pub fn open() -> Self {
+    pub fn open(lobby: Lobby) -> Self {
         let (sender, visitors) = mpsc::channel(1);
-        let mut ports = JoinSet::new();
-        ports.spawn(open_ports(virtio::find, sender));
-        Self { visitors, _ports: ports }
+        let mut porters = JoinSet::new();
+        porters.spawn(vsock::serve(lobby, sender.clone()));
+        porters.spawn(open_ports(virtio::find, sender));
+        Self { visitors, _porters: porters }
     }
 }
 
-/// Who comes in, one after the other; ends where there is no port.
+/// Who comes in, one after the other; ends where there is neither port nor vsock.
 impl Stream for GuestDoor {
     type Item = io::Result<GuestVisitor>;
 
@@ -114,7 +118,7 @@ async fn serve(
             },
         };
         let (inside, outside) = tokio::io::duplex(BUFFER);
-        if visitors.send(Visitor::host(inside)).await.is_err() {
+        if visitors.send(Visitor::host(Either::Left(inside))).await.is_err() {
             return Ok(());
         }
         next = session(&mut port, &mut writer, nonce, outside).await?;
@@ -145,8 +149,8 @@ async fn session<R: AsyncRead + Unpin>(
     }
 }
 
-/// A session of the host.
-pub type GuestVisitor = Visitor<DuplexStream>;
+/// A session of the host on a port, or its connection by vsock.
+pub type GuestVisitor = Visitor<Either<DuplexStream, vsock::Connection>>;
 
 #[cfg(test)]
 mod tests {

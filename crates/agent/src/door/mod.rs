@@ -14,6 +14,8 @@ mod unix;
 #[cfg_attr(windows, path = "vioserial.rs")]
 mod virtio;
 mod visitor;
+#[cfg_attr(windows, path = "viosock.rs")]
+mod vsock;
 #[cfg(windows)]
 mod windows;
 

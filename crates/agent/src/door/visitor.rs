@@ -13,10 +13,7 @@ use tokio::{
 };
 use tonic::transport::server::Connected;
 
-use crate::{
-    access::{Account, Caller, Door},
-    door::Seat,
-};
+use crate::{access::Caller, door::Seat};
 
 /// What a client of HTTP/2 says first: 24 bytes of greeting and the head of its settings. Requests of HTTP/1 are longer.
 const FIRST_WORDS: usize = 33;
@@ -30,7 +27,7 @@ pub const TURNED_AWAY: &[u8] =
 pub struct Visitor<S> {
     stream: S,
     caller: Caller,
-    /// Nothing for the host, who needs none.
+    /// Nothing for the host at its ports, of which there are few.
     _seat: Option<Seat>,
     silence: Option<Silence>,
 }
@@ -49,11 +46,9 @@ impl<S> Visitor<S> {
         Self { stream, caller, _seat: Some(seat), silence: Some(Silence { heard: 0, ends }) }
     }
 
-    /// The host, in its guest: it needs no seat, and has all the time it wants.
+    /// The host at a port of its guest: it needs no seat, and has all the time it wants.
     pub fn host(stream: S) -> Self {
-        let account = Account { name: "host".to_owned(), administrator: true, ..Account::default() };
-        let caller = Caller { door: Door::Guest, account, process: None, container: None };
-        Self { stream, caller, _seat: None, silence: None }
+        Self { stream, caller: Caller::host(), _seat: None, silence: None }
     }
 
     /// Who it is.
@@ -101,7 +96,10 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
-    use crate::door::Seats;
+    use crate::{
+        access::{Account, Door},
+        door::Seats,
+    };
 
     fn visitor() -> (Visitor<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (ours, theirs) = tokio::io::duplex(64);

@@ -23,6 +23,7 @@ pub(super) fn ports(folder: &Path) -> Ports {
         sockets: vec![folder.join("hand.sock")],
         locks: folder.to_owned(),
         qemu: None,
+        vsock: None,
     }
 }
 

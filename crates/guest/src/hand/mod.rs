@@ -12,6 +12,7 @@ mod fake;
 mod home;
 mod inside;
 mod reach;
+mod vsock;
 
 pub use computer::{Adapter, Facts, Feature, Greeting};
 pub use copy::{Copied, copy_in, copy_out};
@@ -19,4 +20,5 @@ pub use error::{HandError, HandFailure};
 pub use exec::Streams;
 pub use home::at_home;
 pub use reach::{Hand, Ports};
+pub use vsock::may_call_by_vsock;
 pub use winstead_agent_client::{Clocks, RebootError};

@@ -1,6 +1,8 @@
-//! The way to a machine's agent: the first port that nobody else uses.
+//! The way to a machine's agent: vsock where the machine has it and its agent answers there, else the first port that nobody
+//! else uses.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,11 +13,14 @@ use winstead_agent_client::{Alive, Connection, port::Session};
 use winstead_process::ProcessId;
 use winstead_protocol::port::Nonce;
 
-use super::{HandError, HandFailure};
+use super::{HandError, HandFailure, vsock};
 use crate::socket;
 
 /// How often a free port is looked for while others have all.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Which part of a limit vsock has before a port is tried: the agent's kernel answers at once, also that nobody listens; only
+/// one without its driver says nothing.
+const VSOCKS_PART: u32 = 6;
 /// A guest may be held for minutes while its disk or the host's memory is full, as ssh's keep-alive has it too.
 const ALIVE: Alive = Alive(Some((Duration::from_secs(30), Duration::from_secs(300))));
 
@@ -30,14 +35,16 @@ pub struct Ports {
     pub locks: PathBuf,
     /// The process that must listen at the sockets: their folder is not ours alone.
     pub qemu: Option<ProcessId>,
+    /// The machine's number at vsock, if it has that; as long as `qemu` lives, it is nobody else's.
+    pub vsock: Option<u32>,
 }
 
-/// A connection to a machine's agent. Its port is free for others when it is dropped.
+/// A connection to a machine's agent. Its port, if it has one, is free for others when it is dropped.
 #[derive(Debug)]
 pub struct Hand {
     pub(super) machine: String,
     agent: Connection,
-    _turn: fs_err::File,
+    turn: Option<fs_err::File>,
 }
 
 impl Ports {
@@ -47,17 +54,41 @@ impl Ports {
     /// See [`HandFailure`]. Cancel safe.
     pub async fn reach(&self, limit: Duration) -> Result<Hand, HandError> {
         let until = Instant::now() + limit;
+        if let Some(cid) = self.vsock {
+            let part = limit / VSOCKS_PART;
+            match timeout(part, self.call(cid)).await.unwrap_or(Err(HandFailure::Silent(part))) {
+                Ok(agent) => return Ok(self.hand(agent, None)),
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::debug!(
+                        machine = self.machine,
+                        error,
+                        "by a port, because vsock does not answer"
+                    );
+                }
+            }
+        }
         let reached = async {
             let (turn, socket) = self.turn(until, limit).await?;
             let left = until.saturating_duration_since(Instant::now());
             let agent = timeout(left, self.connect(&socket, left)).await;
-            Ok(Hand {
-                machine: self.machine.clone(),
-                agent: agent.map_err(|_| HandFailure::Silent(limit))??,
-                _turn: turn,
-            })
+            Ok(self.hand(agent.map_err(|_| HandFailure::Silent(limit))??, Some(turn)))
         };
         reached.await.map_err(|failure| self.error("be answered", failure))
+    }
+
+    fn hand(&self, agent: Connection, turn: Option<fs_err::File>) -> Hand {
+        Hand { machine: self.machine.clone(), agent, turn }
+    }
+
+    /// By vsock. Whose number it is, the kernel says: QEMU's, if it still lives when the connection is there.
+    async fn call(&self, cid: u32) -> Result<Connection, HandFailure> {
+        let name = format!("vsock:{cid}");
+        let stream = vsock::open(cid).await.map_err(HandFailure::io(name.as_ref()))?;
+        if self.qemu.is_some_and(|qemu| !qemu.is_alive()) {
+            return Err(HandFailure::io(name.as_ref())(io::ErrorKind::NotConnected.into()));
+        }
+        Ok(Connection::over(stream, &name, &ALIVE).await?)
     }
 
     /// The first port that nobody uses.
@@ -96,6 +127,12 @@ impl Hand {
     #[must_use]
     pub const fn agent(&self) -> &Connection {
         &self.agent
+    }
+
+    /// By which way it is reached, for people.
+    #[must_use]
+    pub const fn way(&self) -> &'static str {
+        if self.turn.is_some() { "a port" } else { "vsock" }
     }
 
     pub(super) fn error(&self, what: String, failure: impl Into<HandFailure>) -> HandError {

@@ -42,6 +42,7 @@ fn linux() -> MachineConfig {
         },
         seed: SeedConfig::FwCfg("../seed.tar".into()),
         agent: false,
+        vsock: None,
         accelerator: Accelerator::Tcg,
         run_as: Some(RunAs { uid: 2_013_265_920, gid: 2_013_265_920, groups: vec![] }),
     }
@@ -121,6 +122,18 @@ fn a_linux_machine_with_uefi_on_a_bridge() {
 #[test]
 fn a_windows_machine_with_secure_boot_under_kvm() {
     insta::assert_snapshot!(shown(&windows(), &qemu(10, 0)));
+}
+
+#[test]
+fn a_machine_with_vsock_has_one_device_more() {
+    let agent = MachineConfig { agent: true, ..linux() };
+    let vsock = MachineConfig { vsock: Some(4_000_000_001), ..agent.clone() };
+    let (without, with) = (shown(&agent, &qemu(10, 0)), shown(&vsock, &qemu(10, 0)));
+    insta::assert_snapshot!(difference(&without, &with), @"-device vhost-vsock-pci,id=vsock0,guest-cid=4000000001,vhostfd=3");
+    assert_eq!(with.lines().count(), without.lines().count() + 1);
+    // The file of its RAM is handed over first.
+    let ram = shown(&MachineConfig { ram: Ram::Shared, ..vsock }, &qemu(10, 0));
+    assert!(ram.contains("mem-path=/proc/self/fd/3,") && ram.contains(",vhostfd=4"), "{ram}");
 }
 
 #[test]

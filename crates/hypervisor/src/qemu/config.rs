@@ -27,7 +27,7 @@ pub(crate) const CONSOLE_LOG: &str = "console.log";
 pub(crate) const QEMU_LOG: &str = "qemu.log";
 /// The machine's own UEFI variables.
 pub(crate) const VARIABLES: &str = "vars.fd";
-/// The descriptor under which QEMU finds the file of its guest's RAM, if it is given one.
+/// The descriptor under which QEMU finds the file of its guest's RAM, if it is given one; its vsock is the next.
 pub(crate) const RAM_DESCRIPTOR: u32 = 3;
 /// The state of the machine's TPM.
 pub(crate) const TPM_FOLDER: &str = "tpm";
@@ -88,6 +88,9 @@ pub struct MachineConfig {
     /// Whether `winstead-agent` runs in it and gets its ports.
     #[serde(default)]
     pub agent: bool,
+    /// The number under which it is called by vsock, if it has that: of the device that QEMU is handed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vsock: Option<u32>,
     /// How it runs.
     pub accelerator: Accelerator,
     /// The user that its processes run as; `None`: ours.

@@ -8,7 +8,8 @@ use winstead_spec::{DiskFormat, Flush, GuestOs};
 use super::{
     Backend, FirmwareConfig, MachineConfig, Ram, SeedConfig,
     config::{
-        self, AGENT_SOCKET, COMMAND_SOCKET, CONSOLE_LOG, CONSOLE_SOCKET, HAND_SOCKETS, SUPERVISOR_SOCKET,
+        self, AGENT_SOCKET, COMMAND_SOCKET, CONSOLE_LOG, CONSOLE_SOCKET, HAND_SOCKETS, RAM_DESCRIPTOR,
+        SUPERVISOR_SOCKET,
     },
     line::{Line, path, value},
 };
@@ -144,6 +145,12 @@ fn hand(line: &mut Line) {
     }
 }
 
+/// The same agent's vsock: the device is open already, see [`super::open_vsock`].
+fn vsock(line: &mut Line, config: &MachineConfig, cid: u32) {
+    let descriptor = RAM_DESCRIPTOR + u32::from(config.ram != Ram::Own);
+    line.option("-device", format!("vhost-vsock-pci,id=vsock0,guest-cid={cid},vhostfd={descriptor}"));
+}
+
 /// Random numbers, the guest agent's port, the panic device, and what Windows needs besides.
 pub(crate) fn small_ones(line: &mut Line, config: &MachineConfig) {
     line.option("-object", "rng-builtin,id=random");
@@ -153,6 +160,9 @@ pub(crate) fn small_ones(line: &mut Line, config: &MachineConfig) {
     line.option("-device", "virtserialport,bus=ports.0,chardev=agent,name=org.qemu.guest_agent.0,id=agent0");
     if config.agent {
         hand(line);
+    }
+    if let Some(cid) = config.vsock {
+        vsock(line, config, cid);
     }
     line.option("-device", "pvpanic");
     if config.os == GuestOs::Windows {

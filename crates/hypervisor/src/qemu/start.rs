@@ -32,6 +32,15 @@ pub struct Running {
     pub tpm: Option<ProcessId>,
 }
 
+/// What a machine's QEMU is handed open, because it may not open it itself, or because it has no name.
+#[derive(Debug, Default)]
+pub struct Handed {
+    /// The file of its RAM, for every [`super::Ram`] but QEMU's own.
+    pub ram: Option<OwnedFd>,
+    /// The device of its vsock, if it has one.
+    pub vsock: Option<OwnedFd>,
+}
+
 /// A machine that did not start. Nothing of it runs.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -125,8 +134,7 @@ pub enum StartError {
     },
 }
 
-/// Starts a machine in `folder`, its run folder, and returns when QEMU answers; the guest is paused. `ram` is the file of
-/// its RAM, for every [`super::Ram`] but QEMU's own.
+/// Starts a machine in `folder`, its run folder, and returns when QEMU answers; the guest is paused.
 ///
 /// # Errors
 /// See [`StartError`]; nothing of the machine runs then.
@@ -136,7 +144,7 @@ pub async fn start(
     config: &MachineConfig,
     qemu: &Qemu,
     folder: &Path,
-    ram: Option<OwnedFd>,
+    handed: Handed,
     stop: &CancellationToken,
 ) -> Result<Running, StartError> {
     check(config, folder)?;
@@ -145,7 +153,7 @@ pub async fn start(
         true => Some(tpm::start(config, folder, stop).await.map_err(|error| without_tpm(config, error))?),
         false => None,
     };
-    match launch(config, qemu, (folder, ram), stop).await {
+    match launch(config, qemu, (folder, handed), stop).await {
         Ok(process) => Ok(Running { process, tpm }),
         Err(error) => {
             if let Some(Err(left)) = tpm.map(ProcessId::kill) {
@@ -203,13 +211,14 @@ fn prepare(config: &MachineConfig, folder: &Path) -> io::Result<()> {
 async fn launch(
     config: &MachineConfig,
     qemu: &Qemu,
-    (folder, ram): (&Path, Option<OwnedFd>),
+    (folder, handed): (&Path, Handed),
     stop: &CancellationToken,
 ) -> Result<ProcessId, StartError> {
     let open = launch::open_log(folder);
     let (log, begin) = open.map_err(|source| StartError::Prepare { machine: config.name.clone(), source })?;
     let command = launch::command(&qemu.binary, &arguments(config, qemu), config.run_as.as_ref(), folder);
-    let started = command.start_detached_with(&log, input(config)?, ram.into_iter().collect());
+    let handed = handed.ram.into_iter().chain(handed.vsock).collect();
+    let started = command.start_detached_with(&log, input(config)?, handed);
     let mut child = started.map_err(|source| StartError::Launch { source })?;
     // The process id is kept through setsid, env and setpriv: each becomes the next.
     let answered = match child.id().and_then(ProcessId::of) {

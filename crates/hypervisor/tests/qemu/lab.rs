@@ -11,8 +11,8 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use winstead_hypervisor::qemu::{
-    self, Accelerator, AdoptError, Backend, DiskConfig, FirmwareConfig, MachineConfig, NicConfig, Qemu, Ram,
-    RunAs, RunState, SeedConfig, StartError,
+    self, Accelerator, AdoptError, Backend, DiskConfig, FirmwareConfig, Handed, MachineConfig, NicConfig,
+    Qemu, Ram, RunAs, RunState, SeedConfig, StartError,
 };
 use winstead_process::{Command, ProcessId};
 use winstead_spec::{ByteSize, DiskFormat, Flush, GuestOs};
@@ -51,12 +51,19 @@ impl Lab {
     }
 
     pub(crate) async fn start(&self) -> Result<qemu::Running, StartError> {
-        qemu::start(&self.config, &self.qemu, &self.run, None, &self.stop).await
+        qemu::start(&self.config, &self.qemu, &self.run, Handed::default(), &self.stop).await
     }
 
     /// The same with its RAM in a file.
     pub(crate) async fn start_with(&self, ram: OwnedFd) -> Result<qemu::Running, StartError> {
-        qemu::start(&self.config, &self.qemu, &self.run, Some(ram), &self.stop).await
+        qemu::start(
+            &self.config,
+            &self.qemu,
+            &self.run,
+            Handed { ram: Some(ram), ..Handed::default() },
+            &self.stop,
+        )
+        .await
     }
 
     pub(crate) async fn adopt(&self, process: ProcessId) -> Result<RunState, AdoptError> {
@@ -114,6 +121,7 @@ fn config() -> MachineConfig {
         },
         seed: SeedConfig::FwCfg("../seed.tar".into()),
         agent: false,
+        vsock: None,
         accelerator: Accelerator::Tcg,
         run_as: None,
     }
