@@ -19,4 +19,4 @@ pub use error::{HandError, HandFailure};
 pub use exec::Streams;
 pub use home::at_home;
 pub use reach::{Hand, Ports};
-pub use winstead_agent_client::{Clocks, RebootError};
+pub use winstead_agent_client::{Clocks, RebootError, terminal::Screen};
