@@ -253,7 +253,7 @@ fn an_agent_that_does_not_answer_is_told_and_not_waited_for_long() {
     assert!(took < std::time::Duration::from_secs(10), "{took:?}");
     assert!(lab.ok(&["describe", "hand-0"]).contains("no answer"));
     // SSH needs no terminal of ours to give a program one.
-    let terminal = lab.run(&["-v", "exec", "-t", "hand-0", "--", "stty", "size"]);
+    let terminal = lab.run(&["-v", "exec", "-t", "hand-0", "--", "test", "-t", "0"]);
     assert_eq!(terminal.code, Some(0), "{terminal:?}");
     assert!(terminal.stderr.contains("no terminal to lend"), "{terminal:?}");
 }
