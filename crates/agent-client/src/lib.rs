@@ -1,6 +1,6 @@
 //! Talks to a `winstead-agent`: on this computer, in a machine, or over the network.
 //!
-//! Knows the way to it and its protocol, nothing of the daemon itself. What an agent in a guest says is not trusted:
+//! Knows the way to it and its protocol, and how a terminal is lent to what it runs; nothing of the daemon itself. What an agent in a guest says is not trusted:
 //! every message is bounded.
 
 mod computer;
@@ -16,6 +16,7 @@ pub mod port;
 mod processes;
 pub mod socket;
 mod tcp;
+pub mod terminal;
 pub mod tunnel;
 
 pub use computer::{Clocks, RebootError, come_back};

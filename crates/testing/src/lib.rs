@@ -11,6 +11,7 @@ mod programs;
 mod scratch;
 mod skip;
 mod tiny;
+mod typed;
 mod wine;
 
 pub use built::{static_agent, static_probe};
@@ -21,4 +22,5 @@ pub use programs::{Program, program_or_skip};
 pub use scratch::{lab_folder, scratch};
 pub use skip::skip;
 pub use tiny::{tiny_image, tiny_image_or_skip, tiny_image_with_agent};
+pub use typed::Typed;
 pub use wine::{Executable, Wine};

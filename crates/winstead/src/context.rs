@@ -19,6 +19,8 @@ pub(crate) struct Context {
     pub(crate) ui: Ui,
     pub(crate) format: Format,
     pub(crate) stop: CancellationToken,
+    /// What kind our terminal is.
+    pub(crate) term: Option<String>,
     /// `None` when there is no place for one: commands without machines need none.
     home: Option<PathBuf>,
     artifacts: Option<PathBuf>,
@@ -31,6 +33,7 @@ impl Context {
             ui,
             format: global.output,
             stop: CancellationToken::new(),
+            term: environment.term.clone(),
             home: global.home.clone().or_else(|| environment.home()),
             artifacts: absolute(global.artifacts.clone().or_else(|| environment.artifacts.clone()))?,
             faults: faults(environment),

@@ -10,8 +10,8 @@ use std::{
 pub(crate) struct Environment {
     /// `NO_COLOR` is set to anything (no-color.org).
     pub(crate) no_color: bool,
-    /// `TERM` says that the terminal cannot do more than print.
-    pub(crate) dumb_terminal: bool,
+    /// `TERM`: what kind the terminal is.
+    pub(crate) term: Option<String>,
     /// `WINSTEAD_LOG`: which log lines are written, as `tracing-subscriber` reads it.
     pub(crate) log: Option<String>,
     /// Where a crash test wants this process to die.
@@ -34,7 +34,7 @@ impl Environment {
     pub(crate) fn read() -> Self {
         Self {
             no_color: value("NO_COLOR").is_some(),
-            dumb_terminal: value("TERM").is_some_and(|term| term == "dumb"),
+            term: value("TERM").and_then(|text| text.into_string().ok()),
             log: value("WINSTEAD_LOG").and_then(|text| text.into_string().ok()),
             #[cfg(feature = "faults")]
             kill_at: value("WINSTEAD_FAULT_KILL_AT").and_then(|text| text.to_str()?.parse().ok()),
@@ -52,6 +52,11 @@ impl Environment {
     /// The home folder of Winstead when no option names one; `None` when there is no place for one.
     pub(crate) fn home(&self) -> Option<PathBuf> {
         self.winstead_home.clone().or_else(|| self.default_home())
+    }
+
+    /// Whether the terminal cannot do more than print.
+    pub(crate) fn has_dumb_terminal(&self) -> bool {
+        self.term.as_deref() == Some("dumb")
     }
 
     fn default_home(&self) -> Option<PathBuf> {

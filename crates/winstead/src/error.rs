@@ -195,6 +195,9 @@ fn hand_hint(error: &HandError) -> String {
     match &error.failure {
         HandFailure::Busy(..) => "wait until another command in that machine has ended".to_owned(),
         HandFailure::Kind { found: "a folder", .. } => "folders need -r".to_owned(),
+        HandFailure::Terminal(_) => {
+            "leave out -t, or go by SSH, which needs no terminal: --via ssh".to_owned()
+        }
         HandFailure::Outside(_) => {
             format!("do not trust {}: `winstead reset {0}` puts it back to golden", error.machine)
         }

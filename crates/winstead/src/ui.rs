@@ -48,10 +48,10 @@ impl Ui {
         let color = |terminal: bool| match global.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => terminal && !environment.no_color && !environment.dumb_terminal,
+            Color::Auto => terminal && !environment.no_color && !environment.has_dumb_terminal(),
         };
         // Log lines and bars would write over each other.
-        let moving = terminal_err && !global.quiet && global.verbose == 0 && !environment.dumb_terminal;
+        let moving = terminal_err && !global.quiet && global.verbose == 0 && !environment.has_dumb_terminal();
         let target = if moving { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         Self {
             shown: Arc::new(Shown {

@@ -1,20 +1,17 @@
 //! What a program says goes to our outputs, and what comes to us goes to it.
 
-use std::{
-    io::{self, Read, Write},
-    process::ExitCode,
-};
+use std::{io, process::ExitCode};
 
-use bytes::Bytes;
-use tokio::{sync::mpsc, task::JoinSet};
-use winstead_agent_client::{Listening, ProcessInput, Said};
+use tokio::task::JoinSet;
+use winstead_agent_client::{
+    Listening, ProcessInput, Said,
+    terminal::{show, typed},
+};
 
 use crate::cli::{
     Failure,
     platform::{Interruptions, ended},
 };
-
-const CHUNK: usize = 64 * 1024;
 
 /// One thread is enough to carry bytes.
 ///
@@ -56,47 +53,6 @@ pub(crate) async fn until(mut listening: Listening, said: [u64; 2]) -> Result<()
         }
     }
     Ok(())
-}
-
-/// Puts it out; returns whether more comes.
-///
-/// # Errors
-/// When our output breaks.
-pub(crate) fn show(said: Said) -> io::Result<bool> {
-    match said {
-        Said::Stdout(data) => put(io::stdout().lock(), &data)?,
-        Said::Stderr(data) => put(io::stderr().lock(), &data)?,
-        Said::Gap(bytes) => put(io::stderr().lock(), format!("[{bytes} bytes are gone]\n").as_bytes())?,
-        Said::Ended(_) => return Ok(false),
-    }
-    Ok(true)
-}
-
-fn put(mut output: impl Write, data: &[u8]) -> io::Result<()> {
-    output.write_all(data)?;
-    output.flush()
-}
-
-/// What comes to our standard input, to its end.
-///
-/// A thread of its own reads: nothing can end a read that waits for somebody to type, but the end of this process.
-///
-/// # Errors
-/// When the system has no thread.
-pub(crate) fn typed() -> io::Result<mpsc::Receiver<Bytes>> {
-    let (tell, read) = mpsc::channel(1);
-    std::thread::Builder::new().spawn(move || {
-        loop {
-            let mut data = vec![0; CHUNK];
-            // What cannot be read has ended.
-            let count = io::stdin().lock().read(&mut data).unwrap_or_default();
-            data.truncate(count);
-            if count == 0 || tell.blocking_send(Bytes::from(data)).is_err() {
-                return;
-            }
-        }
-    })?;
-    Ok(read)
 }
 
 async fn carry_input(input: ProcessInput) -> io::Result<()> {

@@ -11,9 +11,6 @@ mod policy;
 mod processes;
 mod reach;
 mod run;
-#[cfg_attr(unix, path = "screen/unix.rs")]
-#[cfg_attr(windows, path = "screen/windows.rs")]
-mod screen;
 mod selftest;
 mod serve;
 mod service;

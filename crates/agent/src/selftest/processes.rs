@@ -19,7 +19,7 @@ use crate::{
         Outcome, Subject,
         platform::{SHELL, start},
     },
-    supervision::{End, Event, Offsets, Order, Process, Settings, Supervisor, keeps},
+    supervision::{End, Event, Offsets, Order, Process, Settings, Supervisor, Terminal, keeps, named_signal},
     windows::{Job, signalled_within},
 };
 
@@ -27,8 +27,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a program needs to be one that can be asked.
 const BEGIN: Duration = Duration::from_secs(1);
-/// `STATUS_CONTROL_C_EXIT`: what Ctrl-Break ends a program with that does nothing about it.
-const ASKED: u32 = 0xC000_013A;
+/// `STATUS_CONTROL_C_EXIT`: what an event of its console ends a program with that does nothing about it.
+const ASKED: End = End::Code(0xC000_013A_u32.cast_signed());
 
 type Tried = Result<Outcome, Box<dyn Error + Send + Sync>>;
 
@@ -53,19 +53,62 @@ impl Drop for Place {
     }
 }
 
+/// A program that does nothing until it is ended.
+fn resting(subject: &Subject) -> Order {
+    let program = subject.program.display().to_string();
+    let arguments = ["selftest", "--rest"].map(str::to_owned).to_vec();
+    Order { file: program.clone(), program, arguments, ..Order::default() }
+}
+
+/// The system's shell with these words.
+fn shell(words: &[&str]) -> Order {
+    let arguments = ["/c"].iter().chain(words).map(|word| (*word).to_owned()).collect();
+    Order { file: SHELL.into(), program: SHELL.into(), arguments, stdin: true, ..Order::default() }
+}
+
 /// A program that rests is asked to end, and ends by that.
 pub(super) async fn asked_to_end(subject: &Subject) -> Outcome {
     let tried: Tried = async {
         let place = Place::new("ask");
         let supervisor = Supervisor::open(place.settings(subject)).await?;
-        let program = subject.program.display().to_string();
-        let arguments = ["selftest", "--rest"].map(str::to_owned).to_vec();
-        let order = Order { file: program.clone(), program, arguments, ..Order::default() };
-        let process = supervisor.start(order).await?;
+        let process = supervisor.start(resting(subject)).await?;
         sleep(BEGIN).await;
         let stopped = supervisor.stop(process.id(), PATIENCE).await?;
         supervisor.close().await;
-        Ok(Outcome::expect(&(stopped.end, stopped.forced), &(End::Code(ASKED.cast_signed()), false)))
+        Ok(Outcome::expect(&(stopped.end, stopped.forced), &(ASKED, false)))
+    }
+    .await;
+    told(tried)
+}
+
+/// A shell waits for a key at its terminal, and then says how wide that is; programs that rest at theirs end by Ctrl-C, and
+/// when it is closed.
+pub(super) async fn at_a_terminal(subject: &Subject) -> Outcome {
+    let tried: Tried = async {
+        let place = Place::new("terminal");
+        let supervisor = Supervisor::open(place.settings(subject)).await?;
+        let terminal = Some(Terminal { columns: 80, rows: 24 });
+        let order = Order { terminal, ..shell(&["pause&", "mode", "con&", "exit", "7"]) };
+        let process = supervisor.start(order).await?;
+        sleep(BEGIN).await;
+        process.resize(Terminal { columns: 101, rows: 37 })?;
+        sleep(BEGIN).await;
+        let heard = timeout(PATIENCE, heard(&process)).await;
+        supervisor.stop(process.id(), Duration::ZERO).await?;
+        let (said, end) = heard??;
+        let is_wide = said.windows(3).any(|digits| digits == b"101");
+        let resting = Order { terminal, ..resting(subject) };
+        let process = supervisor.start(resting.clone()).await?;
+        sleep(BEGIN).await;
+        process.signal(named_signal("INT").unwrap_or_default())?;
+        let interrupted = timeout(PATIENCE, process.ended()).await;
+        supervisor.stop(process.id(), Duration::ZERO).await?;
+        let process = supervisor.start(resting).await?;
+        sleep(BEGIN).await;
+        let stopped = supervisor.stop(process.id(), PATIENCE).await?;
+        supervisor.close().await;
+        let found = (is_wide, end, interrupted?, stopped.end, stopped.forced);
+        Ok(Outcome::expect(&found, &(true, End::Code(7), ASKED, ASKED, false)))
     }
     .await;
     told(tried)
@@ -76,9 +119,7 @@ pub(super) async fn found_again(subject: &Subject) -> Outcome {
     let tried: Tried = async {
         let place = Place::new("find");
         let first = Supervisor::open(place.settings(subject)).await?;
-        let arguments = ["/c", "echo", "hello&", "pause&", "exit", "7"].map(str::to_owned).to_vec();
-        let order =
-            Order { file: SHELL.into(), program: SHELL.into(), arguments, stdin: true, ..Order::default() };
+        let order = shell(&["echo", "hello&", "pause&", "exit", "7"]);
         let id = first.start(order).await?.id().to_owned();
         let known = keeps(&place.0.join(&id));
         first.close().await;

@@ -18,7 +18,8 @@ use crate::{
     selftest::{Item, Outcome, Subject, network, processes},
     service::{self, Phase},
     windows::{
-        self, ClientProcess, Descriptor, EventLog, FirewallRule, Job, Program, Started, is_wine, newest_event,
+        self, ClientProcess, Descriptor, EventLog, FirewallRule, Job, Program, Started, Streams, is_wine,
+        newest_event,
     },
 };
 
@@ -99,6 +100,11 @@ pub async fn run(subject: &Subject) -> Vec<Item> {
         name: "ctrl-break",
         proves: "a program is asked to end before it is ended",
         outcome: if wine { skipped() } else { processes::asked_to_end(subject).await },
+    });
+    items.push(Item {
+        name: "terminal",
+        proves: "a program at a terminal has its keys and its size, hears Ctrl-C, and that its terminal is closed",
+        outcome: if wine { skipped() } else { processes::at_a_terminal(subject).await },
     });
     items.push(Item {
         name: "service",
@@ -295,7 +301,7 @@ pub(super) fn start(
         arguments: &arguments,
         environment: &[],
         folder: Path::new(r"C:\Windows"),
-        streams: [input.as_handle(), nowhere.file().as_handle(), nowhere.file().as_handle()],
+        streams: Streams::Pipes([input.as_handle(), nowhere.file().as_handle(), nowhere.file().as_handle()]),
         account: None,
     };
     Started::start(&program, job)

@@ -1,9 +1,9 @@
-//! Starts a program that is in its job before it has done anything, with three streams, an environment of its own and,
-//! if need be, as somebody else.
+//! Starts a program that is in its job before it has done anything, with three streams or a terminal, an environment of its
+//! own and, if need be, as somebody else.
 #![expect(unsafe_code, reason = "std starts no process that is suspended and handed out with its thread")]
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::{OsStr, OsString, c_void},
     io,
     os::windows::{
         ffi::OsStrExt as _,
@@ -17,19 +17,21 @@ use windows_sys::Win32::{
     Foundation::{HANDLE_FLAG_INHERIT, SetHandleInformation, WAIT_OBJECT_0},
     Security::{LOGON32_LOGON_SERVICE, LOGON32_PROVIDER_DEFAULT, LogonUserW},
     System::{
-        Console::{CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent},
+        Console::{CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent, HPCON},
         Threading::{
             CREATE_BREAKAWAY_FROM_JOB, CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW, CREATE_SUSPENDED,
             CREATE_UNICODE_ENVIRONMENT, CreateProcessAsUserW, CreateProcessW, DeleteProcThreadAttributeList,
             EXTENDED_STARTUPINFO_PRESENT, GetExitCodeProcess, INFINITE, InitializeProcThreadAttributeList,
-            PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROCESS_CREATION_FLAGS, PROCESS_INFORMATION, ResumeThread,
-            STARTF_USESTDHANDLES, STARTUPINFOEXW, UpdateProcThreadAttribute, WaitForSingleObject,
+            PROC_THREAD_ATTRIBUTE_HANDLE_LIST, PROC_THREAD_ATTRIBUTE_PSEUDOCONSOLE, PROCESS_CREATION_FLAGS,
+            PROCESS_INFORMATION, ResumeThread, STARTF_USESTDHANDLES, STARTUPINFOEXW,
+            UpdateProcThreadAttribute, WaitForSingleObject,
         },
     },
 };
 
 use crate::windows::{
-    Job,
+    Job, PseudoConsole,
+    console::let_ctrl_c_through,
     memory::{size, wide},
 };
 
@@ -47,10 +49,19 @@ pub struct Program<'a> {
     pub environment: &'a [(String, String)],
     /// Where it runs.
     pub folder: &'a Path,
-    /// Its standard input, output and error.
-    pub streams: [BorrowedHandle<'a>; 3],
+    /// What it reads and writes.
+    pub streams: Streams<'a>,
     /// As whom; nothing: as we are.
     pub account: Option<&'a Login>,
+}
+
+/// Where a program's standard streams lead.
+#[derive(Clone, Copy, Debug)]
+pub enum Streams<'a> {
+    /// Standard input, output and error.
+    Pipes([BorrowedHandle<'a>; 3]),
+    /// All three are a terminal's.
+    Terminal(&'a PseudoConsole),
 }
 
 /// An account that a program can be started as.
@@ -223,14 +234,10 @@ fn create(
     let (file, folder) = (wide(program.file), wide(program.folder));
     let mut line = command_line(program.file, program.arguments)?;
     let environment = environment_block(program.environment)?;
-    let streams = program.streams.map(|stream| stream.as_raw_handle());
-    let inherited = Inherited::new(streams)?;
-    let mut start = STARTUPINFOEXW::default();
-    start.StartupInfo.cb = size::<STARTUPINFOEXW>();
-    start.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
-    [start.StartupInfo.hStdInput, start.StartupInfo.hStdOutput, start.StartupInfo.hStdError] = streams;
-    start.lpAttributeList = inherited.pointer();
-    let flags = flags | CREATE_UNICODE_ENVIRONMENT | CREATE_NEW_PROCESS_GROUP | EXTENDED_STARTUPINFO_PRESENT;
+    let attribute = Attribute::of(program.streams)?;
+    let start = attribute.start();
+    let inherits = i32::from(!attribute.handles.is_empty());
+    let flags = flags | attribute.flags() | CREATE_UNICODE_ENVIRONMENT | EXTENDED_STARTUPINFO_PRESENT;
     let mut made = PROCESS_INFORMATION::default();
     let (info, made_at) = ((&raw const start).cast(), &raw mut made);
     // SAFETY: all texts end with zeros, the list lives until the call has returned, both new handles are ours to close.
@@ -238,7 +245,18 @@ fn create(
         let (file, line) = (file.as_ptr(), line.as_mut_ptr());
         let (environment, folder) = (environment.as_ptr().cast(), folder.as_ptr());
         let done = match program.account {
-            None => CreateProcessW(file, line, null(), null(), 1, flags, environment, folder, info, made_at),
+            None => CreateProcessW(
+                file,
+                line,
+                null(),
+                null(),
+                inherits,
+                flags,
+                environment,
+                folder,
+                info,
+                made_at,
+            ),
             Some(Login(token)) => {
                 let token = token.as_raw_handle();
                 CreateProcessAsUserW(
@@ -247,7 +265,7 @@ fn create(
                     line,
                     null(),
                     null(),
-                    1,
+                    inherits,
                     flags,
                     environment,
                     folder,
@@ -267,52 +285,96 @@ fn create(
     }
 }
 
-/// The only handles that a new process gets, whatever else here could be inherited.
-struct Inherited {
+/// The list of the one attribute that a new process is started with: the only handles that it gets, whatever else here could
+/// be inherited, or its terminal.
+struct Attribute {
     list: Vec<u64>,
-    /// The list leads to these.
+    streams: [RawHandle; 3],
+    /// Those of them that can be inherited until this is dropped; the list leads to these. A terminal's are none of ours.
     handles: Box<[RawHandle]>,
 }
 
-impl Inherited {
-    fn new(streams: [RawHandle; 3]) -> io::Result<Self> {
+impl Attribute {
+    fn of(streams: Streams<'_>) -> io::Result<Self> {
+        match streams {
+            Streams::Pipes(pipes) => Self::pipes(pipes.map(|stream| stream.as_raw_handle())),
+            Streams::Terminal(console) => Self::terminal(console),
+        }
+    }
+
+    fn pipes(streams: [RawHandle; 3]) -> io::Result<Self> {
         let mut handles = streams.to_vec();
         handles.sort_unstable();
         handles.dedup();
-        let handles = handles.into_boxed_slice();
-        let mut needed = 0;
-        // SAFETY: it says how much room is needed, and fails.
-        unsafe { InitializeProcThreadAttributeList(null_mut(), 1, 0, &raw mut needed) };
-        let mut list = vec![0_u64; needed.div_ceil(size_of::<u64>())];
-        for handle in &handles {
+        let attribute = Self::new(streams, handles)?;
+        for handle in &attribute.handles {
             // SAFETY: it is open: its owner is borrowed.
             if unsafe { SetHandleInformation(*handle, HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT) } == 0 {
                 return Err(io::Error::last_os_error());
             }
         }
-        // SAFETY: there is as much room as was asked for; the handles live as long as the list.
-        let done = unsafe {
-            let at = list.as_mut_ptr().cast();
-            InitializeProcThreadAttributeList(at, 1, 0, &raw mut needed) != 0
-                && UpdateProcThreadAttribute(
-                    at,
-                    0,
-                    PROC_THREAD_ATTRIBUTE_HANDLE_LIST as usize,
-                    handles.as_ptr().cast(),
-                    size_of_val(&*handles),
-                    null_mut(),
-                    null(),
-                ) != 0
-        };
-        if done { Ok(Self { list, handles }) } else { Err(io::Error::last_os_error()) }
+        let (at, length) = (attribute.handles.as_ptr().cast(), size_of_val(&*attribute.handles));
+        // SAFETY: the handles live as long as the list.
+        unsafe { attribute.set(PROC_THREAD_ATTRIBUTE_HANDLE_LIST, at, length)? };
+        Ok(attribute)
     }
 
-    fn pointer(&self) -> *mut std::ffi::c_void {
+    /// No streams: where there are none, Windows takes the terminal's. Ours, which lead elsewhere, it would take before those.
+    fn terminal(console: &PseudoConsole) -> io::Result<Self> {
+        let_ctrl_c_through()?;
+        let attribute = Self::new([null_mut(); 3], Vec::new())?;
+        let console = std::ptr::without_provenance(console.handle().cast_unsigned());
+        // SAFETY: this attribute is the console itself, which is borrowed until the program has been started.
+        unsafe { attribute.set(PROC_THREAD_ATTRIBUTE_PSEUDOCONSOLE, console, size_of::<HPCON>())? };
+        Ok(attribute)
+    }
+
+    fn new(streams: [RawHandle; 3], handles: Vec<RawHandle>) -> io::Result<Self> {
+        let mut needed = 0;
+        // SAFETY: it says how much room is needed, and fails.
+        unsafe { InitializeProcThreadAttributeList(null_mut(), 1, 0, &raw mut needed) };
+        let mut list = vec![0_u64; needed.div_ceil(size_of::<u64>())];
+        // SAFETY: there is as much room as was asked for.
+        let done =
+            unsafe { InitializeProcThreadAttributeList(list.as_mut_ptr().cast(), 1, 0, &raw mut needed) };
+        if done == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { list, streams, handles: handles.into_boxed_slice() })
+    }
+
+    /// # Safety
+    /// What the value leads to lives as long as this.
+    unsafe fn set(&self, what: u32, value: *const c_void, length: usize) -> io::Result<()> {
+        // SAFETY: the list has room for one, and is not moved.
+        let done = unsafe {
+            let list = self.pointer();
+            UpdateProcThreadAttribute(list, 0, what as usize, value, length, null_mut(), null())
+        };
+        if done == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    fn start(&self) -> STARTUPINFOEXW {
+        let mut start = STARTUPINFOEXW::default();
+        start.StartupInfo.cb = size::<STARTUPINFOEXW>();
+        start.StartupInfo.dwFlags = STARTF_USESTDHANDLES;
+        [start.StartupInfo.hStdInput, start.StartupInfo.hStdOutput, start.StartupInfo.hStdError] =
+            self.streams;
+        start.lpAttributeList = self.pointer();
+        start
+    }
+
+    /// Whoever is the first of a group can be sent Ctrl-Break, and hears no Ctrl-C, which is a terminal's own business.
+    fn flags(&self) -> PROCESS_CREATION_FLAGS {
+        if self.handles.is_empty() { 0 } else { CREATE_NEW_PROCESS_GROUP }
+    }
+
+    fn pointer(&self) -> *mut c_void {
         self.list.as_ptr().cast_mut().cast()
     }
 }
 
-impl Drop for Inherited {
+impl Drop for Attribute {
     fn drop(&mut self) {
         // SAFETY: it was initialised, and this is its end.
         unsafe { DeleteProcThreadAttributeList(self.pointer()) };
@@ -432,7 +494,7 @@ mod tests {
             arguments: &arguments,
             environment,
             folder: Path::new(r"C:\Windows"),
-            streams: [read.as_handle(), write.as_handle(), write.as_handle()],
+            streams: Streams::Pipes([read.as_handle(), write.as_handle(), write.as_handle()]),
             account: None,
         };
         let job = Job::new(&Limits::default()).expect("a job");

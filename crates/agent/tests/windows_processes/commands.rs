@@ -7,7 +7,7 @@ use std::{
 };
 
 use winstead_agent::supervision::orphans;
-use winstead_protocol::v1::{OnDisconnect, ProcessStatus, StartRequest};
+use winstead_protocol::v1::{OnDisconnect, ProcessStatus, StartRequest, TerminalSize};
 
 use crate::{
     daemon::{Daemon, command},
@@ -56,6 +56,23 @@ async fn the_command_line_runs_a_program_as_if_it_stood_there() {
     assert_eq!(text(&output.stderr), said);
     let output = daemon.run(&["run", "--sha256", &"0".repeat(64), "--", "cmd"]);
     assert_eq!(output.status.code(), Some(255));
+    daemon.end().await;
+}
+
+#[tokio::test]
+async fn a_client_is_at_a_terminal_there() {
+    let daemon = Daemon::start().await;
+    let connection = daemon.connect().await;
+    let size = TerminalSize { columns: 80, rows: 24 };
+    let request = StartRequest { terminal: Some(size), ..role("talk", daemon.folder.path()) };
+    let listening = connection.run(request).await.expect("it runs");
+    let keys = listening.input();
+    keys.resize(TerminalSize { columns: 101, rows: 37 }).await;
+    keys.write("one\rbye\r".into()).await;
+    let (shown, code) = all(listening).await;
+    let shown = text(&shown);
+    assert!(shown.contains("heard <one>") && shown.contains("heard <bye>"), "{shown:?}");
+    assert_eq!(code, 3);
     daemon.end().await;
 }
 

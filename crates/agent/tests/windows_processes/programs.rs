@@ -38,6 +38,7 @@ fn as_a_program() {
             out.write_all(b"after\n").expect("somebody reads");
         }
         "hold" => hold(Path::new(&file)),
+        "talk" => talk(),
         "leave" | "lead" => {
             let mut child = Command::new(std::env::current_exe().expect("a path"));
             let child = child.args(ARGUMENTS).env(ROLE, "hold");
@@ -71,6 +72,24 @@ fn hold(file: &Path) {
     file.file().lock().expect("nobody else has it");
     loop {
         std::thread::park();
+    }
+}
+
+/// Says at its terminal what it hears there, and goes when it hears `bye`. By the terminal's names: Wine gives a program at one
+/// no standard streams.
+fn talk() {
+    let open = |name| fs::OpenOptions::new().read(true).write(true).open(name).expect("a terminal");
+    let (mut keys, mut screen) = (open("CONIN$"), open("CONOUT$"));
+    let mut say = |words: &str| screen.write_all(words.as_bytes()).expect("it is shown");
+    say("ready\r\n");
+    let mut line = [0; 256];
+    loop {
+        let count = keys.read(&mut line).expect("it can be read");
+        let heard = String::from_utf8_lossy(&line[..count]);
+        say(&format!("heard <{}>\r\n", heard.trim_end()));
+        if heard.trim_end() == "bye" {
+            return;
+        }
     }
 }
 

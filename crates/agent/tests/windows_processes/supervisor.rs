@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, time::Duration};
 
 use fs_err as fs;
 use winstead_agent::supervision::{
-    End, Event, KeeperFailure, Offsets, Order, Settings, StartError, Supervisor, Terminal, Vault,
+    Attachment, End, Event, KeeperFailure, Offsets, Order, Settings, StartError, Supervisor, Terminal, Vault,
 };
 
 use crate::{
@@ -30,6 +30,31 @@ fn role(role: &str, file: &Path) -> Order {
     let (program, environment) = programs::role(role, file);
     let arguments = ARGUMENTS.map(str::to_owned).to_vec();
     Order { file: program.clone(), program, arguments, environment, ..Order::default() }
+}
+
+/// Ctrl-C, by the number of its signal.
+const INTERRUPT: i32 = 2;
+/// A terminal as they once were.
+const SIZE: Terminal = Terminal { columns: 80, rows: 24 };
+
+/// One that talks at a terminal of its own.
+fn talks() -> Order {
+    Order { terminal: Some(SIZE), ..role("talk", Path::new("")) }
+}
+
+/// Waits until this was shown; all that was.
+async fn shows(attachment: &mut Attachment, words: &str) -> String {
+    let mut shown = Vec::new();
+    loop {
+        match tokio::time::timeout(PATIENCE, attachment.next()).await.expect("in time").expect("it is read") {
+            Event::Stdout { data, .. } => shown.extend_from_slice(&data),
+            other => panic!("{other:?} after {:?}", text(&shown)),
+        }
+        let all = text(&shown);
+        if all.contains(words) {
+            return all;
+        }
+    }
 }
 
 /// One that does nothing until its input ends.
@@ -75,8 +100,9 @@ async fn a_program_that_cannot_be_run_is_told_apart_from_one_that_fails() {
     assert!(matches!(why(file("text.bat")).await, KeeperFailure::Other(why) if why.contains("batch")));
     let nowhere = Order { folder: Some(r"C:\no\such".to_owned()), ..shell(&[]) };
     assert!(matches!(why(nowhere).await, KeeperFailure::Folder(_)));
-    let terminal = Order { terminal: Some(Terminal::default()), ..shell(&[]) };
-    assert!(matches!(why(terminal).await, KeeperFailure::Other(why) if why.contains("terminal")));
+    let missing = Order { terminal: Some(SIZE), ..file("none.exe") };
+    fs::remove_file(&missing.file).expect("it was there");
+    assert_eq!(why(missing).await, KeeperFailure::Missing);
     let account = Order { account: Some("Administrator".to_owned()), ..shell(&[]) };
     assert!(matches!(supervisor.start(account).await, Err(StartError::Account { .. })));
     let left = fs::read_dir(folder.path().join("processes")).expect("it is there").count();
@@ -91,6 +117,62 @@ async fn input_reaches_the_program_byte_by_byte_and_ends() {
     let process = supervisor.start(order).await.expect("it starts");
     assert_eq!(supervised::input_comes_back(&process, BEGINS).await, End::Code(3));
     process.write("late"[..].into()).await.expect_err("no input is taken any more");
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn a_terminal_takes_keys_and_shows_all_and_outlives_its_agent() {
+    let (folder, supervisor) = supervisor().await;
+    let process = supervisor.start(Order { keep: true, ..talks() }).await.expect("it starts");
+    let mut attachment = attach(&process);
+    shows(&mut attachment, "ready").await;
+    process.write("one\r"[..].into()).await.expect("it is read");
+    shows(&mut attachment, "heard <one>").await;
+    let id = process.id().to_owned();
+    drop((attachment, process));
+    supervisor.close().await;
+    let supervisor = Supervisor::open(settings(folder.path())).await.expect("it opens again");
+    let process = supervisor.get(&id).expect("it is found");
+    process.resize(Terminal { columns: 101, rows: 37 }).expect("its keeper hears");
+    process.write("two\rbye\r"[..].into()).await.expect("it is read");
+    let (out, err, end) = all(&mut attach(&process)).await;
+    let shown = text(&out);
+    for words in ["ready", "heard <one>", "heard <two>", "heard <bye>"] {
+        assert!(shown.contains(words), "{words:?} in {shown:?}");
+    }
+    assert_eq!((err.len(), end), (0, End::Code(3)), "both outputs are one");
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn a_terminal_s_program_is_asked_to_end_by_closing_that() {
+    let (_folder, supervisor) = supervisor().await;
+    let process = supervisor.start(talks()).await.expect("it starts");
+    shows(&mut attach(&process), "ready").await;
+    let stopped = supervisor.stop(process.id(), PATIENCE).await.expect("it ends");
+    assert!(!stopped.forced, "{stopped:?}");
+    // By force, there is nobody to ask.
+    let process = supervisor.start(talks()).await.expect("it starts");
+    shows(&mut attach(&process), "ready").await;
+    let stopped = supervisor.stop(process.id(), Duration::ZERO).await.expect("it ends");
+    assert_eq!((stopped.end, stopped.forced), (End::Code(1), true));
+    supervisor.close().await;
+}
+
+#[tokio::test]
+async fn at_a_terminal_an_interrupt_is_ctrl_c_and_an_input_s_end_is_typed() {
+    let (_folder, supervisor) = supervisor().await;
+    let process = supervisor.start(talks()).await.expect("it starts");
+    shows(&mut attach(&process), "ready").await;
+    process.signal(INTERRUPT).expect("its keeper hears");
+    tokio::time::timeout(PATIENCE, process.ended()).await.expect("it does nothing about it");
+    let process = supervisor.start(talks()).await.expect("it starts");
+    let mut attachment = attach(&process);
+    shows(&mut attachment, "ready").await;
+    process.end_input().await.expect("its keeper hears");
+    shows(&mut attachment, "heard <").await;
+    process.write("late"[..].into()).await.expect_err("no input is taken any more");
+    supervisor.stop(process.id(), Duration::ZERO).await.expect("it ends");
     supervisor.close().await;
 }
 
@@ -199,19 +281,22 @@ async fn a_program_that_was_exchanged_after_it_was_looked_at_is_not_run() {
 #[tokio::test]
 async fn a_killed_keeper_takes_its_program_along_and_nobody_claims_to_know_its_code() {
     let (folder, supervisor) = supervisor().await;
-    let held = folder.path().join("held");
-    let process = supervisor.start(role("hold", &held)).await.expect("it starts");
-    until(|| !is_free(&held)).await;
-    let running = folder.path().join("processes").join(process.id()).join("running.json");
-    let running: serde_json::Value =
-        serde_json::from_slice(&fs::read(running).expect("it runs")).expect("JSON");
-    let keeper = running["keeper"]["pid"].to_string();
-    #[expect(clippy::disallowed_methods, reason = "what ends a keeper by force")]
-    let killed = Command::new("taskkill").args(["/f", "/pid", &keeper]).output().expect("it starts");
-    assert!(killed.status.success(), "{killed:?}");
-    let (_, _, end) = all(&mut attach(&process)).await;
-    assert_eq!(end, End::Lost);
-    until(|| is_free(&held)).await;
+    for terminal in [None, Some(SIZE)] {
+        let held = folder.path().join(format!("held-{}", terminal.is_some()));
+        let order = Order { terminal, ..role("hold", &held) };
+        let process = supervisor.start(order).await.expect("it starts");
+        until(|| !is_free(&held)).await;
+        let running = folder.path().join("processes").join(process.id()).join("running.json");
+        let running: serde_json::Value =
+            serde_json::from_slice(&fs::read(running).expect("it runs")).expect("JSON");
+        let keeper = running["keeper"]["pid"].to_string();
+        #[expect(clippy::disallowed_methods, reason = "what ends a keeper by force")]
+        let killed = Command::new("taskkill").args(["/f", "/pid", &keeper]).output().expect("it starts");
+        assert!(killed.status.success(), "{killed:?}");
+        let (_, _, end) = all(&mut attach(&process)).await;
+        assert_eq!(end, End::Lost);
+        until(|| is_free(&held)).await;
+    }
     supervisor.close().await;
 }
 

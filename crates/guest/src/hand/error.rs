@@ -3,7 +3,9 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use tonic::Code;
-use winstead_agent_client::{ConnectError, FileError, port::SessionError};
+use winstead_agent_client::{
+    CallError, ConnectError, FileError, port::SessionError, terminal::TerminalError,
+};
 
 /// A call that did not come through. Display is a fragment after "failed to".
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,9 @@ pub enum HandFailure {
     /// A call that the agent refuses, or that was cut.
     #[error("have the agent do it: {:?}: {:?}", .0.code(), .0.message().chars().take(500).collect::<String>())]
     Refused(tonic::Status),
+    /// The terminal of this side cannot be lent.
+    #[error("lend the terminal to the program")]
+    Terminal(#[source] io::Error),
     /// A standard stream of this side cannot be read.
     #[error("read the standard input")]
     Input(#[source] io::Error),
@@ -84,6 +89,25 @@ pub enum HandFailure {
 impl From<tonic::Status> for HandFailure {
     fn from(status: tonic::Status) -> Self {
         Self::Refused(status)
+    }
+}
+
+impl From<CallError> for HandFailure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused { status, .. } => Self::Refused(*status),
+            CallError::Nonsense { .. } => Self::NoEnd,
+        }
+    }
+}
+
+impl From<TerminalError> for HandFailure {
+    fn from(error: TerminalError) -> Self {
+        match error {
+            TerminalError::Lend(source) => Self::Terminal(source),
+            TerminalError::Show(source) => Self::Output(source),
+            TerminalError::Call(error) => error.into(),
+        }
     }
 }
 

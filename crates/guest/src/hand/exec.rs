@@ -7,9 +7,10 @@ use tokio::{
     sync::mpsc,
 };
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use winstead_agent_client::terminal::{Screen, lend};
 use winstead_protocol::v1::{
-    Input, OnDisconnect, Output, Received, RunRequest, StartRequest, input, process_event::Message as Event,
-    run_request::Message,
+    Input, OnDisconnect, Output, Received, RunRequest, StartRequest, TerminalSize, input,
+    process_event::Message as Event, run_request::Message,
 };
 
 use super::{Hand, HandError, HandFailure, home::HOME};
@@ -54,6 +55,27 @@ impl Hand {
     {
         let ended = self.run(argv, streams).await;
         ended.map_err(|failure| self.error("run a program".to_owned(), failure))
+    }
+
+    /// Runs a program as root at our own terminal, of the kind that `term` names, and returns its exit code as
+    /// [`Hand::exec`] does. It ends when this is dropped, and the terminal is put back.
+    ///
+    /// # Errors
+    /// See [`HandFailure`]. [`HandFailure::Terminal`] when it cannot be lent.
+    pub async fn exec_at(
+        &self,
+        argv: &[OsString],
+        screen: Screen,
+        term: Option<&str>,
+    ) -> Result<i32, HandError> {
+        let ended = async {
+            let start = at_terminal(start(argv)?, screen.size(), term);
+            let mut listening = self.agent().run(start).await?;
+            // Nobody leaves a program that would end then.
+            let ended = lend(&mut listening, screen, false).await?;
+            ended.ok_or(HandFailure::NoEnd)
+        };
+        ended.await.map_err(|failure| self.error("run a program".to_owned(), failure))
     }
 
     async fn run<I, O, E>(&self, argv: &[OsString], streams: Streams<I, O, E>) -> Result<i32, HandFailure>
@@ -102,6 +124,13 @@ fn start(argv: &[OsString]) -> Result<StartRequest, HandFailure> {
         stdin: true,
         ..StartRequest::default()
     })
+}
+
+/// The same at a terminal. What kind it is, is passed on as by SSH; the agent knows one that every program knows.
+fn at_terminal(mut start: StartRequest, size: TerminalSize, term: Option<&str>) -> StartRequest {
+    start.terminal = Some(size);
+    start.environment.extend(term.map(|term| format!("TERM={term}")));
+    start
 }
 
 /// Hands the standard input on to its end, and then waits for nothing: the program's end is somebody else's.

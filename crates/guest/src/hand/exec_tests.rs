@@ -144,6 +144,17 @@ async fn bytes_that_were_lost_and_an_agent_that_goes_away_are_errors_and_no_exit
     assert!(matches!(ended.unwrap_err().failure, HandFailure::NoEnd));
 }
 
+#[test]
+fn a_terminal_has_its_size_and_its_kind_and_nothing_else_of_a_program_changes() {
+    let plain = start(&["top".into()]).unwrap();
+    let size = TerminalSize { columns: 101, rows: 37 };
+    let lent = at_terminal(plain.clone(), size, Some("foot"));
+    let environment = [&plain.environment[..], &["TERM=foot".to_owned()]].concat();
+    assert_eq!(lent, StartRequest { terminal: Some(size), environment, ..plain.clone() });
+    let unknown = at_terminal(plain.clone(), size, None);
+    assert_eq!(unknown, StartRequest { terminal: Some(size), ..plain });
+}
+
 #[tokio::test]
 async fn a_program_that_is_not_there_has_a_shells_exit_code() {
     let (ended, ..) = run(Play::Missing, b"").await;

@@ -21,4 +21,4 @@ pub use exec::Streams;
 pub use home::at_home;
 pub use reach::{Hand, Ports};
 pub use vsock::may_call_by_vsock;
-pub use winstead_agent_client::{Clocks, RebootError};
+pub use winstead_agent_client::{Clocks, RebootError, terminal::Screen};

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
+use winstead_testing::Typed;
 
 use crate::{
     bench::{assert_no_probe, document, probe},
@@ -99,6 +100,10 @@ fn programs_run_in_a_machine_whose_network_is_down_and_streams_and_exit_codes_ar
     assert_eq!(lab.exec(machine, "kill -9 $$").code, Some(137));
     let missing = lab.run(&["exec", machine, "--", "no-such-program"]);
     assert_eq!(missing.code, Some(127), "{missing:?}");
+    let none = lab.run(&["exec", "-t", "--via", "agent", machine, "--", "true"]);
+    assert_eq!(none.code, Some(255), "{none:?}");
+    assert!(none.stderr.contains("no terminal") && none.stderr.contains("--via ssh"), "{none:?}");
+    at_a_terminal(&lab, machine);
     // Bytes of all kinds, more than fits between here and there.
     let sent = lab.folder().join("sent");
     let content: Vec<u8> =
@@ -109,6 +114,34 @@ fn programs_run_in_a_machine_whose_network_is_down_and_streams_and_exit_codes_ar
     let echoed = cat.output().expect("start winstead");
     assert_eq!(echoed.status.code(), Some(0), "{}", String::from_utf8_lossy(&echoed.stderr));
     assert!(echoed.stdout == content, "{} bytes came back as others", echoed.stdout.len());
+}
+
+/// All keys are the program's, and each new size; ours is put back when it ends, and when we are told to.
+fn at_a_terminal(lab: &Lab, machine: &str) {
+    let typed = |script: &str| {
+        let mut command = lab.command(&["exec", "-t", machine, "--", "sh", "-c", script]);
+        Typed::start(command.env("TERM", "winstead-test"))
+    };
+    let mut lent = typed(
+        "trap 'echo heard' INT; stty size; echo $TERM; read none; until stty size | grep '37 101'; do usleep 20000; \
+         done; read line; echo \"got $line\"; exit 7",
+    );
+    lent.shows("24 80\r\nwinstead-test");
+    assert!(!lent.is_usual(), "it is lent");
+    lent.types("\u{3}");
+    lent.shows("heard");
+    lent.size(101, 37);
+    lent.shows("37 101");
+    lent.types("a\u{1d}b\r");
+    lent.shows("got a\u{1d}b");
+    assert_eq!(lent.ends().code(), Some(7), "{}", lent.all());
+    assert!(lent.is_usual(), "it was put back");
+    let mut stopped = typed("echo ready; exec sleep 1234");
+    stopped.shows("ready");
+    stopped.terminate();
+    assert_eq!(stopped.ends().code(), Some(130), "{}", stopped.all());
+    assert!(stopped.is_usual(), "it was put back");
+    eventually("the program has ended, too", || lab.exec(machine, "pidof sleep").code == Some(1));
 }
 
 #[test]
@@ -250,6 +283,10 @@ fn an_agent_that_does_not_answer_is_told_and_not_waited_for_long() {
     assert!(machine["status"]["agent"]["message"].as_str().is_some(), "{machine:#}");
     assert!(took < std::time::Duration::from_secs(10), "{took:?}");
     assert!(lab.ok(&["describe", "hand-0"]).contains("no answer"));
+    // SSH needs no terminal of ours to give a program one.
+    let terminal = lab.run(&["-v", "exec", "-t", "hand-0", "--", "test", "-t", "0"]);
+    assert_eq!(terminal.code, Some(0), "{terminal:?}");
+    assert!(terminal.stderr.contains("no terminal to lend"), "{terminal:?}");
 }
 
 fn json(text: &str) -> Value {

@@ -12,7 +12,7 @@ use fs_err as fs;
 
 use crate::{
     supervision::{
-        KeeperFailure, Running, StartError,
+        Running, StartError,
         record::{Answer, Command, Launch},
         windows::{
             files::WINDOWS,
@@ -20,15 +20,17 @@ use crate::{
             reach::{Reached, Told, tell},
         },
     },
-    windows::{Program, Started, signalled},
+    windows::{Program, Started, Streams, signalled},
 };
 
 /// A keeper answers as soon as its program runs; a disk may be slow.
 const ANSWER: Duration = Duration::from_secs(60);
 /// More than any answer.
 const ANSWER_BYTES: u64 = 64 * 1024;
+/// As everywhere.
+pub(super) const INTERRUPT: i32 = 2;
 /// `SIGBREAK` of Microsoft's C runtime.
-pub(super) const BREAK: i32 = 21;
+const BREAK: i32 = 21;
 /// As everywhere.
 pub(super) const KILL: i32 = 9;
 
@@ -56,9 +58,6 @@ pub(crate) async fn spawn_keeper(
     launch: &Launch,
 ) -> Result<(Running, Keeper), StartError> {
     let failed = |source| StartError::Keeper { program: launch.program.clone(), source };
-    if launch.terminal.is_some() {
-        return Err(failed(KeeperFailure::Other("there are no terminals on Windows yet".to_owned())));
-    }
     let (input, output, keeper) = start(keeper, folder)?;
     let keeper = Arc::new(keeper);
     let launch = serde_json::to_vec(launch).map_err(io::Error::from)?;
@@ -90,7 +89,7 @@ fn start(keeper: &Path, folder: &Path) -> io::Result<(PipeWriter, PipeReader, St
         arguments: &["keeper".to_owned(), folder.to_string_lossy().into_owned()],
         environment: &[],
         folder: Path::new(WINDOWS),
-        streams: [its_input.as_handle(), its_output.as_handle(), nowhere.file().as_handle()],
+        streams: Streams::Pipes([its_input.as_handle(), its_output.as_handle(), nowhere.file().as_handle()]),
         account: None,
     };
     Ok((input, output, Started::detached(&program)?))
@@ -121,11 +120,11 @@ pub(crate) fn end_lost(running: &Running) {
     }
 }
 
-/// A signal by its Unix name: those that have a counterpart. Windows delivers no Ctrl-C to one group alone; Ctrl-Break
-/// stands for it.
+/// A signal by its Unix name: those that have a counterpart.
 pub(crate) fn named_signal(name: &str) -> Option<i32> {
     match name.strip_prefix("SIG").unwrap_or(name) {
-        "INT" | "TERM" | "BREAK" => Some(BREAK),
+        "INT" => Some(INTERRUPT),
+        "TERM" | "BREAK" => Some(BREAK),
         "KILL" => Some(KILL),
         _ => None,
     }

@@ -2,7 +2,7 @@
 //!
 //! It is in no job of its agent's and has a console of its own, so that an agent's end does not touch it. It alone has a
 //! handle of the program's job: whoever ends it ends all of that. When the program has ended, the rest is ended, and then
-//! `exit.json` appears: that file says that nothing is left. After that it waits until an agent has read the pipes to their
+//! `exit.json` appears: that file says that nothing is left, and that all that a terminal showed is in its pipe. After that it waits until an agent has read the pipes to their
 //! ends, since what stands in them goes away with it.
 //!
 //! Two threads: this one waits for the program, the other one for what it is told.
@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use fs_err as fs;
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_BAD_EXE_FORMAT, ERROR_DIRECTORY, ERROR_EXE_MACHINE_TYPE_MISMATCH,
@@ -28,18 +29,19 @@ use winstead_spec::ByteSize;
 use crate::{
     access::Limits,
     supervision::{
-        End, Identity, KeeperFailure, Running,
+        End, Identity, KeeperFailure, Running, Terminal,
         record::{Answer, Command, Launch},
         store,
         windows::{
-            agent_side::KILL,
+            agent_side::{INTERRUPT, KILL},
             files::{WINDOWS, write_at},
             reach::{HANDLES, Handles, TAKEN, Told},
+            terminal::{CTRL_C, Carried, END_OF_INPUT, Pseudo},
         },
     },
     windows::{
-        ClientProcess, Event, For, Job, Login, PipeEnd, Program, Started, Suspended, signalled_within,
-        to_read, to_write,
+        ClientProcess, Event, For, Job, Login, PipeEnd, Program, Started, Streams, Suspended,
+        signalled_within, to_read, to_write,
     },
 };
 
@@ -88,6 +90,7 @@ struct Kept {
     folder: PathBuf,
     program: Started,
     job: Job,
+    terminal: Option<Carried>,
     over: Event,
     progress: Mutex<Progress>,
     released: Condvar,
@@ -119,27 +122,49 @@ fn start(folder: &Path, launch: &Launch) -> Result<(Running, Kept, Hearing), Kee
     let place = Path::new(launch.folder.as_deref().unwrap_or(WINDOWS));
     fs::read_dir(place).map_err(|error| KeeperFailure::Folder(error.to_string()))?;
     let over = Event::new(For::All).map_err(other)?;
-    let (hearing, streams) = Hearing::open(folder, launch.stdin, &over).map_err(other)?;
-    let program = Program {
-        file: Path::new(&launch.file),
-        arguments: &launch.arguments,
-        environment: &launch.environment,
-        folder: place,
-        streams: streams.each_ref().map(AsHandle::as_handle),
-        account: login.as_ref(),
+    let stdin = launch.stdin || launch.terminal.is_some();
+    let (hearing, streams) = Hearing::open(folder, stdin, &over).map_err(other)?;
+    let create = |streams: Streams<'_>| {
+        let program = Program {
+            file: Path::new(&launch.file),
+            arguments: &launch.arguments,
+            environment: &launch.environment,
+            folder: place,
+            streams,
+            account: login.as_ref(),
+        };
+        Suspended::create(&program, &job).map_err(|error| failure(&error))
     };
-    let suspended = Suspended::create(&program, &job).map_err(|error| failure(&error))?;
+    let (pseudo, suspended) = with_streams(launch.terminal, streams, create)?;
     let running = record(folder, suspended.started(), &hearing.handles).map_err(other)?;
+    let terminal = pseudo.map(Pseudo::carry).transpose().map_err(other)?;
     let program = suspended.resume().map_err(|error| failure(&error))?;
     let kept = Kept {
         folder: folder.to_owned(),
         program,
         job,
+        terminal,
         over,
         progress: Mutex::default(),
         released: Condvar::new(),
     };
     Ok((running, kept, hearing))
+}
+
+/// Creates it with these streams, or at a terminal between it and the first two of them.
+fn with_streams(
+    terminal: Option<Terminal>,
+    streams: [OwnedHandle; 3],
+    create: impl FnOnce(Streams<'_>) -> Result<Suspended, KeeperFailure>,
+) -> Result<(Option<Pseudo>, Suspended), KeeperFailure> {
+    let Some(size) = terminal else {
+        let pipes = streams.each_ref().map(AsHandle::as_handle);
+        return Ok((None, create(Streams::Pipes(pipes))?));
+    };
+    let [keys, shown, _] = streams;
+    let pseudo = Pseudo::open(size, &keys, shown).map_err(|error| KeeperFailure::Other(error.to_string()))?;
+    let suspended = create(Streams::Terminal(&pseudo.console))?;
+    Ok((Some(pseudo), suspended))
 }
 
 fn limits(launch: &Launch) -> Limits {
@@ -224,11 +249,23 @@ impl Hearing {
     }
 
     /// No more input comes. First nobody copies its handle any more: its number may soon be another's.
-    fn end_input(&mut self, folder: &Path) -> io::Result<()> {
-        self.handles.input = None;
+    fn end_input(&mut self, folder: &Path, terminal: bool) -> io::Result<()> {
+        if self.handles.input.take().is_none() {
+            return Ok(());
+        }
         store::write(&folder.join(HANDLES), &self.handles)?;
+        if terminal {
+            // A console whose keys have ended is closed, as when somebody closes its window.
+            return self.press(END_OF_INPUT);
+        }
         self.input = None;
         Ok(())
+    }
+
+    /// Types at the program's terminal.
+    fn press(&self, keys: &'static [u8]) -> io::Result<()> {
+        let input = self.input.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        input.write_within(Bytes::from_static(keys), LOOK)
     }
 }
 
@@ -245,6 +282,9 @@ impl Kept {
         let code = kept.program.wait()?;
         kept.lock().ended = true;
         end_all(&kept.job);
+        if let Some(Err(error)) = kept.terminal.as_ref().map(Carried::finish) {
+            tracing::warn!(%error, "what was shown last is lost");
+        }
         let written = store::write(&kept.folder.join(store::END), &End::Code(code.cast_signed()))?;
         kept.over.set()?;
         // Seen by agents from its renaming on; on the disk a little later, which nobody waits for.
@@ -271,7 +311,8 @@ impl Kept {
             };
             let done = match told {
                 Told::Has { stream, before } => hearing.take_out(stream, before),
-                Told::Do(Command::EndInput) => hearing.end_input(&self.folder),
+                Told::Do(Command::EndInput) => hearing.end_input(&self.folder, self.terminal.is_some()),
+                Told::Do(Command::Signal(INTERRUPT)) if self.terminal.is_some() => hearing.press(CTRL_C),
                 Told::Do(command) => self.obey(command),
             };
             if let Err(error) = done {
@@ -293,9 +334,13 @@ impl Kept {
         }
         match command {
             Command::Kill | Command::Signal(KILL) => self.job.terminate(FORCED),
-            Command::Terminate | Command::Signal(_) => self.program.ask_to_end(),
-            // There is no terminal.
-            Command::Resize(_) | Command::EndInput | Command::Release => Ok(()),
+            Command::Terminate | Command::Signal(_) => match &self.terminal {
+                // Ctrl-Break reaches a console of our own only.
+                Some(terminal) => terminal.close(),
+                None => self.program.ask_to_end(),
+            },
+            Command::Resize(size) => self.terminal.as_ref().map_or(Ok(()), |it| it.resize(size)),
+            Command::EndInput | Command::Release => Ok(()),
         }
     }
 }

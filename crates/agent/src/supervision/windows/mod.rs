@@ -18,6 +18,7 @@ mod keeper;
 mod orphans;
 mod pipes;
 mod reach;
+mod terminal;
 
 pub(crate) use accounts::{Account, account};
 pub(crate) use agent_side::{Keeper, command, end_lost, named_signal, spawn_keeper};

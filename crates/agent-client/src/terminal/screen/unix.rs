@@ -7,9 +7,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use winstead_process::Raw;
 use winstead_protocol::v1::TerminalSize;
 
+use super::TerminalError;
+
 /// Our terminal.
 #[derive(Debug)]
-pub(crate) struct Screen {
+pub struct Screen {
     changes: Signal,
 }
 
@@ -18,16 +20,18 @@ impl Screen {
     ///
     /// # Errors
     /// When standard input or output is none.
-    pub(crate) fn open() -> io::Result<Self> {
+    pub fn open() -> Result<Self, TerminalError> {
         if !isatty(io::stdin()) || !isatty(io::stdout()) {
             let why = "standard input and output are no terminal";
-            return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+            return Err(TerminalError::Lend(io::Error::new(io::ErrorKind::Unsupported, why)));
         }
-        Ok(Self { changes: signal(SignalKind::window_change())? })
+        let changes = signal(SignalKind::window_change()).map_err(TerminalError::Lend)?;
+        Ok(Self { changes })
     }
 
     /// How large it is now; one that does not know is as large as they once were.
-    pub(crate) fn size(&self) -> TerminalSize {
+    #[must_use]
+    pub fn size(&self) -> TerminalSize {
         match tcgetwinsize(io::stdout()) {
             Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
                 TerminalSize { columns: size.ws_col.into(), rows: size.ws_row.into() }
@@ -37,7 +41,7 @@ impl Screen {
     }
 
     /// Waits for another size. Cancel safe.
-    pub(crate) async fn resized(&mut self) -> TerminalSize {
+    pub(super) async fn resized(&mut self) -> TerminalSize {
         // Signals end with the process.
         self.changes.recv().await;
         self.size()
@@ -47,7 +51,7 @@ impl Screen {
     ///
     /// # Errors
     /// When it cannot be set.
-    pub(crate) fn lend(&self) -> io::Result<Option<Raw>> {
+    pub(super) fn lend(&self) -> io::Result<Option<Raw>> {
         Raw::enter()
     }
 }

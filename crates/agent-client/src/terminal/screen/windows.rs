@@ -4,32 +4,36 @@ use std::{convert::Infallible, io};
 
 use winstead_protocol::v1::TerminalSize;
 
+use super::TerminalError;
+
 /// None.
 #[derive(Debug)]
-pub(crate) struct Screen(Infallible);
+pub struct Screen(Infallible);
 
 impl Screen {
     /// Refuses.
     ///
     /// # Errors
     /// Always.
-    pub(crate) fn open() -> io::Result<Self> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "consoles of Windows are not lent to programs yet"))
+    pub fn open() -> Result<Self, TerminalError> {
+        let why = "consoles of Windows are not lent to programs yet";
+        Err(TerminalError::Lend(io::Error::new(io::ErrorKind::Unsupported, why)))
     }
 
     /// Cannot be asked.
-    pub(crate) fn size(&self) -> TerminalSize {
+    #[must_use]
+    pub fn size(&self) -> TerminalSize {
         match self.0 {}
     }
 
     /// Cannot be asked.
     #[expect(clippy::unused_async, reason = "as on other systems")]
-    pub(crate) async fn resized(&mut self) -> TerminalSize {
+    pub(super) async fn resized(&mut self) -> TerminalSize {
         match self.0 {}
     }
 
     /// Cannot be asked.
-    pub(crate) fn lend(&self) -> io::Result<Infallible> {
+    pub(super) fn lend(&self) -> io::Result<Infallible> {
         match self.0 {}
     }
 }
