@@ -3,10 +3,13 @@
 //! Everybody on the host may open such a socket; so may this guest's own programs (`vsock_loopback`), and other guests where
 //! somebody passes their words on. Only who could do everything with this guest anyway is let in: who calls from the host,
 //! and from a port that its kernel gives to nobody without `CAP_NET_BIND_SERVICE` in its first user namespace
-//! (`LAST_RESERVED_PORT` of `net/vmw_vsock/af_vsock.c`). What is said of a caller here, the kernels say.
+//! (`LAST_RESERVED_PORT` of `net/vmw_vsock/af_vsock.c`). That is so where the device is virtio's and its other end Linux's. Under
+//! Hyper-V a caller's port is a part of a number at random (`net/vmw_vsock/hv_sock.c`), and nobody has looked at VMware: there
+//! nobody is listened to.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
+use fs_err as fs;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
@@ -24,6 +27,8 @@ use crate::access::Caller;
 /// A connection of the host's.
 pub(super) type Connection = VsockStream;
 
+/// Where the kernel shows the devices of virtio's vsock.
+const DRIVER: &str = "/sys/bus/virtio/drivers/vmw_vsock_virtio_transport";
 /// When the system refuses a connection, the next one is not tried at once.
 const REST: Duration = Duration::from_millis(100);
 /// How often it is told that somebody was turned away: who may open a socket on the host could fill the log otherwise.
@@ -61,7 +66,7 @@ pub(super) async fn serve(lobby: Lobby, visitors: mpsc::Sender<GuestVisitor>) {
 async fn listener(port: u32) -> Option<VsockListener> {
     let mut refused = None;
     for _ in 0..=LOOKS {
-        if vsock::get_local_cid().is_ok_and(is_a_guests) {
+        if has_device(Path::new(DRIVER)) {
             // Whatever our own number is: it changes with each start of the host's QEMU.
             match VsockListener::bind(VsockAddr::new(VMADDR_CID_ANY, port)) {
                 Ok(listener) => return Some(listener),
@@ -76,10 +81,10 @@ async fn listener(port: u32) -> Option<VsockListener> {
     None
 }
 
-/// Whether a computer with this number is somebody's guest: lower ones are the hypervisor, the computer itself, and the
-/// host; the highest means that it has none.
-const fn is_a_guests(cid: u32) -> bool {
-    cid > VMADDR_CID_HOST && cid != VMADDR_CID_ANY
+/// Whether a driver of virtio's has a device: then it shows a link to it, `virtio3`.
+fn has_device(driver: &Path) -> bool {
+    let is_device = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("virtio");
+    fs::read_dir(driver).is_ok_and(|entries| entries.flatten().any(is_device))
 }
 
 /// Whether a caller can do everything with this guest anyway.
@@ -121,9 +126,14 @@ mod tests {
     }
 
     #[test]
-    fn a_computer_that_is_nobodys_guest_has_a_number_of_no_guest() {
-        assert!([3, 4, u32::MAX - 1].into_iter().all(is_a_guests));
-        assert!(![0, 1, 2, u32::MAX].into_iter().any(is_a_guests));
+    fn a_driver_without_a_device_is_no_vsock() {
+        let driver = tempfile::tempdir().expect("a folder");
+        assert!(!has_device(&driver.path().join("not-loaded")));
+        fs::write(driver.path().join("bind"), "").expect("it is written");
+        assert!(!has_device(driver.path()));
+        std::os::unix::fs::symlink("../../../devices/virtio3", driver.path().join("virtio3"))
+            .expect("a link");
+        assert!(has_device(driver.path()));
     }
 
     #[test]
@@ -139,7 +149,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_door_opens_where_this_computer_is_a_guest_with_vsock() {
-        if !vsock::get_local_cid().is_ok_and(is_a_guests) {
+        if !has_device(Path::new(DRIVER)) {
             return winstead_testing::skip("this computer has no vsock");
         }
         // Everybody may have such a port; the agent's own may be taken by another agent of this computer.
