@@ -6,9 +6,13 @@
 
 #![cfg(target_os = "linux")]
 
-use std::path::Path;
+use std::{
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
-use winstead_testing::{Executable, Wine};
+use winstead_testing::{Executable, Typed, Wine};
 
 /// What is built beside the units.
 const TESTS: [&str; 3] = ["conformance", "windows", "windows_processes"];
@@ -32,4 +36,38 @@ fn the_windows_program_does_what_the_linux_one_does() {
         assert!(said.contains(" passed; 0 failed; 0 ignored"), "{}: {said}", test.name);
         assert!(!said.contains(" 0 passed"), "{}: {said}", test.name);
     }
+    let named = |name: &str| built.iter().find(|executable| executable.name == name).expect("it was built");
+    a_console_is_lent(&wine, &named("winstead-agent").path, &named("windows_processes").path);
+}
+
+/// From one console, that of the command line, to another one, that of the program; every key is that's, Ctrl-Z too.
+fn a_console_is_lent(wine: &Wine, agent: &Path, program: &Path) {
+    let agent = || {
+        let mut command = wine.command();
+        command.arg(agent).stdin(Stdio::null());
+        command
+    };
+    let address = r"\\.\pipe\winstead-test-console";
+    let mut daemon = agent();
+    daemon.args(["serve", "--runtime", address, "--state", r"C:\console"]);
+    let mut daemon = daemon.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    let until = Instant::now() + Duration::from_secs(60);
+    while !agent().args(["hello", "--address", address]).output().expect("it runs").status.success() {
+        assert!(Instant::now() < until, "nobody answers");
+    }
+    let mut client = agent();
+    client.args(["run", "-t", "--address", address, "-e", "WINSTEAD_TEST_ROLE=talk", "-e"]);
+    client.arg("WINSTEAD_TEST_FILE=none").arg("--");
+    client.arg(format!("Z:{}", program.display()).replace('/', r"\"));
+    client.args(["--exact", "programs::as_a_program", "--nocapture"]);
+    let mut typed = Typed::start(&client);
+    typed.shows("ready");
+    typed.types("one\r");
+    typed.shows("heard <one>");
+    typed.types("\u{1a}\r");
+    typed.shows("heard <>");
+    typed.types("bye\r");
+    assert_eq!(typed.ends().code(), Some(3), "{}", typed.all());
+    // All of this Windows ends with it.
+    daemon.kill().and_then(|()| daemon.wait()).expect("it ran");
 }

@@ -17,3 +17,11 @@ pub enum TerminalError {
     #[error(transparent)]
     Call(#[from] CallError),
 }
+
+impl TerminalError {
+    /// There is none.
+    pub(super) fn none() -> Self {
+        let why = "standard input and output are no terminal";
+        Self::Lend(io::Error::new(io::ErrorKind::Unsupported, why))
+    }
+}

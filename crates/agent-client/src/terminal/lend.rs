@@ -6,7 +6,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Screen, TerminalError, show, typed};
+use super::{Screen, TerminalError, show};
 use crate::{Listening, ProcessInput, Said};
 
 /// Ctrl-], as in `winstead console`, telnet and virsh.
@@ -24,17 +24,19 @@ pub async fn lend(
     screen: Screen,
     may_leave: bool,
 ) -> Result<Option<i32>, TerminalError> {
-    let _lent = screen.lend().map_err(TerminalError::Lend)?;
+    let mut lent = screen.lend().map_err(TerminalError::Lend)?;
+    let keys = lent.keys().map_err(TerminalError::Lend)?;
     // They end with this function.
     let (mut leaving, mut speaking) = (JoinSet::new(), JoinSet::new());
-    let (ahead, keys) = mpsc::channel(TYPED_AHEAD);
-    leaving.spawn(until_left(typed().map_err(TerminalError::Lend)?, ahead, may_leave));
-    speaking.spawn(carry_keys(keys, listening.input()));
+    let (ahead, wanted) = mpsc::channel(TYPED_AHEAD);
+    leaving.spawn(until_left(keys, ahead, may_leave));
+    speaking.spawn(carry_keys(wanted, listening.input()));
     speaking.spawn(carry_size(screen, listening.input()));
     loop {
         tokio::select! {
             said = listening.next() => match said? {
                 Said::Ended(exited) => return Ok(Some(exited.code)),
+                Said::Stdout(data) => lent.show(&data).map_err(TerminalError::Show)?,
                 said => drop(show(said).map_err(TerminalError::Show)?),
             },
             Some(Ok(true)) = leaving.join_next() => return Ok(None),

@@ -23,29 +23,37 @@ pub fn show(said: Said) -> io::Result<bool> {
     Ok(true)
 }
 
-fn put(mut output: impl Write, data: &[u8]) -> io::Result<()> {
+/// Writes it, for whoever reads to see it now.
+pub(super) fn put(mut output: impl Write, data: &[u8]) -> io::Result<()> {
     output.write_all(data)?;
     output.flush()
 }
 
 /// What comes to our standard input, to its end.
 ///
-/// A thread of its own reads: nothing can end a read that waits for somebody to type, but the end of this process.
-///
 /// # Errors
 /// When the system has no thread.
 pub fn typed() -> io::Result<mpsc::Receiver<Bytes>> {
-    let (tell, read) = mpsc::channel(1);
+    handed_on(|into| io::stdin().lock().read(into))
+}
+
+/// What is read, to its end.
+///
+/// A thread of its own reads: nothing can end a read that waits for somebody to type, but the end of this process.
+pub(super) fn handed_on(
+    mut read: impl FnMut(&mut [u8]) -> io::Result<usize> + Send + 'static,
+) -> io::Result<mpsc::Receiver<Bytes>> {
+    let (tell, told) = mpsc::channel(1);
     std::thread::Builder::new().spawn(move || {
         loop {
             let mut data = vec![0; CHUNK];
             // What cannot be read has ended.
-            let count = io::stdin().lock().read(&mut data).unwrap_or_default();
+            let count = read(&mut data).unwrap_or_default();
             data.truncate(count);
             if count == 0 || tell.blocking_send(Bytes::from(data)).is_err() {
                 return;
             }
         }
     })?;
-    Ok(read)
+    Ok(told)
 }

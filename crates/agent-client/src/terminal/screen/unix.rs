@@ -2,17 +2,30 @@
 
 use std::io;
 
+use bytes::Bytes;
 use rustix::termios::{isatty, tcgetwinsize};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
 use winstead_process::Raw;
 use winstead_protocol::v1::TerminalSize;
 
-use super::TerminalError;
+use super::{
+    TerminalError,
+    streams::{put, typed},
+};
 
 /// Our terminal.
 #[derive(Debug)]
 pub struct Screen {
     changes: Signal,
+}
+
+/// It, as long as it is a program's.
+#[derive(Debug)]
+pub(super) struct Lent {
+    _raw: Option<Raw>,
 }
 
 impl Screen {
@@ -22,8 +35,7 @@ impl Screen {
     /// When standard input or output is none.
     pub fn open() -> Result<Self, TerminalError> {
         if !isatty(io::stdin()) || !isatty(io::stdout()) {
-            let why = "standard input and output are no terminal";
-            return Err(TerminalError::Lend(io::Error::new(io::ErrorKind::Unsupported, why)));
+            return Err(TerminalError::none());
         }
         let changes = signal(SignalKind::window_change()).map_err(TerminalError::Lend)?;
         Ok(Self { changes })
@@ -51,7 +63,27 @@ impl Screen {
     ///
     /// # Errors
     /// When it cannot be set.
-    pub(super) fn lend(&self) -> io::Result<Option<Raw>> {
-        Raw::enter()
+    pub(super) fn lend(&self) -> io::Result<Lent> {
+        Raw::enter().map(|raw| Lent { _raw: raw })
+    }
+}
+
+impl Lent {
+    /// Every key that is pressed from here on.
+    ///
+    /// # Errors
+    /// When the system has no thread.
+    #[expect(clippy::unused_self, reason = "as on other systems")]
+    pub(super) fn keys(&self) -> io::Result<mpsc::Receiver<Bytes>> {
+        typed()
+    }
+
+    /// Shows what a program says.
+    ///
+    /// # Errors
+    /// When it is gone.
+    #[expect(clippy::unused_self, reason = "as on other systems")]
+    pub(super) fn show(&mut self, said: &[u8]) -> io::Result<()> {
+        put(io::stdout().lock(), said)
     }
 }
