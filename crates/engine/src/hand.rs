@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use winstead_guest::hand::{Hand, Ports, may_call_by_vsock};
+use winstead_guest::hand::{self, Hand, Ports, may_call_by_vsock};
 use winstead_hypervisor::qemu::{self, HAND_SOCKETS, Ram, Vsock};
 use winstead_spec::{GuestOs, MachineName};
 
@@ -105,7 +105,7 @@ impl Engine {
             machine: name.to_string(),
             sockets: HAND_SOCKETS.iter().map(|socket| run.join(socket)).collect(),
             locks: self.home.machine(name),
-            vsock: config.vsock,
+            vsock: config.vsock.map(|cid| hand::Vsock { cid, key: self.home.host_key(name) }),
             qemu: Some(qemu),
         }))
     }

@@ -162,6 +162,11 @@ impl Home {
     pub fn machine(&self, name: &MachineName) -> PathBuf {
         self.machines().join(name.to_string())
     }
+    /// The private key by which a machine is known on SSH.
+    #[must_use]
+    pub fn host_key(&self, name: &MachineName) -> PathBuf {
+        self.machine(name).join("host_key")
+    }
     /// QEMU's working folder, the only one that its user may write to: sockets, the console log, QEMU's own output.
     /// Nothing that is read from here is trusted.
     #[must_use]

@@ -1,9 +1,10 @@
 //! What goes over the wire: the agent's own protocol, version 1, and the one of `rancher/wins` that old clients speak.
 //!
 //! Messages and the stubs around them, made from the files in `proto/`, and what carries them on a serial port
-//! ([`port`]); no I/O, no clock, no decisions.
+//! ([`port`]) and at vsock ([`vsock`]); no I/O, no clock, no decisions.
 
 pub mod port;
+pub mod vsock;
 
 /// The agent's own protocol, version 1 (`proto/winstead/agent/v1/agent.proto`).
 pub mod v1 {

@@ -25,14 +25,6 @@ pub fn port_name(number: usize) -> String {
     format!("dev.winstead.agent.{number}")
 }
 
-/// The last port of vsock that the kernel gives only to who has `CAP_NET_BIND_SERVICE` (`LAST_RESERVED_PORT` of Linux's
-/// `net/vmw_vsock/af_vsock.c`).
-pub const LAST_RESERVED_PORT: u32 = 1023;
-
-/// Where the agent of a guest listens at vsock, without the marks of a serial port: reserved, so that no ordinary program of
-/// the guest takes its place. The first digits of its port over the network, 9796; nobody else is known there.
-pub const VSOCK_PORT: u32 = 979;
-
 const LITERAL: u8 = 0;
 const BEGIN: u8 = 1;
 const ACCEPT: u8 = 2;

@@ -1,22 +1,26 @@
 //! vsock, from the host into its guest: a connection for each caller, beside the serial ports, where there are four.
 //!
 //! Everybody on the host may open such a socket; so may this guest's own programs (`vsock_loopback`), and other guests where
-//! somebody passes their words on. Only who could do everything with this guest anyway is let in: who calls from the host,
-//! and from a port that its kernel gives to nobody without `CAP_NET_BIND_SERVICE` in its first user namespace
-//! (`LAST_RESERVED_PORT` of `net/vmw_vsock/af_vsock.c`). That is so where the device is virtio's and its other end Linux's. Under
-//! Hyper-V a caller's port is a part of a number at random (`net/vmw_vsock/hv_sock.c`), and nobody has looked at VMware: there
-//! nobody is listened to.
+//! somebody passes their words on. Only who could do everything with this guest anyway is let in:
+//! - who calls from the host, and from a port that its kernel gives to nobody without `CAP_NET_BIND_SERVICE` in its first user
+//!   namespace (`LAST_RESERVED_PORT` of `net/vmw_vsock/af_vsock.c`): others do not even wait here. That is so where the device
+//!   is virtio's and its other end Linux's. Under Hyper-V a caller's port is a part of a number at random
+//!   (`net/vmw_vsock/hv_sock.c`), and nobody has looked at VMware: there nobody is listened to;
+//! - and who says the guest's [`password`]: root in a container of the host may have such a port, too.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use fs_err as fs;
+use subtle::ConstantTimeEq as _;
 use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
     sync::mpsc,
+    task::JoinSet,
     time::{Instant, sleep},
 };
 use tokio_util::either::Either;
 use tokio_vsock::{VMADDR_CID_ANY, VMADDR_CID_HOST, VsockAddr, VsockListener, VsockStream};
-use winstead_protocol::port::{LAST_RESERVED_PORT, VSOCK_PORT};
+use winstead_protocol::vsock::{GUEST_KEY, LAST_RESERVED_PORT, PASSWORD, PORT, password};
 
 use super::{
     GuestVisitor, Lobby,
@@ -34,18 +38,18 @@ const REST: Duration = Duration::from_millis(100);
 /// How often it is told that somebody was turned away: who may open a socket on the host could fill the log otherwise.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
-/// Takes in the host whenever it calls; ends where there is no vsock.
+/// Takes in the host whenever it calls; ends where there is no vsock, or no password that the host could know.
 pub(super) async fn serve(lobby: Lobby, visitors: mpsc::Sender<GuestVisitor>) {
-    let Some(listener) = listener(VSOCK_PORT).await else { return };
-    tracing::info!(port = VSOCK_PORT, "listening at vsock");
-    let mut turned_away = TurnedAway::default();
+    let Ok(key) = fs::read(GUEST_KEY) else { return };
+    let Some(listener) = listener(PORT).await else { return };
+    tracing::info!(port = PORT, "listening at vsock");
+    let expected = Arc::new(password(&key));
+    let (mut turned_away, mut arriving) = (TurnedAway::default(), JoinSet::new());
     loop {
         match listener.accept().await {
             Ok((stream, from)) if is_the_host(from) => {
                 let Ok(visitor) = lobby.take_in(Either::Right(stream), Caller::host()) else { continue };
-                if visitors.send(visitor).await.is_err() {
-                    return;
-                }
+                arriving.spawn(arrive(visitor, Arc::clone(&expected), visitors.clone()));
             }
             Ok((_, from)) => {
                 if let Some(others) = turned_away.another(Instant::now()) {
@@ -58,7 +62,28 @@ pub(super) async fn serve(lobby: Lobby, visitors: mpsc::Sender<GuestVisitor>) {
                 sleep(REST).await;
             }
         }
+        while arriving.try_join_next().is_some() {}
     }
+}
+
+/// Lets somebody in who knows the password. Whoever takes too long is given up as at other doors, and has a seat until then.
+async fn arrive(
+    mut visitor: GuestVisitor,
+    expected: Arc<[u8; PASSWORD]>,
+    visitors: mpsc::Sender<GuestVisitor>,
+) {
+    if says(&mut visitor, &expected).await {
+        // The agent stops.
+        drop(visitors.send(visitor).await);
+    } else {
+        tracing::warn!("turned away at vsock: who called from the host does not know this guest's key");
+    }
+}
+
+/// Whether somebody says this password. Wrong ones take the same time.
+async fn says(stream: &mut (impl AsyncRead + Unpin), expected: &[u8; PASSWORD]) -> bool {
+    let mut said = [0; PASSWORD];
+    stream.read_exact(&mut said).await.is_ok() && bool::from(said.ct_eq(expected))
 }
 
 /// Listens as soon as this is a guest with vsock: its driver may come after the agent, and an agent before us may still be
@@ -87,7 +112,7 @@ fn has_device(driver: &Path) -> bool {
     fs::read_dir(driver).is_ok_and(|entries| entries.flatten().any(is_device))
 }
 
-/// Whether a caller can do everything with this guest anyway.
+/// Whether a caller may be one who can do everything with this guest anyway.
 fn is_the_host(from: VsockAddr) -> bool {
     from.cid() == VMADDR_CID_HOST && from.port() <= LAST_RESERVED_PORT
 }
@@ -116,12 +141,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_but_the_hosts_superuser_is_let_in() {
+    fn nobody_but_the_hosts_superuser_is_listened_to() {
         let comes_in = |cid, port| is_the_host(VsockAddr::new(cid, port));
         assert!(comes_in(2, 1) && comes_in(2, 512) && comes_in(2, 1023));
         assert!(!comes_in(2, 1024) && !comes_in(2, u32::MAX), "everybody on the host");
         for cid in [0, 1, 3, 4, u32::MAX] {
             assert!(!comes_in(cid, 1023), "a program of this guest, or another guest: {cid}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_let_in_without_the_guests_key() {
+        let ours = password(b"this guest's key");
+        for (said, comes_in) in [
+            (&ours[..], true),
+            (&password(b"another guest's key")[..], false),
+            (&ours[..31], false),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n and so on", false),
+            (b"", false),
+        ] {
+            // It ends after what is said.
+            let mut stream = said;
+            assert_eq!(says(&mut stream, &ours).await, comes_in, "{said:?}");
         }
     }
 

@@ -45,8 +45,7 @@ impl Actor {
     /// Who a machine is; its keys are made if they are not there.
     pub(crate) fn identity(&self, record: &MachineRecord) -> Result<seed::Identity, Failure> {
         let client = keys::ensure_client_key(&self.home.ssh())?;
-        let folder = self.home.machine(&record.name);
-        let host_key = keys::ensure_key(&folder.join("host_key"), &record.name.to_string())?;
+        let host_key = keys::ensure_key(&self.home.host_key(&record.name), &record.name.to_string())?;
         Ok(configure::identity(record, host_key, &client))
     }
 }

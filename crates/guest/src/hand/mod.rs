@@ -20,5 +20,5 @@ pub use error::{HandError, HandFailure};
 pub use exec::Streams;
 pub use home::at_home;
 pub use reach::{Hand, Ports};
-pub use vsock::may_call_by_vsock;
+pub use vsock::{Vsock, may_call_by_vsock};
 pub use winstead_agent_client::{Clocks, RebootError, terminal::Screen};

@@ -13,7 +13,10 @@ use winstead_agent_client::{Alive, Connection, port::Session};
 use winstead_process::ProcessId;
 use winstead_protocol::port::Nonce;
 
-use super::{HandError, HandFailure, vsock};
+use super::{
+    HandError, HandFailure,
+    vsock::{self, Vsock},
+};
 use crate::socket;
 
 /// How often a free port is looked for while others have all.
@@ -35,8 +38,8 @@ pub struct Ports {
     pub locks: PathBuf,
     /// The process that must listen at the sockets: their folder is not ours alone.
     pub qemu: Option<ProcessId>,
-    /// The machine's number at vsock, if it has that; as long as `qemu` lives, it is nobody else's.
-    pub vsock: Option<u32>,
+    /// The machine's place at vsock, if it has one.
+    pub vsock: Option<Vsock>,
 }
 
 /// A connection to a machine's agent. Its port, if it has one, is free for others when it is dropped.
@@ -54,9 +57,9 @@ impl Ports {
     /// See [`HandFailure`]. Cancel safe.
     pub async fn reach(&self, limit: Duration) -> Result<Hand, HandError> {
         let until = Instant::now() + limit;
-        if let Some(cid) = self.vsock {
+        if let Some(vsock) = &self.vsock {
             let part = limit / VSOCKS_PART;
-            match timeout(part, self.call(cid)).await.unwrap_or(Err(HandFailure::Silent(part))) {
+            match timeout(part, self.call(vsock)).await.unwrap_or(Err(HandFailure::Silent(part))) {
                 Ok(agent) => return Ok(self.hand(agent, None)),
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
@@ -82,9 +85,9 @@ impl Ports {
     }
 
     /// By vsock. Whose number it is, the kernel says: QEMU's, if it still lives when the connection is there.
-    async fn call(&self, cid: u32) -> Result<Connection, HandFailure> {
-        let name = format!("vsock:{cid}");
-        let stream = vsock::open(cid).await.map_err(HandFailure::io(name.as_ref()))?;
+    async fn call(&self, vsock: &Vsock) -> Result<Connection, HandFailure> {
+        let name = format!("vsock:{}", vsock.cid);
+        let stream = vsock::open(vsock).await.map_err(HandFailure::io(name.as_ref()))?;
         if self.qemu.is_some_and(|qemu| !qemu.is_alive()) {
             return Err(HandFailure::io(name.as_ref())(io::ErrorKind::NotConnected.into()));
         }

@@ -3,8 +3,10 @@
 use std::{
     io,
     os::fd::{AsRawFd, OwnedFd},
+    path::PathBuf,
 };
 
+use fs_err as fs;
 use nix::{
     errno::Errno,
     sys::socket::{
@@ -14,12 +16,21 @@ use nix::{
 use tokio::io::AsyncWriteExt;
 use tokio_vsock::{VMADDR_CID_ANY, VsockStream};
 use uuid::Uuid;
-use winstead_protocol::port::{LAST_RESERVED_PORT, VSOCK_PORT};
+use winstead_protocol::vsock::{LAST_RESERVED_PORT, PORT, password};
 
 /// Our side's ports, as rresvport(3) has them: only who may bind a reserved one is let in, and the lower half is left to
 /// services that everybody knows.
 const FIRST_PORT: u32 = LAST_RESERVED_PORT.div_ceil(2);
 const PORTS: u32 = LAST_RESERVED_PORT - FIRST_PORT + 1;
+
+/// A machine's place at vsock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vsock {
+    /// Its number. As long as its QEMU lives, it is nobody else's.
+    pub cid: u32,
+    /// The file of the key by which it is known on SSH: its agent listens to nobody who does not have that.
+    pub key: PathBuf,
+}
 
 /// Whether machines can be called by vsock from here: the system has it, and we may have a reserved port.
 #[must_use]
@@ -27,19 +38,21 @@ pub fn may_call_by_vsock() -> bool {
     reserved().inspect_err(|error| tracing::debug!(%error, "machines cannot be called by vsock")).is_ok()
 }
 
-/// A connection to the agent of the machine with this number.
+/// A connection to the agent of this machine, which has heard its password.
 ///
 /// # Errors
-/// When it has no such driver, nobody listens there, or we may not. Waits as long as the machine says nothing. Cancel safe.
-pub(super) async fn open(cid: u32) -> io::Result<VsockStream> {
+/// When it has no such driver, nobody listens there, we may not, or its key is gone. Waits as long as the machine says nothing.
+/// Cancel safe.
+pub(super) async fn open(vsock: &Vsock) -> io::Result<VsockStream> {
+    let password = password(&fs::read(&vsock.key)?);
     let socket = reserved()?;
-    match connect(socket.as_raw_fd(), &VsockAddr::new(cid, VSOCK_PORT)) {
+    match connect(socket.as_raw_fd(), &VsockAddr::new(vsock.cid, PORT)) {
         Ok(()) | Err(Errno::EINPROGRESS) => {}
         Err(error) => return Err(error.into()),
     }
     let mut stream = VsockStream::new(vsock::VsockStream::from(socket))?;
-    // Nothing can be written as soon as the connection is there, or has failed.
-    if let Err(error) = stream.write(&[]).await {
+    // Can be written as soon as the connection is there, or has failed.
+    if let Err(error) = stream.write_all(&password).await {
         let why = getsockopt(&stream, SocketError)?;
         return Err(if why == 0 { error } else { io::Error::from_raw_os_error(why) });
     }
