@@ -7,7 +7,7 @@ use winstead_testing::Typed;
 
 use crate::{
     bench::{assert_no_probe, document, probe},
-    lab::{Lab, eventually, kill, pool, ram},
+    lab::{Lab, Ran, eventually, kill, pool, ram},
 };
 
 /// A machine with an agent and without an SSH server that answers.
@@ -283,10 +283,15 @@ fn an_agent_that_does_not_answer_is_told_and_not_waited_for_long() {
     assert!(machine["status"]["agent"]["message"].as_str().is_some(), "{machine:#}");
     assert!(took < std::time::Duration::from_secs(10), "{took:?}");
     assert!(lab.ok(&["describe", "hand-0"]).contains("no answer"));
-    // SSH needs no terminal of ours to give a program one.
-    let terminal = lab.run(&["-v", "exec", "-t", "hand-0", "--", "test", "-t", "0"]);
-    assert_eq!(terminal.code, Some(0), "{terminal:?}");
+    // SSH needs no terminal of ours to give a program one. An input that has ended would hang that one up.
+    let mut command = lab.command(&["-v", "exec", "-t", "hand-0", "--", "test", "-t", "0"]);
+    let piped = std::process::Stdio::piped;
+    let mut child = command.stdin(piped()).stdout(piped()).stderr(piped()).spawn().expect("start winstead");
+    let open = child.stdin.take();
+    let terminal = Ran::of(&child.wait_with_output().expect("it ends"));
+    drop(open);
     assert!(terminal.stderr.contains("no terminal to lend"), "{terminal:?}");
+    assert_eq!(terminal.code, Some(0), "{terminal:?}");
 }
 
 fn json(text: &str) -> Value {
