@@ -1,7 +1,8 @@
 //! vsock, from a host into its guest: where the agent listens, and by what it knows its host.
 //!
 //! No marks as on a serial port ([`crate::port`]): each caller has a connection. But everybody on the host may open one, and so
-//! may root in a container there. So a connection begins with [`password`], then it is as at the agent's other doors.
+//! may root in a container there. So a connection begins with [`password`], which the agent answers with [`ACCEPTED`]; then it
+//! is as at its other doors.
 
 use sha2::{Digest as _, Sha256};
 
@@ -18,6 +19,10 @@ pub const GUEST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key";
 
 /// How long a password is, in bytes.
 pub const PASSWORD: usize = 32;
+
+/// What the agent says to who knows its password; on others it hangs up without a word. So a host whose key is not the guest's
+/// any more learns it before it asks for anything, and may go another way.
+pub const ACCEPTED: u8 = 0x06;
 
 /// What a host says first: only who has the guest's own key can. `key` is its file; spaces around it do not count.
 #[must_use]

@@ -13,14 +13,14 @@ use std::{path::Path, sync::Arc, time::Duration};
 use fs_err as fs;
 use subtle::ConstantTimeEq as _;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     sync::mpsc,
     task::JoinSet,
     time::{Instant, sleep},
 };
 use tokio_util::either::Either;
 use tokio_vsock::{VMADDR_CID_ANY, VMADDR_CID_HOST, VsockAddr, VsockListener, VsockStream};
-use winstead_protocol::vsock::{GUEST_KEY, LAST_RESERVED_PORT, PASSWORD, PORT, password};
+use winstead_protocol::vsock::{ACCEPTED, GUEST_KEY, LAST_RESERVED_PORT, PASSWORD, PORT, password};
 
 use super::{
     GuestVisitor, Lobby,
@@ -44,15 +44,25 @@ pub(super) async fn serve(lobby: Lobby, visitors: mpsc::Sender<GuestVisitor>) {
     let Some(listener) = listener(PORT).await else { return };
     tracing::info!(port = PORT, "listening at vsock");
     let expected = Arc::new(password(&key));
-    let (mut turned_away, mut arriving) = (TurnedAway::default(), JoinSet::new());
+    let (mut strangers, mut pretenders, mut arriving) =
+        (TurnedAway::default(), TurnedAway::default(), JoinSet::new());
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(arrived) = arriving.join_next() => {
+                if matches!(arrived, Ok(false)) && let Some(others) = pretenders.another(Instant::now()) {
+                    tracing::warn!(others, "turned away at vsock: who called from the host does not know this guest's key");
+                }
+                continue;
+            }
+        };
+        match accepted {
             Ok((stream, from)) if is_the_host(from) => {
                 let Ok(visitor) = lobby.take_in(Either::Right(stream), Caller::host()) else { continue };
                 arriving.spawn(arrive(visitor, Arc::clone(&expected), visitors.clone()));
             }
             Ok((_, from)) => {
-                if let Some(others) = turned_away.another(Instant::now()) {
+                if let Some(others) = strangers.another(Instant::now()) {
                     tracing::warn!(%from, others, "turned away at vsock: not the host, or a port that everybody there may have");
                 }
             }
@@ -62,22 +72,22 @@ pub(super) async fn serve(lobby: Lobby, visitors: mpsc::Sender<GuestVisitor>) {
                 sleep(REST).await;
             }
         }
-        while arriving.try_join_next().is_some() {}
     }
 }
 
-/// Lets somebody in who knows the password. Whoever takes too long is given up as at other doors, and has a seat until then.
+/// Lets somebody in who knows the password; returns whether they do. Whoever takes too long is given up as at other doors, and
+/// has a seat until then.
 async fn arrive(
     mut visitor: GuestVisitor,
     expected: Arc<[u8; PASSWORD]>,
     visitors: mpsc::Sender<GuestVisitor>,
-) {
-    if says(&mut visitor, &expected).await {
+) -> bool {
+    let knows = says(&mut visitor, &expected).await;
+    if knows && visitor.write_all(&[ACCEPTED]).await.is_ok() {
         // The agent stops.
         drop(visitors.send(visitor).await);
-    } else {
-        tracing::warn!("turned away at vsock: who called from the host does not know this guest's key");
     }
+    knows
 }
 
 /// Whether somebody says this password. Wrong ones take the same time.
@@ -163,6 +173,21 @@ mod tests {
             // It ends after what is said.
             let mut stream = said;
             assert_eq!(says(&mut stream, &ours).await, comes_in, "{said:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_let_in_is_told_so_and_others_are_hung_up_on_without_a_word() {
+        let ours = Arc::new(password(b"this guest's key"));
+        for (said, told) in [(*ours, &[ACCEPTED][..]), (password(b"another guest's key"), b"")] {
+            let (guest, mut host) = tokio::io::duplex(64);
+            let (sender, mut visitors) = mpsc::channel(1);
+            host.write_all(&said).await.expect("there is room");
+            let knows = arrive(GuestVisitor::host(Either::Left(guest)), Arc::clone(&ours), sender).await;
+            assert_eq!(knows, visitors.recv().await.is_some());
+            let mut heard = Vec::new();
+            host.read_to_end(&mut heard).await.expect("read");
+            assert_eq!(heard, told);
         }
     }
 

@@ -21,9 +21,11 @@ use crate::socket;
 
 /// How often a free port is looked for while others have all.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// Which part of a limit vsock has before a port is tried: the agent's kernel answers at once, also that nobody listens; only
-/// one without its driver says nothing.
-const VSOCKS_PART: u32 = 6;
+/// Which part of a limit the agent's kernel has at vsock before a port is tried: it answers at once, also that nobody listens;
+/// only one without its driver says nothing.
+const KERNELS_PART: u32 = 6;
+/// Which part of it the agent has then, to say that it knows us: in an emulated guest that does much else a second.
+const AGENTS_PART: u32 = 3;
 /// A guest may be held for minutes while its disk or the host's memory is full, as ssh's keep-alive has it too.
 const ALIVE: Alive = Alive(Some((Duration::from_secs(30), Duration::from_secs(300))));
 
@@ -58,8 +60,7 @@ impl Ports {
     pub async fn reach(&self, limit: Duration) -> Result<Hand, HandError> {
         let until = Instant::now() + limit;
         if let Some(vsock) = &self.vsock {
-            let part = limit / VSOCKS_PART;
-            match timeout(part, self.call(vsock)).await.unwrap_or(Err(HandFailure::Silent(part))) {
+            match self.call(vsock, limit).await {
                 Ok(agent) => return Ok(self.hand(agent, None)),
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
@@ -85,9 +86,14 @@ impl Ports {
     }
 
     /// By vsock. Whose number it is, the kernel says: QEMU's, if it still lives when the connection is there.
-    async fn call(&self, vsock: &Vsock) -> Result<Connection, HandFailure> {
+    async fn call(&self, vsock: &Vsock, limit: Duration) -> Result<Connection, HandFailure> {
         let name = format!("vsock:{}", vsock.cid);
-        let stream = vsock::open(vsock).await.map_err(HandFailure::io(name.as_ref()))?;
+        let (kernels, agents) = (limit / KERNELS_PART, limit / AGENTS_PART);
+        let opened = timeout(kernels, vsock::open(vsock)).await;
+        let mut stream =
+            opened.map_err(|_| HandFailure::Silent(kernels))?.map_err(HandFailure::io(name.as_ref()))?;
+        let accepted = timeout(agents, vsock::accepted(&mut stream)).await;
+        accepted.map_err(|_| HandFailure::Silent(agents))?.map_err(HandFailure::io(name.as_ref()))?;
         if self.qemu.is_some_and(|qemu| !qemu.is_alive()) {
             return Err(HandFailure::io(name.as_ref())(io::ErrorKind::NotConnected.into()));
         }

@@ -13,10 +13,10 @@ use nix::{
         AddressFamily, SockFlag, SockType, VsockAddr, bind, connect, getsockopt, socket, sockopt::SocketError,
     },
 };
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio_vsock::{VMADDR_CID_ANY, VsockStream};
 use uuid::Uuid;
-use winstead_protocol::vsock::{LAST_RESERVED_PORT, PORT, password};
+use winstead_protocol::vsock::{ACCEPTED, LAST_RESERVED_PORT, PORT, password};
 
 /// Our side's ports, as rresvport(3) has them: only who may bind a reserved one is let in, and the lower half is left to
 /// services that everybody knows.
@@ -59,6 +59,19 @@ pub(super) async fn open(vsock: &Vsock) -> io::Result<VsockStream> {
     Ok(stream)
 }
 
+/// Hears that the password was the right one.
+///
+/// # Errors
+/// When the agent began with another key than the one here, or speaks before it is spoken to. Waits as long as it says nothing.
+/// Not cancel safe: the answer is lost.
+pub(super) async fn accepted(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+    let mut answer = [0];
+    if stream.read(&mut answer).await? == 1 && answer == [ACCEPTED] {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, "its agent knows another key than we do"))
+}
+
 /// A socket at a reserved port that nobody else has; one at random, so that two commands seldom try the same.
 fn reserved() -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -82,6 +95,14 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[tokio::test]
+    async fn who_is_hung_up_on_or_hears_another_word_is_not_let_in() {
+        for (mut answer, let_in) in [(&[ACCEPTED][..], true), (b"", false), (b"\0\0\x18", false)] {
+            // It ends after the answer.
+            assert_eq!(accepted(&mut answer).await.is_ok(), let_in, "{answer:?}");
+        }
+    }
 
     #[test]
     fn every_reserved_port_of_the_upper_half_is_tried_once_wherever_it_begins() {

@@ -123,8 +123,8 @@ fn at_a_terminal(lab: &Lab, machine: &str) {
         Typed::start(command.env("TERM", "winstead-test"))
     };
     let mut lent = typed(
-        "trap 'echo heard' INT; stty size; echo $TERM; read none; until stty size | grep '37 101'; do usleep 20000; \
-         done; read line; echo \"got $line\"; exit 7",
+        "trap 'heard=1; echo heard' INT; stty size; echo $TERM; until [ $heard ]; do usleep 20000; done; \
+         until stty size | grep '37 101'; do usleep 20000; done; read line; echo \"got $line\"; exit 7",
     );
     lent.shows("24 80\r\nwinstead-test");
     assert!(!lent.is_usual(), "it is lent");
