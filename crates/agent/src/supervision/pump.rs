@@ -14,7 +14,7 @@ const STALL: Duration = Duration::from_secs(1);
 /// When something is tried again that the disk had no room for.
 const RETRY: Duration = Duration::from_secs(5);
 /// What is moved at once. Below the 128 KiB from which on glibc asks the system for each piece, and then keeps more and
-/// more of what is free: with 1 MiB an agent at rest had 8 to 11 MB of it, with this 3, and is not slower.
+/// more of what is free: with 1 MiB an agent at rest had 6 to 11 MB of it, with this 3 to 4, and is not slower.
 const CHUNK: usize = 120 * 1024;
 
 /// One stream's.
