@@ -19,8 +19,8 @@ fn at_a_terminal(daemon: &Daemon, words: &[&str]) -> Typed {
 #[tokio::test]
 async fn all_keys_are_the_programs_and_the_terminal_is_put_back() {
     let daemon = Daemon::start().await;
-    let script =
-        "trap 'echo heard' INT; stty size; echo ready; read none; read line; echo \"got $line\"; exit 7";
+    let script = "trap 'heard=1; echo heard' INT; stty size; echo ready; until [ $heard ]; do sleep 0.02; done; \
+                  read line; echo \"got $line\"; exit 7";
     let mut typed = at_a_terminal(&daemon, &["run", "-t", "--", "/bin/sh", "-c", script]);
     typed.shows("24 80\r\nready");
     assert!(!typed.is_usual(), "it is lent");
