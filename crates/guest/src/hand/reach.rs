@@ -85,18 +85,20 @@ impl Ports {
         Hand { machine: self.machine.clone(), agent, turn }
     }
 
-    /// By vsock. Whose number it is, the kernel says: QEMU's, if it still lives when the connection is there.
+    /// By vsock. Whose number it is, the kernel says: QEMU's, if it still lives when the connection is there. Before that is
+    /// known, nobody hears the password.
     async fn call(&self, vsock: &Vsock, limit: Duration) -> Result<Connection, HandFailure> {
         let name = format!("vsock:{}", vsock.cid);
         let (kernels, agents) = (limit / KERNELS_PART, limit / AGENTS_PART);
-        let opened = timeout(kernels, vsock::open(vsock)).await;
+        let key = fs_err::read(&vsock.key).map_err(HandFailure::io(&vsock.key))?;
+        let opened = timeout(kernels, vsock::open(vsock.cid)).await;
         let mut stream =
             opened.map_err(|_| HandFailure::Silent(kernels))?.map_err(HandFailure::io(name.as_ref()))?;
-        let accepted = timeout(agents, vsock::accepted(&mut stream)).await;
-        accepted.map_err(|_| HandFailure::Silent(agents))?.map_err(HandFailure::io(name.as_ref()))?;
         if self.qemu.is_some_and(|qemu| !qemu.is_alive()) {
             return Err(HandFailure::io(name.as_ref())(io::ErrorKind::NotConnected.into()));
         }
+        let known = timeout(agents, vsock::introduce(&mut stream, &key)).await;
+        known.map_err(|_| HandFailure::Silent(agents))?.map_err(HandFailure::io(name.as_ref()))?;
         Ok(Connection::over(stream, &name, &ALIVE).await?)
     }
 

@@ -6,14 +6,13 @@ use std::{
     path::PathBuf,
 };
 
-use fs_err as fs;
 use nix::{
     errno::Errno,
     sys::socket::{
         AddressFamily, SockFlag, SockType, VsockAddr, bind, connect, getsockopt, socket, sockopt::SocketError,
     },
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_vsock::{VMADDR_CID_ANY, VsockStream};
 use uuid::Uuid;
 use winstead_protocol::vsock::{ACCEPTED, LAST_RESERVED_PORT, PORT, password};
@@ -38,33 +37,35 @@ pub fn may_call_by_vsock() -> bool {
     reserved().inspect_err(|error| tracing::debug!(%error, "machines cannot be called by vsock")).is_ok()
 }
 
-/// A connection to the agent of this machine, which has heard its password.
+/// A connection to the agent of the machine with this number, which does not know us yet.
 ///
 /// # Errors
-/// When it has no such driver, nobody listens there, we may not, or its key is gone. Waits as long as the machine says nothing.
-/// Cancel safe.
-pub(super) async fn open(vsock: &Vsock) -> io::Result<VsockStream> {
-    let password = password(&fs::read(&vsock.key)?);
+/// When it has no such driver, nobody listens there, or we may not. Waits as long as the machine says nothing. Cancel safe.
+pub(super) async fn open(cid: u32) -> io::Result<VsockStream> {
     let socket = reserved()?;
-    match connect(socket.as_raw_fd(), &VsockAddr::new(vsock.cid, PORT)) {
+    match connect(socket.as_raw_fd(), &VsockAddr::new(cid, PORT)) {
         Ok(()) | Err(Errno::EINPROGRESS) => {}
         Err(error) => return Err(error.into()),
     }
     let mut stream = VsockStream::new(vsock::VsockStream::from(socket))?;
-    // Can be written as soon as the connection is there, or has failed.
-    if let Err(error) = stream.write_all(&password).await {
+    // Nothing can be written as soon as the connection is there, or has failed.
+    if let Err(error) = stream.write(&[]).await {
         let why = getsockopt(&stream, SocketError)?;
         return Err(if why == 0 { error } else { io::Error::from_raw_os_error(why) });
     }
     Ok(stream)
 }
 
-/// Hears that the password was the right one.
+/// Says the password, and hears that it was the right one.
 ///
 /// # Errors
-/// When the agent began with another key than the one here, or speaks before it is spoken to. Waits as long as it says nothing.
+/// When the agent began with another key, is gone, or speaks before it is spoken to. Waits as long as it says nothing.
 /// Not cancel safe: the answer is lost.
-pub(super) async fn accepted(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+pub(super) async fn introduce(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    key: &[u8],
+) -> io::Result<()> {
+    stream.write_all(&password(key)).await?;
     let mut answer = [0];
     if stream.read(&mut answer).await? == 1 && answer == [ACCEPTED] {
         return Ok(());
@@ -98,9 +99,12 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_hung_up_on_or_hears_another_word_is_not_let_in() {
-        for (mut answer, let_in) in [(&[ACCEPTED][..], true), (b"", false), (b"\0\0\x18", false)] {
+        for (answer, let_in) in [(&[ACCEPTED][..], true), (b"", false), (b"\0\0\x18", false)] {
             // It ends after the answer.
-            assert_eq!(accepted(&mut answer).await.is_ok(), let_in, "{answer:?}");
+            let mut said = Vec::new();
+            let mut stream = tokio::io::join(answer, &mut said);
+            assert_eq!(introduce(&mut stream, b"key").await.is_ok(), let_in, "{answer:?}");
+            assert_eq!(said, password(b"key"));
         }
     }
 
