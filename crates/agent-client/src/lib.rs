@@ -1,7 +1,7 @@
 //! Talks to a `winstead-agent`: on this computer, in a machine, or over the network.
 //!
-//! Knows the way to it and its protocol, and how a terminal is lent to what it runs; nothing of the daemon itself. What an agent in a guest says is not trusted:
-//! every message is bounded.
+//! Knows the way to it and its protocol, and how a terminal is lent to what it runs; nothing of the daemon itself. What an
+//! agent in a guest says is not trusted: every message is bounded.
 
 mod computer;
 mod connect;

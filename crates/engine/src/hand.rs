@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use winstead_guest::hand::{self, Hand, Ports, may_call_by_vsock};
+use winstead_guest::hand::{self, Hand, HandError, Ports, may_call_by_vsock};
 use winstead_hypervisor::qemu::{self, HAND_SOCKETS, Ram, Vsock};
 use winstead_spec::{GuestOs, MachineName};
 
@@ -56,11 +56,8 @@ impl Engine {
 
     async fn quick(&self, machine: &MachineName) -> Result<Option<Hand>, EngineError> {
         let Some(ports) = self.ports(machine).await? else { return Ok(None) };
-        match ports.reach(QUICK).await {
-            Ok(hand) => {
-                tracing::info!(machine = %machine, way = hand.way(), "by its agent");
-                Ok(Some(hand))
-            }
+        match reach(&ports, QUICK).await {
+            Ok(hand) => Ok(Some(hand)),
             Err(error) => {
                 let error = chain(&error);
                 tracing::info!(machine = %machine, error, "by ssh, because its agent does not answer");
@@ -74,9 +71,7 @@ impl Engine {
     /// # Errors
     /// When there is no such machine, it does not run, or its agent is not there.
     pub(crate) async fn agent(&self, machine: &MachineName) -> Result<Hand, EngineError> {
-        let hand = self.agent_ports(machine).await?.reach(PATIENT).await?;
-        tracing::info!(machine = %machine, way = hand.way(), "by its agent");
-        Ok(hand)
+        Ok(reach(&self.agent_ports(machine).await?, PATIENT).await?)
     }
 
     /// The ports of a running machine's agent.
@@ -109,6 +104,13 @@ impl Engine {
             qemu: Some(qemu),
         }))
     }
+}
+
+/// Reaches an agent, and says by which way.
+async fn reach(ports: &Ports, limit: Duration) -> Result<Hand, HandError> {
+    let hand = ports.reach(limit).await?;
+    tracing::info!(machine = ports.machine, way = hand.way(), "by its agent");
+    Ok(hand)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use clap::Args;
 use winstead_protocol::v1::HelloRequest;
 
-use crate::cli::{Failure, reach::Reach};
+use crate::cli::{Failure, reach::Reach, runtime};
 
 /// Asks the agent of this computer who it is.
 #[derive(Clone, Debug, Args)]
@@ -19,8 +19,7 @@ pub(crate) struct HelloArgs {
 /// # Errors
 /// When nobody answers.
 pub(crate) fn run(args: &HelloArgs) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let hello = runtime.block_on(async {
+    let hello = runtime()?.block_on(async {
         let connection = args.reach.open().await?;
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let hello = connection.agent().hello(HelloRequest { version }).await?;

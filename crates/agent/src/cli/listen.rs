@@ -13,14 +13,6 @@ use crate::cli::{
     platform::{Interruptions, ended},
 };
 
-/// One thread is enough to carry bytes.
-///
-/// # Errors
-/// When the system refuses.
-pub(crate) fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
-}
-
 /// Until the program has ended; its code is ours. With `speak`, our input and signals are its.
 ///
 /// # Errors

@@ -88,6 +88,15 @@ type Failure = Box<dyn Error + Send + Sync>;
 #[error("get an answer from the agent: {0}")]
 struct Refusal(String);
 
+/// For what one command does. One thread is enough to carry bytes, and a tunnel's two directions then never wait for another
+/// one to wake up.
+///
+/// # Errors
+/// When the system refuses.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
 /// Runs the command that the arguments name.
 pub(crate) fn run() -> ExitCode {
     if wins::is_wins(std::env::args_os().next().as_deref()) {

@@ -10,7 +10,7 @@ use serde_json::json;
 use winstead_protocol::v1::ProcessStatus;
 use winstead_spec::Span;
 
-use crate::cli::{Failure, ListFormat, listen, reach::Reach, terminal};
+use crate::cli::{Failure, ListFormat, listen, reach::Reach, runtime, terminal};
 
 /// Lists the processes that you may see.
 #[derive(Clone, Debug, Args)]
@@ -86,8 +86,8 @@ pub(crate) struct RmArgs {
 /// # Errors
 /// When the agent cannot be asked.
 pub(crate) fn ps(args: &PsArgs) -> Result<ExitCode, Failure> {
-    let processes = listen::runtime()?
-        .block_on(async { Ok::<_, Failure>(args.reach.open().await?.list_processes().await?) })?;
+    let processes =
+        runtime()?.block_on(async { Ok::<_, Failure>(args.reach.open().await?.list_processes().await?) })?;
     let mut out = io::stdout().lock();
     match args.output {
         ListFormat::Json => {
@@ -147,7 +147,7 @@ fn document(process: &ProcessStatus) -> serde_json::Value {
 /// # Errors
 /// When there is no such process.
 pub(crate) fn attach(args: &AttachArgs) -> Result<ExitCode, Failure> {
-    listen::runtime()?.block_on(async {
+    runtime()?.block_on(async {
         let connection = args.reach.open().await?;
         if args.terminal {
             return terminal::attach(&connection, &args.id).await;
@@ -162,7 +162,7 @@ pub(crate) fn attach(args: &AttachArgs) -> Result<ExitCode, Failure> {
 /// # Errors
 /// When there is no such process.
 pub(crate) fn logs(args: &LogsArgs) -> Result<ExitCode, Failure> {
-    listen::runtime()?.block_on(async {
+    runtime()?.block_on(async {
         let connection = args.reach.open().await?;
         let listening = connection.attach(&args.id, [0; 2], false).await?;
         if args.follow {
@@ -182,7 +182,7 @@ pub(crate) fn logs(args: &LogsArgs) -> Result<ExitCode, Failure> {
 /// # Errors
 /// When there is no such process, or it does not go away.
 pub(crate) fn stop(args: &StopArgs) -> Result<ExitCode, Failure> {
-    let stopped = listen::runtime()?.block_on(async {
+    let stopped = runtime()?.block_on(async {
         Ok::<_, Failure>(args.reach.open().await?.stop(&args.id, args.grace.duration()).await?)
     })?;
     let how = if stopped.forced { "by force" } else { "by itself" };
@@ -195,8 +195,7 @@ pub(crate) fn stop(args: &StopArgs) -> Result<ExitCode, Failure> {
 /// # Errors
 /// When there is no such process, or it runs.
 pub(crate) fn rm(args: &RmArgs) -> Result<ExitCode, Failure> {
-    listen::runtime()?
-        .block_on(async { Ok::<_, Failure>(args.reach.open().await?.remove(&args.id).await?) })?;
+    runtime()?.block_on(async { Ok::<_, Failure>(args.reach.open().await?.remove(&args.id).await?) })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use winstead_protocol::v1::{OnDisconnect, StartRequest};
 use winstead_spec::PortRange;
 
-use crate::cli::{Failure, listen, reach::Reach, show, terminal};
+use crate::cli::{Failure, listen, reach::Reach, runtime, show, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -79,7 +79,7 @@ pub(crate) struct RunArgs {
 /// # Errors
 /// When it could not be run: code 255.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
-    listen::runtime()?.block_on(async {
+    runtime()?.block_on(async {
         let connection = args.reach.open().await?;
         if args.detach {
             let started = connection.start(request(args)).await?;

@@ -5,7 +5,7 @@ use std::{io::Write as _, path::PathBuf, time::Duration};
 use clap::Args;
 use winstead_agent::selftest::{self, Outcome, Subject};
 
-use crate::cli::{Failure, Format, platform};
+use crate::cli::{Failure, Format, platform, runtime};
 
 const REST: Duration = Duration::from_secs(60);
 
@@ -50,8 +50,7 @@ pub(crate) fn run(args: &SelftestArgs) -> Result<(), Failure> {
         service: args.name.clone(),
         program: std::env::current_exe()?,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let items = runtime.block_on(selftest::run(&subject));
+    let items = runtime()?.block_on(selftest::run(&subject));
     let mut out = std::io::stdout().lock();
     match args.output {
         Format::Text => items.iter().try_for_each(|item| writeln!(out, "{item}"))?,

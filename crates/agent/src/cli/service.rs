@@ -9,7 +9,7 @@ use winstead_agent::{
     supervision::abandon,
 };
 
-use crate::cli::{Failure, Format, platform, serve::ServeArgs};
+use crate::cli::{Failure, Format, platform, runtime, serve::ServeArgs};
 
 /// Manages the daemon as a service: of Windows' service manager, or of systemd.
 #[derive(Clone, Debug, Args)]
@@ -64,8 +64,7 @@ pub(crate) fn run(args: ServiceArgs) -> Result<(), Failure> {
     if let ServiceCommand::Run(serve) = args.command {
         return platform::be_a_service(&name, &serve);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(manage(&name, args.command))
+    runtime()?.block_on(manage(&name, args.command))
 }
 
 async fn manage(name: &str, command: ServiceCommand) -> Result<(), Failure> {

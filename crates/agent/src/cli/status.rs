@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use winstead_protocol::v1::{PolicyStatus, StatusRequest, StatusResponse};
 
-use crate::cli::{Failure, Format, reach::Reach, show};
+use crate::cli::{Failure, Format, reach::Reach, runtime, show};
 
 /// Shows what the running agent is at: its doors and who may connect, its policy, who is there. For administrators.
 #[derive(Clone, Debug, Args)]
@@ -21,8 +21,7 @@ pub(crate) struct StatusArgs {
 /// # Errors
 /// When nobody answers, or we may not ask.
 pub(crate) fn run(args: &StatusArgs) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let status = runtime.block_on(async {
+    let status = runtime()?.block_on(async {
         let connection = args.reach.open().await?;
         let answer = connection.agent().status(StatusRequest {}).await.map_err(super::refusal)?;
         Ok::<_, Failure>(answer.into_inner())

@@ -10,7 +10,7 @@ use serde::Serialize;
 use winstead_agent_client::tunnel::{Mapping, Publisher};
 use winstead_protocol::v1::{TunnelListRequest, TunnelProtocol, TunnelStatus};
 
-use crate::cli::{Failure, ListFormat, reach::Reach};
+use crate::cli::{Failure, ListFormat, reach::Reach, runtime};
 
 const PUBLISH: &str = "\
 Examples:
@@ -77,8 +77,7 @@ enum PublishFailure {
 /// # Errors
 /// When it fails.
 pub(crate) fn run(args: &TunnelArgs) -> Result<(), Failure> {
-    // One thread: a tunnel's two directions then never wait for another one to wake up.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime()?;
     match &args.command {
         Command::Publish(args) => runtime.block_on(publish(args)),
         Command::List(args) => runtime.block_on(list(args)),

@@ -117,12 +117,9 @@ fn warm_up(document: &Contention) -> String {
 }
 
 fn starts(document: &Contention) -> String {
-    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    for (how, count) in document.runs.iter().flat_map(|run| &run.started_from) {
-        *counts.entry(how).or_default() += u64::from(*count);
-    }
-    let counts: Vec<String> =
-        counts.iter().map(|(how, count)| format!("{} from {how}", grouped(*count))).collect();
+    let found = document.runs.iter().flat_map(|run| &run.started_from);
+    let found = found.map(|(how, count)| (how.as_str(), u64::from(*count)));
+    let counts = counted(found, |how, count| format!("{count} from {how}"));
     let brought: Vec<f64> = document.runs.iter().map(|run| run.bring_seconds).collect();
     let took = Summary::of(&brought).map(|took| {
         format!(
@@ -132,17 +129,20 @@ fn starts(document: &Contention) -> String {
             digits(took.maximum)
         )
     });
-    format!("new ones for each run, {}{}", counts.join(", "), took.unwrap_or_default())
+    format!("new ones for each run, {counts}{}", took.unwrap_or_default())
 }
 
 fn ways(document: &Contention) -> String {
+    let found = document.runs.iter().map(|run| (run.via.map_or("unknown", Way::name), 1));
+    format!("one for all of a run: {}", counted(found, |way, runs| format!("{way} in {runs} runs")))
+}
+
+/// How often there was which, each as `say` has it.
+fn counted<'a>(found: impl Iterator<Item = (&'a str, u64)>, say: impl Fn(&str, &str) -> String) -> String {
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    for run in &document.runs {
-        *counts.entry(run.via.map_or("unknown", Way::name)).or_default() += 1;
-    }
-    let counts: Vec<String> =
-        counts.iter().map(|(way, runs)| format!("{way} in {} runs", grouped(*runs))).collect();
-    format!("one for all of a run: {}", counts.join(", "))
+    found.for_each(|(what, count)| *counts.entry(what).or_default() += count);
+    let said: Vec<String> = counts.iter().map(|(what, count)| say(what, &grouped(*count))).collect();
+    said.join(", ")
 }
 
 fn latest(document: &Contention) -> f64 {

@@ -19,7 +19,7 @@ use super::{
     process::{RunArgs, run},
     proxy::{ProxyArgs, proxy},
 };
-use crate::cli::Failure;
+use crate::cli::{Failure, runtime};
 
 /// Calls a daemon as old clients of rancher/wins do.
 #[derive(Clone, Debug, Args)]
@@ -141,8 +141,7 @@ pub(super) struct Server {
 /// # Errors
 /// When the daemon cannot be reached, or says no.
 pub(crate) fn client(args: &ClientArgs) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(call(&args.command))
+    runtime()?.block_on(call(&args.command))
 }
 
 async fn call(command: &Command) -> Result<(), Failure> {

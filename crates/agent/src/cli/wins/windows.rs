@@ -5,7 +5,7 @@ use std::io::Write as _;
 use winstead_agent::service::{self, Phase, Service, ServiceError};
 
 use super::server::{RunArgs, daemon, in_foreground};
-use crate::cli::{Failure, platform::in_service, service::uninstall};
+use crate::cli::{Failure, platform::in_service, runtime, service::uninstall};
 
 /// Where the old configuration file is.
 pub(super) const CONFIG: &str = r"c:\etc\rancher\wins\config";
@@ -25,7 +25,7 @@ pub(super) fn register(args: &RunArgs) -> Result<(), Failure> {
         arguments: args.words(),
         delayed: args.delayed_start,
     };
-    manage(async {
+    runtime()?.block_on(async {
         if service::status(NAME).await?.phase != Phase::NotInstalled {
             service::stop(NAME).await?;
         }
@@ -41,12 +41,7 @@ pub(super) fn register(args: &RunArgs) -> Result<(), Failure> {
 /// # Errors
 /// When the service manager refuses.
 pub(super) fn unregister() -> Result<(), Failure> {
-    manage(uninstall(NAME))
-}
-
-fn manage(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(task)
+    runtime()?.block_on(uninstall(NAME))
 }
 
 /// Serves: as a service if the service manager started this process, which says so nowhere on the command line of a service

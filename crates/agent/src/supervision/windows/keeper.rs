@@ -2,8 +2,8 @@
 //!
 //! It is in no job of its agent's and has a console of its own, so that an agent's end does not touch it. It alone has a
 //! handle of the program's job: whoever ends it ends all of that. When the program has ended, the rest is ended, and then
-//! `exit.json` appears: that file says that nothing is left, and that all that a terminal showed is in its pipe. After that it waits until an agent has read the pipes to their
-//! ends, since what stands in them goes away with it.
+//! `exit.json` appears: that file says that nothing is left, and that all that a terminal showed is in its pipe. After that
+//! it waits until an agent has read the pipes to their ends, since what stands in them goes away with it.
 //!
 //! Two threads: this one waits for the program, the other one for what it is told.
 
